@@ -1,0 +1,72 @@
+# Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
+.DEFAULT_GOAL := help
+.PHONY: help demo up test check bench lock secrets clean
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+# Setting up has its own stamp: a change of the locks or of the packaging installs again, anything else does not.
+READY := .venv/.installed
+EXTRAS := server embedded slm documents build
+UPGRADE ?=
+
+demo: $(READY) ## Run the main job on four tiers and show results, costs and reasons
+	@$(BIN)/rightsize demo
+
+up: $(READY) ## Start everything on this machine: servers, orchestrator, API and workers
+	@$(BIN)/rightsize up
+
+test: $(READY) ## Run the tests
+	@$(BIN)/pytest
+
+check: $(READY) ## Check format, style, types, import rules and the commands in the docs
+	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@PYTHONPATH=. $(BIN)/lint-imports --no-logo >.venv/imports.log || { cat .venv/imports.log; exit 1; }
+	@$(BIN)/python -m tests.docs_check
+	@echo "check: all good"
+
+bench: $(READY) ## Measure against the targets, beside peers; results in build/bench
+	@$(BIN)/python -m benchmarks
+
+lock: $(READY) ## Lock the dependencies again (UPGRADE=--upgrade takes newer releases)
+	@$(call compile,dev,--extra dev)
+	@$(call compile,base,--constraint requirements/dev.txt)
+	@$(foreach extra,$(EXTRAS),$(call compile,$(extra),--extra $(extra) --constraint requirements/dev.txt) &&) true
+	@$(call compile,gpu,--extra server --extra gpu)
+
+secrets: secrets/database_password secrets/redis_password ## Make passwords for docker-compose.yml
+
+clean: ## Remove what was made here: .venv, build and caches (never data)
+	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# gpu.txt holds the server's part too, and on its own: vLLM asks for older releases of some of it.
+compile = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --custom-compile-command "make lock" $(UPGRADE) --output-file requirements/$(1).txt $(2)
+
+$(READY): requirements/dev.txt pyproject.toml
+	@for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+	    $$candidate -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && \
+	    python=$$candidate && break; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "Rightsize needs Python 3.11 to 3.14 with the venv module (on Debian: apt install python3 python3-venv)." >&2; \
+	    echo "Name another interpreter with: make PYTHON=/path/to/python3.12" >&2; \
+	    exit 1; \
+	fi; \
+	echo "Setting up .venv with $$($$python --version), once ..."; \
+	$$python -m venv .venv
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# The folder keeps others out; the files inside can be read by a container's own user, whatever its number.
+secrets/%_password:
+	@mkdir -p -m 700 secrets
+	@python3 -c 'import secrets; print(secrets.token_urlsafe(32), end="")' >$@.new
+	@chmod 644 $@.new
+	@mv $@.new $@

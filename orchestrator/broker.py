@@ -1,0 +1,177 @@
+"""Redis as Rightsize uses it: Celery messages, wake-ups and answers. All of them hints; Postgres is the truth."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError as KombuError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from orchestrator.contracts import EXECUTE_TASK, WAKE_KEY, answer_stream
+from orchestrator.errors import InvalidConfig, ServiceUnavailable
+from orchestrator.settings import Settings
+
+SOCKET_TIMEOUT_S: Final = 5.0
+"""A peer that accepts and never answers must not block us for ever."""
+ANSWER_KEPT_S: Final = 60
+WAKE_MOST: Final = 1_000
+EVERY_MODEL: Final = "*"
+
+
+def make_celery(settings: Settings) -> Celery:
+    """The Celery application: JSON only, early acknowledgement, no results, no events, thread pool.
+
+    Every setting answers a trap that was seen with Celery on Redis; `docs/decisions/0004-early-ack.md` tells them.
+    """
+    app = Celery("rightsize", broker=settings.require_redis())
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        result_backend=None,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_acks_late=False,
+        task_publish_retry=False,
+        task_send_sent_event=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_pool="threads",
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            "socket_timeout": SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": SOCKET_TIMEOUT_S,
+            "socket_keepalive": True,
+            "visibility_timeout": 3600,
+            "max_connections": 100,
+        },
+    )
+    return app
+
+
+class Broker:
+    """Sends dispatches, wakes the dispatcher, carries answers. Safe to share between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.celery = make_celery(settings)
+        self.redis: redis.Redis = redis.Redis.from_url(
+            plain_url(settings.require_redis()),
+            socket_timeout=SOCKET_TIMEOUT_S,
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 1),
+            decode_responses=False,
+        )
+
+    def publish(self, queue: str, dispatch_id: int) -> None:
+        """Send one dispatch's message; raises ServiceUnavailable when Redis does not answer."""
+        try:
+            self.celery.send_task(
+                EXECUTE_TASK, kwargs={"dispatch_id": dispatch_id}, queue=queue, ignore_result=True, retry=False
+            )
+        except (KombuError, redis.RedisError, OSError) as error:
+            raise _unavailable(error) from error
+
+    def publish_later_if_down(self, queue: str, dispatch_id: int) -> None:
+        """Send a message if Redis answers; otherwise the recovery pass sends it once its `claim_by` has passed."""
+        with contextlib.suppress(ServiceUnavailable):
+            self.publish(queue, dispatch_id)
+
+    def wake(self, model: str = EVERY_MODEL) -> None:
+        """Wake the dispatcher for a model. A wake-up that is lost costs one poll interval, so a failure is not raised."""
+        try:
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.lpush(WAKE_KEY, model)
+            pipe.ltrim(WAKE_KEY, 0, WAKE_MOST)
+            pipe.execute()
+        except redis.RedisError:
+            return
+
+    def wait_for_wake(self, timeout_s: float) -> set[str]:
+        """The models for which something happened; empty after `timeout_s` without any.
+
+        Raises ServiceUnavailable when Redis does not answer.
+        """
+        try:
+            first: Any = self.redis.blpop([WAKE_KEY], timeout=timeout_s)
+            if first is None:
+                return set()
+            rest: Any = self.redis.lpop(WAKE_KEY, WAKE_MOST) or []
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+        return {item.decode("utf-8", "replace") for item in (first[1], *rest)}
+
+    def send_answer(self, job_public_id: str, fields: dict[str, bytes]) -> None:
+        """Put the answer of an interactive job on its stream, capped and expiring; whoever misses it reads the row."""
+        stream = answer_stream(job_public_id)
+        try:
+            pipe = self.redis.pipeline(transaction=False)
+            pipe.xadd(stream, {**fields, "end": b"1"}, maxlen=10_000)
+            pipe.expire(stream, ANSWER_KEPT_S)
+            pipe.execute()
+        except redis.RedisError:
+            return
+
+    def check(self) -> str:
+        """The server's version; raises ServiceUnavailable or InvalidConfig when it cannot serve as a broker."""
+        try:
+            info: Any = self.redis.info("server")
+            policy: Any = self.redis.config_get("maxmemory-policy")
+        except redis.AuthenticationError as error:
+            raise InvalidConfig("Redis refuses the password. Check RIGHTSIZE_REDIS_URL.") from error
+        except redis.ResponseError:
+            return str(info.get("valkey_version") or info.get("redis_version", "unknown"))
+        except redis.RedisError as error:
+            raise _unavailable(error) from error
+        if policy.get("maxmemory-policy", "noeviction") != "noeviction":
+            raise InvalidConfig(
+                f"Redis evicts keys when it is full (maxmemory-policy {policy['maxmemory-policy']}): queued messages would vanish. "
+                "Set maxmemory-policy noeviction."
+            )
+        return str(info.get("valkey_version") or info.get("redis_version", "unknown"))
+
+    def wait_until_up(self, within_s: float) -> None:
+        """Wait with backoff for a server that is down at start; raises ServiceUnavailable after `within_s`."""
+        give_up, pause = time.monotonic() + within_s, 0.1
+        while True:
+            try:
+                self.check()
+            except ServiceUnavailable:
+                if time.monotonic() + pause > give_up:
+                    raise
+                time.sleep(pause)
+                pause = min(2 * pause, 2.0)
+            else:
+                return
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.redis.close()
+        self.celery.close()
+
+
+def plain_url(url: str) -> str:
+    """A Celery broker URL as redis-py writes it: `redis+socket:///path?virtual_host=0` becomes `unix:///path?db=0`."""
+    parts = urlsplit(url)
+    if parts.scheme != "redis+socket":
+        if parts.scheme not in ("redis", "rediss", "unix"):
+            raise InvalidConfig("RIGHTSIZE_REDIS_URL must begin with redis://, rediss:// or redis+socket://.")
+        return url
+    database = parse_qs(parts.query).get("virtual_host", ["0"])[0]
+    return f"unix://{unquote(parts.path)}?db={database}"
+
+
+def _unavailable(error: Exception) -> ServiceUnavailable:
+    return ServiceUnavailable(
+        f"Redis does not answer ({type(error).__name__}). Check RIGHTSIZE_REDIS_URL and the server, then try again.",
+        retry_after_s=2.0,
+    )

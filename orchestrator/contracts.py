@@ -1,0 +1,188 @@
+"""The words that every part of Rightsize shares: tiers, states, requests, outcomes, queue and task names.
+
+A leaf: it imports nothing of the project, so that client, orchestrator and workers can all stand on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+from typing import Any, Final
+
+EXECUTE_TASK: Final = "rightsize.execute.v1"
+"""The one Celery task of the bulk path; its only argument is `dispatch_id`."""
+
+WAKE_KEY: Final = "rightsize.wake"
+"""The Redis list that wakes the dispatcher: a hint, pushed after every flush and every submit."""
+
+
+class Tier(StrEnum):
+    """The four kinds of model that a job can run on."""
+
+    SLM = "slm"
+    LLM = "llm"
+    RLM = "rlm"
+    MLLM = "mllm"
+
+
+class Stakes(StrEnum):
+    """How much hangs on a right answer, as the caller declares it."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class JobState(IntEnum):
+    """Where a job stands. Values are stored; `lifecycle.NEXT` says what may follow what."""
+
+    QUEUED = 1
+    """Admitted, and waiting in Postgres for a dispatch."""
+    ASSIGNED = 2
+    """Part of one dispatch; whether it runs is a fact of that dispatch."""
+    WAITING = 3
+    """An attempt failed; waiting for its retry time."""
+    SUCCEEDED = 10
+    FAILED = 11
+    CANCELLED = 12
+    EXPIRED = 13
+
+    @property
+    def label(self) -> str:
+        """The name that people and the API see."""
+        return self.name.lower()
+
+
+TERMINAL: Final = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class BatchStatus(StrEnum):
+    """OpenAI's statuses of a batch, and no others."""
+
+    VALIDATING = "validating"
+    FAILED = "failed"
+    IN_PROGRESS = "in_progress"
+    FINALIZING = "finalizing"
+    COMPLETED = "completed"
+    EXPIRED = "expired"
+    CANCELLING = "cancelling"
+    CANCELLED = "cancelled"
+
+
+class OutcomeKind(StrEnum):
+    """What an attempt came to."""
+
+    SUCCEEDED = "succeeded"
+    RETRY = "retry"
+    """Failed, and another attempt may succeed."""
+    FAILED = "failed"
+    """Failed for good."""
+    REJECTED = "rejected"
+    """Answered, but not well enough: the next tier of the cascade takes over."""
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    GIVEN_BACK = "given_back"
+    """Never ran to an end through an orderly stop of ours; not counted as an attempt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a model consumed and produced for one attempt.
+
+    `cached_tokens` are part of `input_tokens`, and `reasoning_tokens` of `output_tokens`, as OpenAI counts them.
+    """
+
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    images: int = 0
+    audio_seconds: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why an attempt did not succeed: a stable code for programs, a sentence for people."""
+
+    code: str
+    message: str
+    http_status: int = 500
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine gave back for one request: an OpenAI response body and what it took."""
+
+    body: dict[str, Any]
+    usage: Usage
+    model_revision: str
+    simulated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attempt of one job came to, ready to be recorded."""
+
+    kind: OutcomeKind
+    usage: Usage = field(default_factory=Usage)
+    body: bytes | None = None
+    """The response body as JSON, when it succeeded."""
+    fault: Fault | None = None
+    model_revision: str = ""
+    simulated: bool = False
+    engine_s: float = 0.0
+    """Seconds that the engine itself took."""
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose a row is."""
+
+    tenant_id: int
+    project_id: int
+    api_key_id: int
+
+
+@dataclass(slots=True)
+class ClaimedJob:
+    """One job as a worker holds it: everything that running and recording it needs."""
+
+    id: int
+    public_id: str
+    owner: Owner
+    batch_id: int
+    """0 for a job outside any batch."""
+    dispatch_id: int
+    attempt: int
+    """The number that this attempt will have, from 1."""
+    tier: str
+    model: str
+    endpoint: str
+    task: str | None
+    price_version: int
+    policy_version: int
+    fleet_version: int
+    interactive: bool
+    deadline: datetime
+    seconds_left: float
+    """Until the deadline by the database's clock, read at the claim."""
+    held_usd: Decimal
+    stored_on: date
+    body: bytes
+
+
+def queue_for(tier: str, model: str, *, is_default: bool, interactive: bool = False) -> str:
+    """The Celery queue of a model: `rightsize.llm` for a tier's default, `rightsize.llm.NAME` for a further one.
+
+    `.now` stands at the end for interactive work.
+    """
+    name = f"rightsize.{tier}" if is_default else f"rightsize.{tier}.{model}"
+    return f"{name}.now" if interactive else name
+
+
+def answer_stream(job_public_id: str) -> str:
+    """The Redis stream on which the answer of one interactive job travels back."""
+    return f"rightsize.answer.{job_public_id}"

@@ -1,0 +1,164 @@
+"""One error tree. Every message says what to do about it.
+
+RightsizeError
+├── Refused                     the caller can change something (4xx)
+│   ├── InvalidRequest          400  invalid_request      the request's form or content is wrong
+│   ├── InvalidConfig           400  invalid_config       rightsize.toml or a setting is wrong (stops a start)
+│   ├── Unauthorized            401  invalid_api_key      no key, or one that is unknown or revoked
+│   ├── BudgetExhausted         402  budget_exhausted     raise the cap or lower what the request may use
+│   ├── NotFound                404  not_found            no such batch, job or file of this caller
+│   │   └── UnknownModel        404  model_not_found      names the models there are
+│   ├── Conflict                409  conflict             the state of the thing does not allow it
+│   │   └── IdempotencyConflict 409  idempotency_conflict the same key came with another request
+│   ├── TooLarge                413  request_too_large    over a limit that the message names
+│   └── TierUnavailable         422  tier_unavailable     no model of the fleet can serve the request
+├── Busy                        try later (429, 503), `retry_after_s`
+│   ├── Backpressure            429  backpressure         too much is queued already
+│   └── ServiceUnavailable      503  service_unavailable  a server that we need does not answer
+├── EngineFault                 what a model or its server did wrong: becomes an outcome, never a traceback
+└── Broken                      ours (500): logged once, with an id for the caller
+    └── IllegalTransition       the lifecycle table does not allow it
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+
+class RightsizeError(Exception):
+    """Anything that Rightsize itself raises."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class Refused(RightsizeError):
+    """The caller can change something and try again."""
+
+    status, code = 400, "invalid_request"
+
+
+class InvalidRequest(Refused):
+    """The request's form or content is wrong."""
+
+
+class InvalidConfig(Refused):
+    """A configuration file or setting is wrong; the message names the key and the remedy."""
+
+    code = "invalid_config"
+
+
+class Unauthorized(Refused):
+    """No API key, or one that is not known or was revoked."""
+
+    status, code = 401, "invalid_api_key"
+
+
+class BudgetExhausted(Refused):
+    """The work could cost more than what is left to spend."""
+
+    status, code = 402, "budget_exhausted"
+
+
+class NotFound(Refused):
+    """The caller has nothing of that name."""
+
+    status, code = 404, "not_found"
+
+
+class UnknownModel(NotFound):
+    """No model or tier has that name."""
+
+    code = "model_not_found"
+
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        super().__init__(
+            f"No model is called {name!r}. Known: {', '.join(known)}. Add one under [models] in rightsize.toml.",
+            param="model",
+        )
+
+
+class Conflict(Refused):
+    """The state of the thing does not allow it."""
+
+    status, code = 409, "conflict"
+
+
+class IdempotencyConflict(Conflict):
+    """The same idempotency key came with another request."""
+
+    code = "idempotency_conflict"
+
+
+class TooLarge(Refused):
+    """Over a limit that the message names."""
+
+    status, code = 413, "request_too_large"
+
+
+class TierUnavailable(Refused):
+    """No model of the fleet can serve the request within its bounds."""
+
+    status, code = 422, "tier_unavailable"
+
+
+class Busy(RightsizeError):
+    """Nothing is wrong with the request: try again later."""
+
+    status, code = 503, "busy"
+
+    def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Backpressure(Busy):
+    """Too much is queued already."""
+
+    status, code = 429, "backpressure"
+
+
+class ServiceUnavailable(Busy):
+    """A server that we need does not answer."""
+
+    code = "service_unavailable"
+
+
+class EngineFault(RightsizeError):
+    """What a model or its server did wrong.
+
+    `retryable` says whether another attempt may succeed; `retry_after_s` is what the server asked for.
+    """
+
+    status, code = 502, "engine_fault"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str,
+        retryable: bool,
+        http_status: int = 502,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.fault_code = code
+        self.retryable = retryable
+        self.http_status = http_status
+        self.retry_after_s = retry_after_s
+
+
+class Broken(RightsizeError):
+    """A fault of ours."""
+
+
+class IllegalTransition(Broken):
+    """The lifecycle table does not allow this step."""
+
+    code = "illegal_transition"

@@ -1,0 +1,242 @@
+"""The fleet (which model serves which tier) and the policy, as read from `rightsize.toml`. Pure apart from reading the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from orchestrator.contracts import Tier, queue_for
+from orchestrator.errors import InvalidConfig, UnknownModel
+from orchestrator.pricing import RateCard, card_from, card_on
+
+T = TypeVar("T", bound=BaseModel)
+
+EngineName = Literal["simulated", "openai", "specialist"]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Strict):
+    """One deployment that serves a tier."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    tier: Tier
+    engine: EngineName
+    default: bool = False
+    """Whether it serves the tier's plain queue; exactly one model of a tier does."""
+    address: str | None = None
+    """Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`."""
+    served_model: str | None = None
+    """The name by which the server at `address` knows the model; ours where it is not given."""
+    api_key_env: str | None = None
+    """The environment variable that holds the server's key. The key itself never stands in the file."""
+    path: str | None = None
+    tasks: tuple[str, ...] = ()
+    """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
+    slots: int = Field(default=16, ge=1, le=4096)
+    """How many requests it runs at once."""
+    max_input_tokens: int = Field(default=32_768, ge=1)
+    max_output_tokens: int = Field(default=1_024, ge=1)
+    """The output limit where a request names none: the hold on the budget is priced by it."""
+    timeout_s: float = Field(default=600.0, gt=0)
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    first_byte_timeout_s: float = Field(default=120.0, gt=0)
+    expected_latency_s: float = Field(default=2.0, ge=0)
+    """The median time of one request, for estimates and for the size of dispatches until it has been measured."""
+    free: bool = False
+    """Says that a card on which nothing costs anything is meant so."""
+    rates: tuple[RateCard, ...] = ()
+    simulate: Mapping[str, Any] = Field(default_factory=dict)
+    """Options of the simulated engine: see `workers/engines/simulated.py`."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.rates:
+            raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
+        if all(card.is_free for card in self.rates) and not self.free:
+            raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
+        if self.engine == "openai" and not self.address:
+            raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
+        return self
+
+    def card_on(self, day: date) -> RateCard:
+        """The rate card in force on a day (UTC)."""
+        return card_on(self.rates, day, self.name)
+
+
+class Thresholds(Strict):
+    """Where the decision tree draws its lines."""
+
+    complex_signals: int = Field(default=3, ge=1)
+    """So many signals of complexity make a request need deep analysis."""
+    long_input_tokens: int = Field(default=6_000, ge=1)
+    realtime_latency_s: float = Field(default=1.0, gt=0)
+
+
+class Policy(Strict):
+    """How jobs are routed and retried."""
+
+    default_tier: Tier = Tier.LLM
+    fallbacks: Mapping[Tier, tuple[Tier, ...]] = Field(
+        default_factory=lambda: {
+            Tier.SLM: (Tier.LLM, Tier.RLM),
+            Tier.LLM: (Tier.RLM, Tier.MLLM),
+            Tier.RLM: (Tier.LLM,),
+            Tier.MLLM: (),
+        }
+    )
+    """Where a job goes whose tier the fleet lacks or a bound excludes, in order."""
+    thresholds: Thresholds = Thresholds()
+    max_attempts: int = Field(default=4, ge=1, le=20)
+    retry_base_s: float = Field(default=1.0, gt=0)
+    retry_max_s: float = Field(default=120.0, gt=0)
+
+
+class Fleet(Strict):
+    """All models, and which of them is each tier's default."""
+
+    models: tuple[Model, ...]
+
+    @model_validator(mode="after")
+    def _one_default_a_tier(self) -> Self:
+        for tier in {model.tier for model in self.models}:
+            defaults = [model.name for model in self.models if model.tier is tier and model.default]
+            if len(defaults) > 1:
+                raise ValueError(f"tier {tier} has two default models, {' and '.join(defaults)}: keep `default` on one.")
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Model]:
+        """Models by name."""
+        return {model.name: model for model in self.models}
+
+    @cached_property
+    def tiers(self) -> tuple[Tier, ...]:
+        """The tiers that some model serves, in the order slm, llm, rlm, mllm."""
+        return tuple(tier for tier in Tier if any(model.tier is tier for model in self.models))
+
+    def of_tier(self, tier: Tier) -> tuple[Model, ...]:
+        """The models of a tier, its default first."""
+        return tuple(sorted((m for m in self.models if m.tier is tier), key=lambda m: not self.is_default(m)))
+
+    @cached_property
+    def _defaults(self) -> dict[Tier, str]:
+        chosen: dict[Tier, str] = {}
+        for model in sorted(self.models, key=lambda m: not m.default):
+            chosen.setdefault(model.tier, model.name)
+        return chosen
+
+    def is_default(self, model: Model) -> bool:
+        """Whether a model serves its tier's plain queue."""
+        return self._defaults[model.tier] == model.name
+
+    def named(self, name: str) -> Model:
+        """The model of that name; raises UnknownModel that lists those there are."""
+        try:
+            return self.by_name[name]
+        except KeyError:
+            raise UnknownModel(name, ["auto", *self.tiers, *self.by_name]) from None
+
+    def queue_of(self, model: Model, *, interactive: bool = False) -> str:
+        """The Celery queue of a model."""
+        return queue_for(model.tier, model.name, is_default=self.is_default(model), interactive=interactive)
+
+
+class Config(Strict):
+    """Everything that `rightsize.toml` says, checked."""
+
+    fleet: Fleet
+    policy: Policy
+    source: str
+
+    @cached_property
+    def versions(self) -> dict[str, tuple[str, str]]:
+        """Kind of version -> (digest, canonical JSON), for `fleet`, `policy` and `prices`."""
+        fleet = self.fleet.model_dump(mode="json", exclude={"models": {"__all__": {"rates"}}})
+        prices = {m.name: m.model_dump(mode="json", include={"rates"})["rates"] for m in self.fleet.models}
+        parts = {"fleet": fleet, "policy": self.policy.model_dump(mode="json"), "prices": prices}
+        texts = {kind: json.dumps(part, sort_keys=True, default=str) for kind, part in parts.items()}
+        return {kind: (hashlib.sha256(text.encode()).hexdigest(), text) for kind, text in texts.items()}
+
+
+def load(path: Path | None) -> Config:
+    """Read and check a `rightsize.toml`, or the sample fleet of simulated models where `path` is None.
+
+    Raises InvalidConfig that names the file, the key and the remedy.
+    """
+    source = str(path) if path else "the built-in sample fleet"
+    try:
+        text = path.read_text("utf-8") if path else resources.files("orchestrator").joinpath("sample.toml").read_text()
+        data = tomllib.loads(text)
+    except OSError as error:
+        raise InvalidConfig(f"Cannot read {source}: {error.strerror}. Give --config or RIGHTSIZE_CONFIG a file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InvalidConfig(f"{source} is not valid TOML: {error}.") from error
+    return parse(data, source)
+
+
+def parse(data: Mapping[str, Any], source: str) -> Config:
+    """A checked Config from the tables of a TOML document."""
+    if unknown := set(data) - {"models", "policy", "settings"}:
+        raise InvalidConfig(f"{source}: unknown tables {sorted(unknown)}. Known: models, policy, settings.")
+    tables = data.get("models")
+    if not isinstance(tables, Mapping) or not tables:
+        raise InvalidConfig(f"{source}: no models. Add a table such as [models.NAME] with tier, engine and rates.")
+    try:
+        models = tuple(_model(name, table, source) for name, table in tables.items())
+        fleet = _checked(Fleet, {"models": models}, source, "models")
+        policy = _checked(Policy, data.get("policy", {}), source, "policy")
+    except RecursionError as error:
+        raise InvalidConfig(f"{source} is nested too deeply.") from error
+    config = Config(fleet=fleet, policy=policy, source=source)
+    if policy.default_tier not in fleet.tiers:
+        raise InvalidConfig(
+            f"{source}: policy.default_tier is {policy.default_tier}, but no model serves it. "
+            f"Add one, or choose one of: {', '.join(fleet.tiers)}."
+        )
+    return config
+
+
+def _model(name: str, table: object, source: str) -> Model:
+    if not isinstance(table, Mapping):
+        raise InvalidConfig(f"{source}: models.{name} must be a table [models.{name}].")
+    rows = table.get("rates", [])
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise InvalidConfig(f"{source}: models.{name}.rates must be tables [[models.{name}.rates]].")
+    cards = tuple(card_from(row, name) for row in rows)
+    return _checked(Model, {**table, "name": name, "rates": cards}, source, f"models.{name}")
+
+
+def _checked(kind: type[T], data: object, source: str, where: str) -> T:
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join([where, *(str(part) for part in first["loc"])])
+        message = first["msg"].removeprefix("Value error, ")
+        known = ", ".join(kind.model_fields) if first["type"] == "extra_forbidden" else ""
+        hint = f" Known keys: {known}." if known else ""
+        raise InvalidConfig(f"{source}: {key}: {message}{'' if message.endswith('.') else '.'}{hint}") from None
+
+
+def usd(amount: Decimal) -> str:
+    """A sum of money as people read it: at least two decimals, no exponent, no digit lost."""
+    text = f"{amount:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    whole, _, cents = text.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"

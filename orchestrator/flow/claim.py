@@ -1,0 +1,48 @@
+"""Claim: a worker takes a dispatch, which starts its lease, and reads all its bodies at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from orchestrator.contracts import ClaimedJob
+from orchestrator.errors import NotFound
+from orchestrator.flow.context import Context
+from orchestrator.store import dispatches
+from orchestrator.store.dispatches import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A dispatch that this worker holds, and the jobs in it that are still to be run."""
+
+    claim: Claim
+    jobs: Sequence[ClaimedJob]
+
+
+def claim(context: Context, dispatch_id: int, worker: UUID) -> Claimed | None:
+    """Claim a dispatch, or None if it is cancelled, finished or somebody else's: a message may come twice or late.
+
+    A dispatch whose jobs were all cancelled meanwhile is ended here.
+    """
+    with context.database.unit_of_work() as session:
+        found = dispatches.claim(session, dispatch_id, worker, context.settings.lease_s)
+        if found is None:
+            return None
+        rows = dispatches.claimed_jobs(session, dispatch_id)
+        if not rows:
+            dispatches.end(session, [dispatch_id], "done")
+            return None
+    for job, blob_key in rows:
+        if blob_key is not None:
+            job.body = _body(context, blob_key)
+    return Claimed(found, [job for job, _ in rows])
+
+
+def _body(context: Context, blob_key: str) -> bytes:
+    """A large body from the blob store; one that is gone becomes an empty body, which fails its job with a clear reason."""
+    try:
+        return context.blobs.get(blob_key)
+    except NotFound:
+        return b""

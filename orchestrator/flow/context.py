@@ -1,0 +1,67 @@
+"""What every step of the flow needs, made once by each process and handed down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Set
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from orchestrator.blobs import BlobStore
+from orchestrator.broker import Broker
+from orchestrator.fleet import Config, load
+from orchestrator.lifecycle import Limits
+from orchestrator.routing import Situation
+from orchestrator.settings import Settings
+from orchestrator.store import versions
+from orchestrator.store.migrate import check_schema
+from orchestrator.store.session import Database, Role
+
+SPECIALISTS_FRESH_S = 2.0
+
+
+@dataclass(slots=True)
+class Context:
+    """The database, the broker, the blobs and the configuration of one process."""
+
+    settings: Settings
+    config: Config
+    database: Database
+    broker: Broker
+    blobs: BlobStore
+    versions: versions.Versions
+    _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
+
+    @property
+    def limits(self) -> Limits:
+        """What bounds retries."""
+        policy = self.config.policy
+        return Limits(policy.max_attempts, policy.retry_base_s, policy.retry_max_s)
+
+    def situation(self, tenant_id: int) -> Situation:
+        """What routing knows besides the request; the tenant's specialists are read again after two seconds."""
+        now = time.monotonic()
+        read_at, names = self._specialists.get(tenant_id, (float("-inf"), frozenset()))
+        if now - read_at > SPECIALISTS_FRESH_S:
+            with self.database.unit_of_work() as session:
+                names = versions.specialists(session, tenant_id)
+            self._specialists[tenant_id] = (now, names)
+        return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date())
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.broker.close()
+        self.database.close()
+
+
+def open_context(settings: Settings, role: Role, *, connections: int = 8) -> Context:
+    """Connect, check the schema and register this process's fleet, policy and prices.
+
+    Raises InvalidConfig or ServiceUnavailable with a remedy.
+    """
+    config = load(settings.config)
+    database = Database(settings, role, connections=connections)
+    check_schema(database)
+    with database.unit_of_work() as session:
+        registered = versions.register(session, config.versions)
+    return Context(settings, config, database, Broker(settings), BlobStore(settings.blobs), registered)

@@ -1,0 +1,129 @@
+"""Dispatch: queued jobs become dispatches of one model, as many as its workers can soon start.
+
+One dispatcher a model at a time, by an advisory lock. Cost does not grow with the backlog: lanes are ranked first (there are as
+many as open batches), then rows are taken from the top few, each from the place where its lane stood. The places are kept in
+memory as a hint; a lane that seems empty is looked at once more from its start, and again now and then.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from sqlalchemy.orm import Session
+
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.fairness import Shares, Window, window
+from orchestrator.flow.context import Context
+from orchestrator.fleet import Model
+from orchestrator.store import batches, dispatches
+from orchestrator.store.batches import Lane
+from orchestrator.store.dispatches import Assigned
+from orchestrator.store.session import try_lock
+
+START: Final = (-(2**63), 0)
+"""Before every place in a lane."""
+RECHECK_S: Final = 60.0
+"""A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a lane stands: the last row taken, and when it was found empty."""
+
+    after: tuple[int, int] = START
+    empty_since: float | None = None
+
+
+@dataclass(slots=True)
+class Line:
+    """What the dispatcher remembers of one model."""
+
+    shares: Shares = field(default_factory=Shares)
+    places: dict[int, Place] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """Assigns and publishes, one pass for one model at a time."""
+
+    context: Context
+    lines: dict[str, Line] = field(default_factory=dict)
+
+    def pass_over(self, model: Model) -> int:
+        """Assign what the model's workers can soon start, commit, and publish it; returns the number of jobs."""
+        line = self.lines.setdefault(model.name, Line())
+        with self.context.database.unit_of_work() as session:
+            if not try_lock(session, f"dispatch:{model.name}"):
+                return 0
+            made = list(self._assign(session, model, line))
+        for one in made:
+            self._publish(model, one.dispatch_id)
+        return sum(one.jobs for one in made)
+
+    def _assign(self, session: Session, model: Model, line: Line) -> Iterator[Assigned]:
+        settings = self.context.settings
+        found = dispatches.capacity(session, model.name, settings.worker_seen_s)
+        latency = model.expected_latency_s if found.latency_s is None else found.latency_s
+        allowed = window(slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs)
+        room = allowed.jobs - found.outstanding_jobs
+        places = allowed.dispatches - found.outstanding_dispatches
+        # Waiting until a whole group fits keeps dispatches from getting ever smaller; an idle model takes any.
+        if room <= 0 or places <= 0 or (room < allowed.group and found.outstanding_jobs > found.slots):
+            return
+        for one in self._steps(session, model, line, allowed, room):
+            yield one
+            room -= one.jobs
+            places -= 1
+            if room <= 0 or places <= 0:
+                return
+
+    def _steps(self, session: Session, model: Model, line: Line, allowed: Window, room: int) -> Iterator[Assigned]:
+        """Jobs that came back first, then the lanes in their rank, one group at a time."""
+        claim_by_s = self.context.settings.claim_by_s
+        for alone in (True, False):
+            while back := dispatches.assign_requeued(
+                session, tier=model.tier, model=model.name, alone=alone, limit=min(allowed.group, room), claim_by_s=claim_by_s
+            ):
+                yield back
+        lanes = self._lanes(session, model, line)
+        while lanes:
+            lane = line.shares.rank(lanes)[0]
+            place = line.places.setdefault(lane.id, Place())
+            one = dispatches.assign(
+                session, tier=model.tier, model=model.name, lane=lane.id, after=place.after, limit=min(allowed.group, room),
+                claim_by_s=claim_by_s,
+            )  # fmt: skip
+            if one is not None:
+                place.after, place.empty_since = (one.prefix_hash, one.last_id), None
+                line.shares.served(lane, one.jobs)
+                yield one
+            elif place.after != START:
+                place.after = START
+            else:
+                place.empty_since = time.monotonic()
+                lanes = [other for other in lanes if other is not lane]
+
+    def _lanes(self, session: Session, model: Model, line: Line) -> list[Lane]:
+        """The lanes that may have something queued for the model: singles by tenant, and open batches."""
+        singles = [Lane(lane_id, -lane_id, None, urgent=False) for lane_id in dispatches.singles_lanes(session, model.name)]
+        for lane in singles:
+            line.places.setdefault(lane.id, Place()).empty_since = None
+        lanes = singles + batches.open_lanes(session)
+        present = {lane.id for lane in lanes}
+        line.places = {lane_id: place for lane_id, place in line.places.items() if lane_id in present}
+        now = time.monotonic()
+        return [lane for lane in lanes if not _seems_empty(line.places.get(lane.id), now)]
+
+    def _publish(self, model: Model, dispatch_id: int) -> None:
+        """Send the message. If Redis is away the recovery pass sends it later: the dispatch is safe in Postgres."""
+        try:
+            self.context.broker.publish(self.context.config.fleet.queue_of(model), dispatch_id)
+        except ServiceUnavailable:
+            return
+
+
+def _seems_empty(place: Place | None, now: float) -> bool:
+    return place is not None and place.empty_since is not None and now - place.empty_since < RECHECK_S

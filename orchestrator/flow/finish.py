@@ -1,0 +1,155 @@
+"""Finish: a batch whose last job ended gets its output and error files and its final counts, frozen."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Final
+
+import orjson
+from sqlalchemy import Row
+
+from orchestrator import ids
+from orchestrator.contracts import BatchStatus, JobState, Owner
+from orchestrator.errors import Broken
+from orchestrator.flow.context import Context
+from orchestrator.flow.read import drop_rows
+from orchestrator.store import batches, files, jobs
+
+PAGE: Final = 1_000
+SUCCEEDED: Final = JobState.SUCCEEDED
+
+
+def finish_ended(context: Context) -> int:
+    """Finish every batch all of whose jobs have ended, each guarded by an advisory lock; returns how many."""
+    with context.database.unit_of_work() as session:
+        ended = batches.ended(session)
+        unopened = batches.cancelled_before_open(session)
+    done = 0
+    for batch_id, status in ended:
+        with context.database.locked(f"finish:{batch_id}") as ours:
+            done += bool(ours and _finish(context, batch_id, status))
+    for batch_id in unopened:
+        with context.database.locked(f"read:{batch_id}") as ours:
+            done += bool(ours and _end_unopened(context, batch_id))
+    return done
+
+
+def _finish(context: Context, batch_id: int, status: BatchStatus) -> bool:
+    """Write both files under the batch's own keys, then end it: files that a killed finisher left are simply written again."""
+    if status is BatchStatus.IN_PROGRESS:
+        with context.database.unit_of_work() as session:
+            batches.start_finalizing(session, batch_id)
+    with context.database.unit_of_work() as session:
+        row = batches.get(session, batch_id)
+        progress = batches.progress(session, batch_id)
+    counts = _counts(progress)
+    written = {
+        purpose: _write(context, row, purpose)
+        for purpose, wanted in (("output", counts[SUCCEEDED]), ("error", sum(counts.values()) - counts[SUCCEEDED]))
+        if wanted
+    }
+    lines = sum(lines for _, _, lines in written.values())
+    if lines != row.total:
+        raise Broken(f"Batch {row.public_id} has {row.total} rows and {lines} lines. This is a bug: report it.")
+    ends_as = _ends_as(status, counts)
+    owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
+    with context.database.unit_of_work() as session:
+        made = {
+            purpose: files.add(
+                session, owner, ids.uuid7(), purpose="batch_output", filename=f"{ids.public('batch', row.public_id)}_{purpose}.jsonl",
+                size=size, blob_key=key,
+            ).id
+            for purpose, (key, size, _) in written.items()
+        }  # fmt: skip
+        return batches.end(session, batch_id, ends_as, summary(progress), made.get("output"), made.get("error"))
+
+
+def _ends_as(status: BatchStatus, counts: Counter[JobState]) -> BatchStatus:
+    if status is BatchStatus.CANCELLING:
+        return BatchStatus.CANCELLED
+    return BatchStatus.EXPIRED if counts[JobState.EXPIRED] else BatchStatus.COMPLETED
+
+
+def _end_unopened(context: Context, batch_id: int) -> bool:
+    """End a batch that was cancelled while its rows were read: none of them was accepted."""
+    drop_rows(context, batch_id)
+    with context.database.unit_of_work() as session:
+        return batches.end(session, batch_id, BatchStatus.CANCELLED, summary([]), None, None)
+
+
+def _counts(progress: Sequence[Row[Any]]) -> Counter[JobState]:
+    counts: Counter[JobState] = Counter()
+    for row in progress:
+        counts[JobState(row.state)] += row.jobs
+    return counts
+
+
+def summary(progress: Sequence[Row[Any]]) -> dict[str, Any]:
+    """Counts, usage and charges of a batch from its progress, in the form that is frozen and shown."""
+    counts = _counts(progress)
+    by_tier: dict[str, dict[str, Any]] = {}
+    for row in progress:
+        tier = by_tier.setdefault(row.tier, {"completed": 0, "failed": 0, "cost_usd": 0})
+        tier["completed" if row.state == SUCCEEDED else "failed"] += row.jobs
+        tier["cost_usd"] += row.charge_usd
+    for tier in by_tier.values():
+        tier["cost_usd"] = f"{tier['cost_usd']:f}"
+    tokens = {name: sum(getattr(row, name) for row in progress) for name in (
+        "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens")}  # fmt: skip
+    return {
+        "total": sum(counts.values()),
+        "completed": counts[SUCCEEDED],
+        "failed": sum(counts.values()) - counts[SUCCEEDED],
+        "states": {state.label: count for state, count in counts.items()},
+        "usage": tokens,
+        "cost_usd": f"{sum((row.charge_usd for row in progress), start=0):f}" if progress else "0",
+        "tiers": by_tier,
+    }
+
+
+def _write(context: Context, row: Row[Any], purpose: str) -> tuple[str, int, int]:
+    """Write one of a batch's files; returns its key, its size in bytes and its number of lines."""
+    key = f"batches/{row.public_id.hex}/{purpose}.jsonl"
+    lines = 0
+    with context.blobs.writing(key) as file:
+        for line in _lines(context, row.id, purpose):
+            lines += 1
+            file.write(line)
+        size = _position(file)
+    return key, size, lines
+
+
+def _position(file: BinaryIO) -> int:
+    return file.tell()
+
+
+def _lines(context: Context, batch_id: int, purpose: str) -> Iterator[bytes]:
+    after = 0
+    while True:
+        with context.database.unit_of_work() as session:
+            page = jobs.ended_lines(session, batch_id, after=after, limit=PAGE)
+        for row in page:
+            if (row.state == SUCCEEDED) == (purpose == "output"):
+                yield output_line(row, context.blobs.get(row.blob_key) if row.blob_key else row.body)
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
+
+
+def output_line(row: Row[Any], body: bytes | None) -> bytes:
+    """One line of an output or error file, in OpenAI's form with our `rightsize` object. The body goes in as it was stored."""
+    head = b'{"id":' + orjson.dumps(ids.public("batch_req", row.public_id)) + b',"custom_id":' + orjson.dumps(row.custom_id)
+    note = orjson.dumps(
+        {
+            "tier": row.tier, "model": row.model, "rule": row.rule, "reasons": row.reasons.split("\n"),
+            "attempts": row.attempts, "cost_usd": f"{row.charge_usd:f}", "simulated": row.simulated,
+        }
+    )  # fmt: skip
+    if row.state == SUCCEEDED and body is not None:
+        request_id = orjson.dumps(f"req_{row.public_id.hex}")
+        response = b',"response":{"status_code":200,"request_id":' + request_id + b',"body":' + body + b'},"error":null'
+    else:
+        error = {"code": row.fault_code or "unknown", "message": row.fault_message or "The request failed."}
+        response = b',"response":null,"error":' + orjson.dumps(error)
+    return head + response + b',"rightsize":' + note + b"}\n"

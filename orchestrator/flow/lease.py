@@ -1,0 +1,46 @@
+"""Lease: what a worker renews while it runs, and what it learns from it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from orchestrator.contracts import ClaimedJob
+from orchestrator.flow.context import Context
+from orchestrator.store import dispatches, workers
+from orchestrator.store.workers import Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """What a heartbeat found: the dispatches that are still held, and the jobs that are not to be run any more."""
+
+    held: frozenset[int]
+    gone_jobs: frozenset[int]
+
+
+def beat(context: Context, worker: UUID, presence: Sequence[Presence], running: Sequence[tuple[int, int]]) -> Beat:
+    """Say that a worker is alive, renew its leases, and learn what was cancelled. `running` are (job, dispatch) pairs."""
+    with context.database.unit_of_work() as session:
+        workers.seen(session, worker, presence, context.versions.fleet)
+        held = dispatches.renew(session, sorted({d for _, d in running}), worker, context.settings.lease_s) if running else set()
+        ours = dispatches.still_ours(session, running) if running else set()
+    return Beat(frozenset(held), frozenset(job for job, _ in running if job not in ours))
+
+
+def leave(context: Context, worker: UUID) -> None:
+    """Take a worker that stops in order off the list, so that nothing more is sent for it."""
+    with context.database.unit_of_work() as session:
+        workers.gone(session, worker)
+
+
+def give_back(context: Context, dispatch_id: int, jobs: Sequence[ClaimedJob]) -> None:
+    """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone, and end the dispatch."""
+    with context.database.unit_of_work() as session:
+        dispatches.requeue(session, dispatch_id, [job.id for job in jobs], alone=False)
+        dispatches.end(session, [dispatch_id], "given_back")
+    for model in {job.model for job in jobs}:
+        context.broker.wake(model)
+
+

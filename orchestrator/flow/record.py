@@ -1,0 +1,143 @@
+"""Record: outcomes become rows, in groups, each group ONE transaction with state, attempt, result, ledger and reservation.
+
+What happens is driven by the jobs that still belong to their dispatch: a late worker's write changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import ClaimedJob, Fault, JobState, Outcome, OutcomeKind, Usage
+from orchestrator.errors import InvalidConfig
+from orchestrator.flow.context import Context
+from orchestrator.lifecycle import after, is_terminal, retry_delay_s
+from orchestrator.pricing import ZERO, RateCard, card_on, price
+from orchestrator.store import batches, dispatches, prices, recording, tenants
+from orchestrator.store.batches import Tally
+from orchestrator.store.recording import Move
+
+NOTHING: Final = Usage()
+
+Pair = tuple[ClaimedJob, Outcome]
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Records outcomes; keeps the rate cards it has seen."""
+
+    context: Context
+    _cards: dict[tuple[int, str], RateCard] = field(default_factory=dict)
+
+    def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> set[int]:
+        """Record a group of outcomes and end the dispatches in `done`; returns the ids of the jobs that took them.
+
+        A group that fails for another reason than a database that is away is recorded one by one, so that one bad outcome
+        cannot hold up its neighbours. Raises ServiceUnavailable when the database does not answer: call again.
+        """
+        try:
+            return self._record(pairs, done)
+        except (SQLAlchemyError, ArithmeticError, ValueError):
+            if len(pairs) <= 1:
+                return self._record([self._unrecordable(pair) for pair in pairs], done)
+        taken: set[int] = set()
+        for pair in pairs:
+            taken |= self.record([pair], [])
+        if done:
+            self._record([], done)
+        return taken
+
+    def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> set[int]:
+        moves = [self._move(job, outcome) for job, outcome in pairs]
+        with self.context.database.unit_of_work() as session:
+            return _write(session, moves, done)
+
+    def record_loss(self, session: Session, job: ClaimedJob, fault: Fault, state: JobState) -> None:
+        """Count, within the caller's transaction, the loss of a job that ran alone: it goes to `state`."""
+        kind = OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY
+        move = Move(job, Outcome(kind, fault=fault), state, counted=True, delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO)
+        _write(session, [move], [])
+
+    def _move(self, job: ClaimedJob, outcome: Outcome) -> Move:
+        limits = self.context.limits
+        state = after(outcome.kind, job.attempt, limits)
+        delay_s = 0.0
+        if state is JobState.WAITING:
+            asked = outcome.fault.retry_after_s if outcome.fault else None
+            delay_s = retry_delay_s(job.attempt, limits, random.random(), asked)  # noqa: S311 - jitter, not a secret
+        amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
+        charge = amount if state is JobState.SUCCEEDED else ZERO
+        blob_key = self._blob(job, outcome, state)
+        return Move(job, outcome, state, outcome.kind is not OutcomeKind.GIVEN_BACK, delay_s, amount, charge, blob_key)
+
+    def _blob(self, job: ClaimedJob, outcome: Outcome, state: JobState) -> str | None:
+        """Put a large result into the blob store; the row then holds its key."""
+        body = outcome.body
+        if body is None or state is not JobState.SUCCEEDED or len(body) <= self.context.settings.inline_body_bytes:
+            return None
+        key = f"results/{job.public_id[:8]}/{job.public_id}-{job.dispatch_id}"
+        self.context.blobs.put(key, body)
+        return key
+
+    def _card(self, job: ClaimedJob) -> RateCard:
+        """The rate card that was frozen on the job when it was submitted."""
+        key = (job.price_version, job.model)
+        card = self._cards.get(key)
+        if card is None:
+            with self.context.database.unit_of_work() as session:
+                cards = prices.cards(session, job.price_version, job.model)
+            if not cards:
+                raise InvalidConfig(f"Price version {job.price_version} has no model {job.model!r}.")
+            card = self._cards[key] = card_on(cards, job.stored_on, job.model)
+        return card
+
+    @staticmethod
+    def _unrecordable(pair: Pair) -> Pair:
+        """The outcome of a job whose own outcome cannot be stored: a failure that says so."""
+        job, outcome = pair
+        fault = Fault("unrecordable", "The model's answer could not be stored. It may hold characters that no text may hold.")
+        return job, Outcome(OutcomeKind.FAILED, fault=fault, model_revision=outcome.model_revision, simulated=outcome.simulated)
+
+
+def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> set[int]:
+    """The one transaction of a group; the budget comes last, since its row is shared."""
+    taken = recording.move(session, moves) if moves else set()
+    won = [move for move in moves if move.job.id in taken]
+    recording.write(session, won)
+    batches.add_progress(session, _tallies(won))
+    if done:
+        dispatches.end(session, done, "done")
+    tenants.settle(session, _settlements(won))
+    return taken
+
+
+def _tallies(won: Sequence[Move]) -> list[Tally]:
+    """What ended in this group, by batch, tier, model and state."""
+    sums: dict[tuple[int, str, str, JobState], list[object]] = {}
+    for move in won:
+        job, usage = move.job, move.outcome.usage
+        if not job.batch_id or not is_terminal(move.state):
+            continue
+        total = sums.setdefault((job.batch_id, job.tier, job.model, move.state), [0, ZERO, 0, 0, 0, 0])
+        billed = usage if move.state is JobState.SUCCEEDED else NOTHING
+        added = (
+            1, move.charge_usd, billed.input_tokens, billed.cached_tokens, billed.output_tokens, billed.reasoning_tokens,
+        )  # fmt: skip
+        sums[job.batch_id, job.tier, job.model, move.state] = [a + b for a, b in zip(total, added, strict=True)]  # type: ignore[operator]
+    return [Tally(*key, *total) for key, total in sums.items()]  # type: ignore[arg-type]
+
+
+def _settlements(won: Sequence[Move]) -> dict[int, tenants.Settlement]:
+    """What this group gives back of each project's hold, and what it charges."""
+    sums: dict[int, tuple[Decimal, Decimal]] = {}
+    for move in won:
+        if is_terminal(move.state):
+            released, spent = sums.get(move.job.owner.project_id, (ZERO, ZERO))
+            sums[move.job.owner.project_id] = (released + move.job.held_usd, spent + move.charge_usd)
+    return {project: tenants.Settlement(*both) for project, both in sums.items()}

@@ -1,0 +1,121 @@
+"""Recover: what was lost on the way is found by the database's clock and put right. Every pass is safe to run twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import BatchStatus, ClaimedJob, Fault, Owner
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.flow import cancel
+from orchestrator.flow.context import Context
+from orchestrator.flow.record import Recorder
+from orchestrator.lifecycle import after_loss
+from orchestrator.store import batches, dispatches, jobs
+from orchestrator.store.session import try_lock
+
+MOST_MESSAGES: Final = 4
+"""So many messages are sent for a dispatch before its jobs are queued again: nobody serves its queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What one pass put right."""
+
+    republished: int = 0
+    unclaimed: int = 0
+    lost: int = 0
+    woken: int = 0
+    expired: int = 0
+
+
+def recover(context: Context) -> Recovered:
+    """One pass: messages again, unclaimed and lost dispatches, retries that are due, deadlines that passed."""
+    with context.database.unit_of_work() as session:
+        if not try_lock(session, "recover"):
+            return Recovered()
+        due = dispatches.due_for_publishing(session, context.settings.claim_by_s, MOST_MESSAGES)
+        unclaimed = _requeue_unclaimed(session)
+        lost = _requeue_lost(context, session)
+        woken = jobs.wake_waiting(session)
+    republished = _publish(context, due)
+    for model in woken:
+        context.broker.wake(model)
+    if unclaimed or lost:
+        context.broker.wake()
+    return Recovered(republished, unclaimed, lost, len(woken), _expire(context))
+
+
+def _publish(context: Context, due: list[dispatches.Published]) -> int:
+    """Send messages again; while Redis is away this is tried again at the next pass."""
+    fleet = context.config.fleet
+    sent = 0
+    for one in due:
+        model = fleet.by_name.get(one.model)
+        if model is None:
+            continue
+        try:
+            context.broker.publish(fleet.queue_of(model, interactive=one.interactive), one.dispatch_id)
+        except ServiceUnavailable:
+            return sent
+        sent += 1
+    return sent
+
+
+def _requeue_unclaimed(session: Session) -> int:
+    """Queue the jobs of dispatches that nobody claimed; it never counts as an attempt."""
+    found = dispatches.unclaimed(session, MOST_MESSAGES)
+    for dispatch_id, _ in found:
+        held = dispatches.held_jobs(session, dispatch_id)
+        dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=False)
+    dispatches.end(session, [dispatch_id for dispatch_id, _ in found], "unclaimed")
+    return len(found)
+
+
+def _requeue_lost(context: Context, session: Session) -> int:
+    """Queue the jobs of dispatches whose lease ended, each alone in its next; the loss of a dispatch of one counts."""
+    found = dispatches.lost(session)
+    for dispatch_id, size in found:
+        held = dispatches.held_jobs(session, dispatch_id)
+        if size == 1:
+            _count_loss(context, session, dispatch_id, held)
+        else:
+            dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=True)
+    dispatches.end(session, [dispatch_id for dispatch_id, _ in found], "lost")
+    return len(found)
+
+
+def _count_loss(context: Context, session: Session, dispatch_id: int, held: Sequence[Row[Any]]) -> None:
+    fault = Fault("worker_lost", "The worker that ran this request ended without an answer, each time. The request may be what ends it.")
+    recorder = Recorder(context)
+    for row in held:
+        state, _ = after_loss(row.attempts, alone=True, limits=context.limits)
+        recorder.record_loss(session, _claimed(row, dispatch_id), fault, state)
+
+
+def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
+    """A job's row as the worker that lost it held it, without its body."""
+    return ClaimedJob(
+        id=row.id, public_id=row.public_id.hex, owner=Owner(row.tenant_id, row.project_id, row.api_key_id), batch_id=row.batch_id,
+        dispatch_id=dispatch_id, attempt=row.attempts + 1, tier=row.tier, model=row.model, endpoint=row.endpoint, task=row.task,
+        price_version=row.price_version, policy_version=row.policy_version, fleet_version=row.fleet_version,
+        interactive=row.interactive, deadline=row.deadline, seconds_left=0.0, held_usd=row.held_usd, stored_on=row.stored_on, body=b"",
+    )  # fmt: skip
+
+
+def _expire(context: Context) -> int:
+    """End what is past its deadline and does not run."""
+    with context.database.unit_of_work() as session:
+        late = batches.past_deadline(session)
+    return sum(cancel.sweep_expired(context, batch_id) for batch_id in late) + cancel.expire_singles(context)
+
+
+def sweep_cancelling(context: Context) -> int:
+    """Sweep every batch that was cancelled."""
+    with context.database.unit_of_work() as session:
+        cancelling = batches.of_status(session, BatchStatus.CANCELLING)
+    return sum(cancel.sweep_cancelled(context, batch_id) for batch_id in cancelling)

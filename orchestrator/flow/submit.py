@@ -1,0 +1,145 @@
+"""Submit: a single job in one transaction, or a batch whose rows are read afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row
+from sqlalchemy.exc import IntegrityError
+
+from orchestrator import ids
+from orchestrator.contracts import JobState, Owner
+from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound
+from orchestrator.flow.admit import admit, check_backpressure
+from orchestrator.flow.context import Context
+from orchestrator.flow.prepare import prepare
+from orchestrator.requests import ENDPOINTS, NO_HINTS, hints_from, usd_from
+from orchestrator.store import batches, dispatches, files, jobs, single
+from orchestrator.store.jobs import Frame
+
+MAX_WINDOW_S = 30 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A job that was accepted, or that an idempotency key had already made."""
+
+    public_id: UUID
+    is_new: bool
+    dispatch_id: int | None
+
+
+def submit_job(
+    context: Context, owner: Owner, endpoint: str, body: Any, *, interactive: bool, within_s: float, idempotency_key: str | None = None
+) -> Submitted:
+    """Accept one request as a job, durably, in one transaction; an interactive one is assigned and published at once.
+
+    Raises a Refused error with the remedy, or Busy. The same idempotency key with the same request gives the same job.
+    """
+    public_id = ids.uuid7()
+    state = JobState.ASSIGNED if interactive else JobState.QUEUED
+    job = prepare(
+        endpoint, body, NO_HINTS, context.situation(owner.tenant_id), context.settings, context.blobs,
+        public_id=public_id.hex, state=state,
+    )  # fmt: skip
+    digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    dispatch_id = None
+    try:
+        with context.database.unit_of_work() as session:
+            if idempotency_key is not None and not single.remember_key(session, owner.tenant_id, idempotency_key, digest, public_id):
+                return Submitted(_same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), False, None)
+            check_backpressure(session, context.settings)
+            versions = context.versions
+            frame = Frame(
+                owner, 0, single.deadline_in(session, within_s), versions.fleet, versions.policy, versions.prices, interactive
+            )
+            if interactive:
+                dispatch_id = dispatches.add_interactive(
+                    session, tier=job.tier, model=job.model, claim_by_s=context.settings.claim_by_s
+                )
+            made = jobs.put(session, [job], frame, dispatch_id=dispatch_id)
+            if dispatch_id is not None:
+                dispatches.name_jobs(session, dispatch_id, made)
+            admit(session, owner, job.held_usd, None)
+    except IntegrityError as error:
+        raise InvalidRequest("The request holds text that cannot be stored, such as a NUL character.") from error
+    if dispatch_id is not None:
+        _publish(context, job.model, dispatch_id)
+    else:
+        context.broker.wake(job.model)
+    return Submitted(public_id, True, dispatch_id)
+
+
+def _publish(context: Context, model: str, dispatch_id: int) -> None:
+    """Send an interactive dispatch; if Redis does not answer, the recovery pass sends it: the job is already safe."""
+    fleet = context.config.fleet
+    context.broker.publish_later_if_down(fleet.queue_of(fleet.named(model), interactive=True), dispatch_id)
+
+
+def _same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
+    if found is None or found[0] != digest:
+        raise IdempotencyConflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
+    return found[1]
+
+
+def create_batch(
+    context: Context, owner: Owner, *, input_file: UUID, endpoint: str, window: str, metadata: Mapping[str, str] | None,
+    hints: Mapping[str, Any] | None, idempotency_key: str | None = None,
+) -> Row[Any]:  # fmt: skip
+    """Create a batch as `validating`; the reader takes it from there. Returns its row.
+
+    `hints` is the batch's `rightsize` object: defaults for its rows, `max_cost_usd` for the whole of it, and
+    `on_invalid_row` (`fail` as OpenAI does it, or `report` to give such rows a line in the error file).
+    """
+    hints = dict(hints or {})
+    _check_hints(hints)
+    if endpoint not in ENDPOINTS:
+        raise InvalidRequest(f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint")
+    window_s = window_seconds(window)
+    described = {"file": input_file.hex, "endpoint": endpoint, "window": window, "metadata": metadata, "hints": hints}
+    digest = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).digest()
+    public_id = ids.uuid7()
+    with context.database.unit_of_work() as session:
+        if idempotency_key is not None and not single.remember_key(session, owner.tenant_id, idempotency_key, digest, public_id):
+            known = _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest)
+            return _existing(batches.find(session, owner.tenant_id, known))
+        check_backpressure(session, context.settings)
+        file = files.find(session, owner.tenant_id, input_file)
+        if file is None:
+            raise NotFound(f"There is no file {ids.public('file', input_file)}. Upload it with purpose=batch first.", param="input_file_id")
+        batch_id = batches.add(
+            session, owner, public_id, endpoint=endpoint, window=window, window_s=window_s, input_file_id=file.id,
+            metadata=metadata, hints=hints, max_cost_usd=usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
+        )  # fmt: skip
+        row = batches.get(session, batch_id)
+    context.broker.wake("read")
+    return row
+
+
+def _existing(row: Row[Any] | None) -> Row[Any]:
+    if row is None:
+        raise IdempotencyConflict("This Idempotency-Key was used for something that is not a batch. Use a new key.")
+    return row
+
+
+def _check_hints(hints: Mapping[str, Any]) -> None:
+    if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
+        raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
+    hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
+
+
+def window_seconds(window: str) -> float:
+    """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+    digits, unit = window[:-1], window[-1:]
+    if unit not in units or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
+        raise InvalidRequest("`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window")
+    seconds = int(digits) * units[unit]
+    if not 1 <= seconds <= MAX_WINDOW_S:
+        raise InvalidRequest("`completion_window` must lie between 1 second and 30 days.", param="completion_window")
+    return float(seconds)

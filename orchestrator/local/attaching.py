@@ -1,0 +1,192 @@
+"""How a user comes to a ready instance: its lock, the supervisor it starts where none runs, and the waiting."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.errors import InvalidConfig, RightsizeError, ServiceUnavailable
+from orchestrator.local import folders, locks, logs, state
+from orchestrator.local import plan as plans
+from orchestrator.local.launch import LOG, launch
+from orchestrator.local.parts import Part
+from orchestrator.local.state import State
+
+if TYPE_CHECKING:
+    from orchestrator.settings import Settings
+
+POLL_S = 0.02
+START_WITHIN_S = 900.0
+BACK_WITHIN_S = 30.0
+"""How long a new user waits for a server or the API that is being started again."""
+ESSENTIAL = frozenset({"postgres", "valkey", "api"})
+"""Without these a user cannot do anything; a worker that is down only makes jobs wait."""
+
+Progress = Callable[[str], None]
+
+
+class NoneRuns(ServiceUnavailable):
+    """No instance runs, and this user may not start one."""
+
+
+class Attaching:
+    """One user's lock, and how it comes to a ready instance."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        settings: Settings | None,
+        port: int | None,
+        parts: Sequence[Part] | None,
+        on_progress: Progress | None,
+        within_s: float,
+    ) -> None:
+        self.data_dir = data_dir
+        self._settings = settings
+        self._port = port
+        self._parts = parts
+        self._on_progress = on_progress
+        self._within_s = within_s
+        self._lock: int | None = None
+        self._said: set[str] = set()
+        self._down_since = 0.0
+        self._closed = False
+
+    def run(self) -> tuple[State, bool]:
+        """The state of a ready instance, and whether we started it. Our lock is held from here on."""
+        until = time.monotonic() + self._within_s
+        self._enter(until)
+        launched, seen = "", set[str]()
+        while time.monotonic() < until:
+            now = state.read(self.data_dir)
+            if now and now.status == state.STARTING:
+                seen.add(now.launch)
+            if now and now.status == state.FAILED and now.launch in seen | {launched}:
+                raise failure(now)
+            if now and now.is_live():
+                self._tell(now)
+                if now.status == state.READY and self._is_usable(now):
+                    if not launched:
+                        self._compare(now)
+                    return now, bool(launched)
+            elif (lock := self._free_supervisor_lock()) is not None:
+                launched = self._launch(lock, launched, now)
+            time.sleep(POLL_S)
+        raise ServiceUnavailable(
+            f"The instance of {self.data_dir} was not ready within {self._within_s:g} s. "
+            f"Look for the cause in its logs, {self.data_dir / 'logs'}, and try again."
+        )
+
+    def leave(self) -> None:
+        """Drop the lock for good."""
+        self._closed = True
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def say(self, message: str) -> None:
+        """Tell the user, once."""
+        if self._on_progress and message not in self._said:
+            self._said.add(message)
+            self._on_progress(message)
+
+    def _enter(self, until: float) -> None:
+        """Take the users' lock; while a former instance stops, its supervisor holds it."""
+        if self._closed:
+            raise ServiceUnavailable("This user has closed the instance. Attach to it again.")
+        if self._lock is not None and locks.is_current(self._lock, self.data_dir / locks.USERS):
+            return
+        self._drop()
+        while True:
+            try:
+                descriptor = locks.open_lock(self.data_dir / locks.USERS)
+            except OSError as error:
+                raise folders.not_usable(self.data_dir, error) from error
+            if locks.try_shared(descriptor):
+                self._lock = descriptor
+                return
+            os.close(descriptor)
+            if self._settings is None:
+                raise NoneRuns(f"The instance of {self.data_dir} is stopping.")
+            if time.monotonic() > until:
+                raise ServiceUnavailable(
+                    f"The former instance of {self.data_dir} does not stop. Its log is in {self.data_dir / 'logs'}."
+                )
+            self.say("Waiting for the former instance to stop")
+            time.sleep(POLL_S)
+
+    def _free_supervisor_lock(self) -> int | None:
+        descriptor = locks.open_lock(self.data_dir / locks.SUPERVISOR)
+        if locks.try_exclusive(descriptor):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _launch(self, lock: int, launched: str, former: State | None) -> str:
+        """Start a supervisor that takes over our lock; raises ServiceUnavailable if the one we started is gone."""
+        try:
+            if self._settings is None:
+                raise NoneRuns(f"No instance runs on {self.data_dir}.")
+            if launched:
+                log = logs.quoted(self.data_dir / "logs" / LOG)
+                raise ServiceUnavailable(f"The supervisor ended while the instance started. {log}")
+            self.say(f"Starting the local instance in {self.data_dir}")
+            plan = plans.plan(self._settings, self._port, self._parts)
+            launch(self.data_dir, plan, lock, former)
+            return plan.launch
+        finally:
+            os.close(lock)
+
+    def _tell(self, now: State) -> None:
+        if now.status == state.STARTING:
+            for part in now.parts:
+                if part.state in {"ready", "done"}:
+                    self.say(f"{part.name} is {part.state}")
+
+    def _is_usable(self, now: State) -> bool:
+        """Whether the servers and the API are up; raises ServiceUnavailable if one does not come back in time."""
+        down = [part for part in now.parts if part.name in ESSENTIAL and part.state != "ready"]
+        if not down:
+            self._down_since = 0.0
+            return True
+        self.say(f"Waiting for {', '.join(part.name for part in down)} to come back")
+        self._down_since = self._down_since or time.monotonic()
+        if time.monotonic() - self._down_since > BACK_WITHIN_S:
+            raise ServiceUnavailable(
+                f"{down[0].name} of the instance of {self.data_dir} is down and does not come back. "
+                f"{logs.quoted(Path(down[0].log))}"
+            )
+        return False
+
+    def _compare(self, now: State) -> None:
+        """Raise InvalidConfig if the instance is another one than was asked for; say so where it only may surprise."""
+        if self._settings is None:
+            return
+        if self._port and self._port != now.port:
+            raise InvalidConfig(
+                f"The instance of {self.data_dir} runs already, on port {now.port} and not {self._port}. "
+                "Leave --port out to use it, end its users first, or give another --data-dir."
+            )
+        if (given := plans.given_digest(self._settings)) and given != now.given:
+            raise InvalidConfig(
+                f"The instance of {self.data_dir} runs already, on other servers than RIGHTSIZE_DATABASE_URL and "
+                "RIGHTSIZE_REDIS_URL name. Unset them to use it, end its users first, or give another --data-dir."
+            )
+        if (asked := plans.config_path(self._settings)) != now.config:
+            self.say(
+                f"The instance runs with {now.config or 'the built-in fleet'}, not with {asked or 'the built-in fleet'}"
+            )
+        elif plans.config_digest(self._settings) != now.config_digest:
+            self.say(f"{now.config} has changed since the instance started: it takes effect at its next start")
+
+
+def failure(failed: State) -> RightsizeError:
+    """The error that the supervisor ended with."""
+    kind = InvalidConfig if failed.error_code == InvalidConfig.code else ServiceUnavailable
+    return kind(failed.error)

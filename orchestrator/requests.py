@@ -1,0 +1,282 @@
+"""What a caller's body asks for: checked against an allow-list with caps, and read for the features that routing needs. Pure."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from orchestrator.contracts import Stakes, Tier
+from orchestrator.errors import InvalidRequest
+
+CHAT: Final = "/v1/chat/completions"
+ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
+
+CHARS_PER_TOKEN: Final = 4
+"""The usual rule of thumb for English; only estimates use it, charges use the model's own count."""
+TOKENS_PER_IMAGE: Final = 800
+READ_CHARS: Final = 20_000
+"""Signals of complexity are looked for in so many characters, so that a long document costs no more to route."""
+MAX_MESSAGES: Final = 10_000
+MAX_IMAGES: Final = 100
+
+_COMMON = {"model", "user", "metadata", "seed", "stream", "stream_options", "service_tier", "store"}
+_SAMPLING = {
+    "max_tokens", "temperature", "top_p", "n", "stop", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
+}  # fmt: skip
+ALLOWED: Final[Mapping[str, frozenset[str]]] = {
+    CHAT: frozenset(
+        _COMMON | _SAMPLING
+        | {"messages", "max_completion_tokens", "response_format", "tools", "tool_choice", "parallel_tool_calls",
+           "top_logprobs", "reasoning_effort"}
+    ),
+    "/v1/completions": frozenset(_COMMON | _SAMPLING | {"prompt", "suffix", "echo"}),
+    "/v1/embeddings": frozenset(_COMMON | {"input", "encoding_format", "dimensions"}),
+}  # fmt: skip
+CAPS: Final[Mapping[str, tuple[float, float]]] = {
+    "max_tokens": (1, 1_000_000), "max_completion_tokens": (1, 1_000_000), "n": (1, 16), "temperature": (0, 2),
+    "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "top_logprobs": (0, 20),
+    "dimensions": (1, 65_536),
+}  # fmt: skip
+WHOLE: Final = frozenset({"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions"})
+HINTS: Final = frozenset({"task", "tier", "stakes", "max_cost_usd", "max_latency_s", "instructions"})
+
+TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_WORDS: Final = re.compile(r"[a-z]+").findall
+_SIGNAL_OF: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("def", "traceback", "refactor", "debug", "algorithm", "stacktrace"), "code"),
+    **dict.fromkeys(("prove", "derive", "theorem", "integral", "equation", "equations", "probability"), "mathematics"),
+    **dict.fromkeys(("analyse", "analyze", "evaluate", "assess", "compare", "justify", "critique"), "analysis"),
+    **dict.fromkeys(("recommend", "strategy", "strategic", "plan", "roadmap", "diligence"), "planning"),
+    **dict.fromkeys(("steps", "step", "tradeoff", "tradeoffs", "stages", "phases"), "several steps"),
+}
+_CONSTRAINTS: Final = frozenset({"must", "least", "most", "exactly", "without", "unless", "ensure", "only", "should", "within"})
+_MARKS: Final = (("```", "code"), ("#include", "code"), ("trade-off", "several steps"), ("∑", "mathematics"), ("∫", "mathematics"))
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the caller declares about a request in its `rightsize` object; None where it says nothing."""
+
+    task: str | None = None
+    tier: Tier | None = None
+    stakes: Stakes | None = None
+    max_cost_usd: Decimal | None = None
+    max_latency_s: float | None = None
+    instructions: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What routing looks at."""
+
+    endpoint: str
+    model: str
+    """`auto`, a tier, or the name of a model."""
+    hints: Hints
+    input_tokens: int
+    max_output_tokens: int | None
+    choices: int
+    images: int
+    audio: int
+    signals: tuple[str, ...]
+    """The signals of complexity found, by name."""
+    prefix_hash: int
+    """Of the system prompt; 0 without one. Jobs of the same prefix go together."""
+
+
+def hints_from(raw: object) -> Hints:
+    """The checked hints of a `rightsize` object; raises InvalidRequest that names the field and what it may be."""
+    if raw is None:
+        return NO_HINTS
+    if not isinstance(raw, Mapping):
+        raise InvalidRequest("`rightsize` must be an object.", param="rightsize")
+    if unknown := set(raw) - HINTS:
+        raise InvalidRequest(f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize")
+    task, tier, stakes = raw.get("task"), raw.get("tier"), raw.get("stakes")
+    if task is not None and not (isinstance(task, str) and TASK_NAME.fullmatch(task)):
+        raise InvalidRequest("`rightsize.task` must be lower-case letters, digits and dashes, at most 63.", param="task")
+    if tier not in (None, "auto", *Tier):
+        raise InvalidRequest(f"`rightsize.tier` must be auto, {', '.join(Tier)}; it is {str(tier)[:40]!r}.", param="tier")
+    if stakes not in (None, *Stakes):
+        raise InvalidRequest(f"`rightsize.stakes` must be {', '.join(Stakes)}.", param="stakes")
+    instructions = raw.get("instructions")
+    if instructions is not None and not (isinstance(instructions, str) and len(instructions) <= 100_000):
+        raise InvalidRequest("`rightsize.instructions` must be text of at most 100,000 characters.", param="instructions")
+    latency = raw.get("max_latency_s")
+    if latency is not None and not _is_number(latency, 0.001, 1e6):
+        raise InvalidRequest("`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s")
+    return Hints(
+        task=task,
+        tier=Tier(tier) if tier not in (None, "auto") else None,
+        stakes=Stakes(stakes) if stakes else None,
+        max_cost_usd=usd_from(raw.get("max_cost_usd"), "max_cost_usd"),
+        max_latency_s=latency,
+        instructions=instructions,
+    )
+
+
+def usd_from(value: object, param: str) -> Decimal | None:
+    """A sum of money from a JSON number or string, without passing through a binary fraction where it is a string."""
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    except ArithmeticError:
+        amount = None
+    if amount is None or not amount.is_finite() or not 0 <= amount <= 1_000_000 or len(str(value)) > 40:
+        raise InvalidRequest(f'`{param}` must be US dollars between 0 and 1,000,000, such as "0.05".', param=param)
+    return amount
+
+
+def merged(row: Hints, batch: Hints) -> Hints:
+    """A row's own hints, with the batch's where the row says nothing."""
+    if batch is NO_HINTS:
+        return row
+    return Hints(
+        task=row.task or batch.task,
+        tier=row.tier or batch.tier,
+        stakes=row.stakes or batch.stakes,
+        max_cost_usd=row.max_cost_usd if row.max_cost_usd is not None else batch.max_cost_usd,
+        max_latency_s=row.max_latency_s if row.max_latency_s is not None else batch.max_latency_s,
+        instructions=row.instructions or batch.instructions,
+    )
+
+
+def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = False) -> Features:
+    """Check an OpenAI body and read its features; raises InvalidRequest that names the field and the remedy.
+
+    `streams` says whether `stream: true` can be honoured. The body is not changed: see `engine_body`.
+    """
+    allowed = ALLOWED.get(endpoint)
+    if allowed is None:
+        raise InvalidRequest(f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="url")
+    if not isinstance(body, dict):
+        raise InvalidRequest("`body` must be a JSON object.", param="body")
+    if unknown := body.keys() - allowed - {"rightsize"}:
+        raise InvalidRequest(f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown))
+    _check_caps(body)
+    if body.get("stream") and not streams:
+        raise InvalidRequest("`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream")
+    model = body.get("model", "auto")
+    if not isinstance(model, str) or not 0 < len(model) <= 128:
+        raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
+    hints = merged(hints_from(body.get("rightsize")), batch)
+    text, images, audio, prefix, chars = _read(endpoint, body)
+    if hints.instructions:
+        chars += len(hints.instructions)
+        prefix = prefix or zlib.crc32(hints.instructions.encode("utf-8", "replace"))
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    return Features(
+        endpoint=endpoint,
+        model=model,
+        hints=hints,
+        input_tokens=chars // CHARS_PER_TOKEN + 4 + images * TOKENS_PER_IMAGE,
+        max_output_tokens=0 if endpoint == "/v1/embeddings" else limit,
+        choices=body.get("n") or 1,
+        images=images,
+        audio=audio,
+        signals=_signals(text),
+        prefix_hash=prefix,
+    )
+
+
+def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:
+    """The body that the engine gets: without our own object, with the task's instructions as the first message."""
+    out = {key: value for key, value in body.items() if key != "rightsize"}
+    if hints.instructions and "messages" in out:
+        out["messages"] = [{"role": "system", "content": hints.instructions}, *out["messages"]]
+    return out
+
+
+def _check_caps(body: Mapping[str, Any]) -> None:
+    for name in CAPS.keys() & body.keys():
+        value = body[name]
+        low, high = CAPS[name]
+        if value is None:
+            continue
+        if not _is_number(value, low, high) or (name in WHOLE and not isinstance(value, int)):
+            raise InvalidRequest(f"`{name}` must be a number between {low:g} and {high:g}.", param=name)
+    stop = body.get("stop")
+    if stop is not None and not (
+        isinstance(stop, str) or (isinstance(stop, list) and len(stop) <= 16 and all(isinstance(s, str) for s in stop))
+    ):
+        raise InvalidRequest("`stop` must be text, or a list of at most 16 texts.", param="stop")
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, int, int, int, int]:
+    """Text for signals, images, audio parts, prefix hash, characters in all."""
+    if endpoint == CHAT:
+        return _read_messages(body.get("messages"))
+    field = "prompt" if endpoint == "/v1/completions" else "input"
+    value = body.get(field)
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts or len(texts) > 2048 or not all(isinstance(t, str) for t in texts):
+        raise InvalidRequest(f"`{field}` must be text, or a list of 1 to 2,048 texts.", param=field)
+    return texts[0][:READ_CHARS], 0, 0, 0, sum(map(len, texts))
+
+
+def _read_messages(messages: object) -> tuple[str, int, int, int, int]:
+    if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
+        raise InvalidRequest("`messages` must be a list of 1 to 10,000 messages.", param="messages")
+    texts: list[str] = []
+    images = audio = prefix = 0
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param="messages")
+        content = message.get("content")
+        if isinstance(content, str):
+            texts.append(content)
+            if message["role"] in ("system", "developer") and not prefix:
+                prefix = zlib.crc32(content.encode("utf-8", "replace"))
+        elif isinstance(content, list):
+            found_images, found_audio = _read_parts(content, texts, index)
+            images, audio = images + found_images, audio + found_audio
+        elif content is not None or message["role"] != "assistant":
+            raise InvalidRequest(f"`messages[{index}].content` must be text or a list of parts.", param="messages")
+    if images > MAX_IMAGES:
+        raise InvalidRequest(f"A request may have at most {MAX_IMAGES} images; this one has {images}.", param="messages")
+    return "\n".join(texts)[:READ_CHARS], images, audio, prefix, sum(map(len, texts))
+
+
+def _read_parts(parts: list[Any], texts: list[str], index: int) -> tuple[int, int]:
+    images = audio = 0
+    for part in parts:
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind == "text" and isinstance(part.get("text"), str):
+            texts.append(part["text"])
+        elif kind == "image_url":
+            image = part.get("image_url")
+            url = image.get("url") if isinstance(image, dict) else None
+            if not isinstance(url, str) or not url.startswith("data:image/"):
+                raise InvalidRequest(
+                    f"`messages[{index}]`: images must be data URLs (data:image/png;base64,...). Addresses are not fetched.",
+                    param="messages",
+                )
+            images += 1
+        elif kind == "input_audio" and isinstance(part.get("input_audio"), dict):
+            audio += 1
+        else:
+            raise InvalidRequest(f"`messages[{index}]` has a part that is not text, image_url or input_audio.", param="messages")
+    return images, audio
+
+
+def _signals(text: str) -> tuple[str, ...]:
+    """The signals of complexity in a text: a look-up by word, since this runs for every row."""
+    lower = text.lower()
+    words = set(_WORDS(lower))
+    names = {_SIGNAL_OF[word] for word in words & _SIGNAL_OF.keys()}
+    if len(words & _CONSTRAINTS) >= 3:
+        names.add("several constraints")
+    names.update(name for mark, name in _MARKS if mark in lower)
+    return tuple(sorted(names)) if names else ()
+
+
+NO_HINTS: Final = Hints()

@@ -1,0 +1,1 @@
+"""Small models for repetitive tasks: their labels, training, storage and evaluation."""

@@ -1,0 +1,123 @@
+"""Reads the labelled rows that a specialist is trained on or evaluated with."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, TextIO
+
+from orchestrator.errors import InvalidRequest
+
+MAX_ROWS: Final = 1_000_000
+MAX_TEXT_CHARS: Final = 100_000
+MAX_LABEL_CHARS: Final = 200
+_ERRORS_SHOWN: Final = 5
+_DELIMITERS: Final = ",;\t"
+
+
+def read_labels(path: Path, text_column: str = "text", label_column: str = "label") -> tuple[list[str], list[str]]:
+    """The texts and labels of a CSV file in UTF-8, separated by commas, semicolons or tabs.
+
+    Raises InvalidRequest that names the lines which are wrong, and says what to do; nothing is skipped silently but lines
+    that are wholly empty.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            return _read(file, path.name, text_column, label_column)
+    except UnicodeDecodeError:
+        raise InvalidRequest(_encoding_message(path)) from None
+    except OSError as error:
+        raise InvalidRequest(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple[list[str], list[str]]:
+    header = file.readline(65_536)
+    if "\0" in header:
+        raise InvalidRequest(f"{name} is no text file. Save the labels as CSV in UTF-8.")
+    delimiter, columns = _columns(header, name, text_column, label_column)
+    text_at, label_at = columns.index(text_column), columns.index(label_column)
+    texts: list[str] = []
+    labels: list[str] = []
+    faults: list[str] = []
+    for line, row in _rows(file, delimiter, name):
+        fault = _fault(row, len(columns), text_at, label_at)
+        if fault:
+            faults.append(f"line {line}: {fault}")
+            continue
+        texts.append(row[text_at])
+        labels.append(row[label_at].strip())
+        if len(texts) > MAX_ROWS:
+            raise InvalidRequest(f"{name} has more than {MAX_ROWS:,} rows. Train on a sample of them.")
+    if faults:
+        more = f" (and {len(faults) - _ERRORS_SHOWN} more)" if len(faults) > _ERRORS_SHOWN else ""
+        raise InvalidRequest(f"{name}: {'; '.join(faults[:_ERRORS_SHOWN])}{more}. Correct or remove these lines.")
+    if not texts:
+        raise InvalidRequest(f"{name} has a header and no rows. Add labelled rows below it.")
+    return texts, labels
+
+
+def _columns(header: str, name: str, text_column: str, label_column: str) -> tuple[str, list[str]]:
+    """The delimiter, and the names of the columns by it."""
+    if not header.strip():
+        raise InvalidRequest(f"{name} is empty. Its first line must name the columns, such as text,label.")
+    if text_column == label_column:
+        raise InvalidRequest(f"Text and label cannot both be column {text_column!r}.")
+    found: list[str] = []
+    for delimiter in _DELIMITERS:
+        columns = [column.strip() for column in next(csv.reader([header], delimiter=delimiter), [])]
+        if text_column in columns and label_column in columns:
+            for column in (text_column, label_column):
+                if columns.count(column) > 1:
+                    raise InvalidRequest(f"{name} has two columns {column!r} in its first line. Rename one.")
+            return delimiter, columns
+        found = max(found, columns, key=len)
+    missing = " and ".join(repr(column) for column in (text_column, label_column) if column not in found)
+    raise InvalidRequest(
+        f"{name} has no column {missing} in its first line. It has: {', '.join(found)[:300]}. "
+        "Name the columns with --text-column and --label-column."
+    )
+
+
+def _rows(file: TextIO, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows with the number of the line on which each begins; lines that are wholly empty are passed over."""
+    reader = csv.reader(file, delimiter=delimiter, strict=True)
+    line = 2
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 2
+    except csv.Error as error:
+        raise InvalidRequest(
+            f"{name}, line {line}: {error}. Check the quotes: a field with quotes in it is written "
+            '"like ""this""", and a text has at most '
+            f"{MAX_TEXT_CHARS:,} characters."
+        ) from None
+
+
+def _fault(row: list[str], columns: int, text_at: int, label_at: int) -> str | None:
+    if len(row) != columns:
+        return f"{len(row)} fields where the first line has {columns}"
+    if "\0" in row[text_at] or "\0" in row[label_at]:
+        return "a zero byte, which no text has"
+    if not row[text_at].strip():
+        return "no text"
+    if not row[label_at].strip():
+        return "no label"
+    if len(row[text_at]) > MAX_TEXT_CHARS:
+        return f"a text over {MAX_TEXT_CHARS:,} characters"
+    return f"a label over {MAX_LABEL_CHARS} characters" if len(row[label_at].strip()) > MAX_LABEL_CHARS else None
+
+
+def _encoding_message(path: Path) -> str:
+    with path.open("rb") as file:
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return f"{path.name} is UTF-16. Save it as UTF-8."
+        file.seek(0)
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                return f"{path.name}, line {number} is not UTF-8. Save the file as UTF-8."
+    return f"{path.name} is not UTF-8. Save the file as UTF-8."

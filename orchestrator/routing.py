@@ -1,0 +1,216 @@
+"""Which tier and model run a request, and why: a pure function of its features, the policy and the fleet.
+
+The decision tree asks four questions in this order: (1) does it need vision or audio? `mllm`. (2) Is it high-stakes, or does it
+need deep analysis? `rlm`. (3) Is it repetitive and domain-specific, with a specialist for its task? `slm`. (4) Otherwise the
+policy's default tier. An explicit choice by the caller wins over all four; a bound excludes tiers and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from typing import Final
+
+from orchestrator.contracts import Stakes, Tier, Usage
+from orchestrator.errors import TierUnavailable
+from orchestrator.fleet import Fleet, Model, Policy, usd
+from orchestrator.pricing import price
+from orchestrator.requests import Features
+
+TYPICAL_OUTPUT_TOKENS: Final = 200
+"""What a request is expected to answer until its task has been measured; never more than it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a request is expected to take on a model, and the most that it can cost there."""
+
+    cost_usd: Decimal
+    hold_usd: Decimal
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The decision for one job."""
+
+    tier: Tier
+    model: str
+    rule: str
+    reasons: tuple[str, ...]
+    estimate: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What routing knows besides the request: who serves what today, and which tasks have a specialist."""
+
+    fleet: Fleet
+    policy: Policy
+    specialists: Set[str]
+    day: date
+
+
+def route(features: Features, now: Situation) -> Route:
+    """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier."""
+    hints = features.hints
+    if features.model not in ("auto", *Tier):
+        model = now.fleet.named(features.model)
+        _must_fit(features, model, now)
+        return _made(features, model, now, "explicit_model", (f"The caller chose the model {model.name}.",))
+    named_tier = Tier(features.model) if features.model in tuple(Tier) else hints.tier
+    if named_tier is not None:
+        wanted, rule, reasons = named_tier, "explicit_tier", [f"The caller chose the tier {named_tier}."]
+        _must_see(features, named_tier)
+    else:
+        wanted, rule, reasons = _ask(features, now)
+    return _first_that_serves(features, now, wanted, rule, reasons, explicit=named_tier is not None)
+
+
+def _ask(features: Features, now: Situation) -> tuple[Tier, str, list[str]]:
+    """The four questions, in their order; each answer is a reason."""
+    if features.images or features.audio:
+        what = " and ".join(
+            [*([_count(features.images, "image")] if features.images else []), *(["audio"] if features.audio else [])]
+        )
+        return Tier.MLLM, "needs_eyes_or_ears", [f"It holds {what}: only mllm sees and hears."]
+    reasons = ["It is text only."]
+    hints, thresholds = features.hints, now.policy.thresholds
+    if hints.stakes is Stakes.HIGH:
+        return Tier.RLM, "high_stakes", [*reasons, "The caller declares high stakes: accuracy goes before speed."]
+    has_specialist = hints.task is not None and hints.task in now.specialists
+    depth = len(features.signals) + (features.input_tokens > thresholds.long_input_tokens)
+    if depth >= thresholds.complex_signals and hints.stakes is not Stakes.LOW and not has_specialist:
+        signs = ", ".join(features.signals)
+        return Tier.RLM, "deep_analysis", [*reasons, f"It needs deep analysis: {signs}."]
+    reasons.append("Stakes are low." if hints.stakes is Stakes.LOW else "Nothing declares high stakes or asks for deep analysis.")
+    if has_specialist:
+        return Tier.SLM, "repetitive_domain", [*reasons, f"Task {hints.task} is repetitive and has a trained specialist."]
+    if hints.task is not None:
+        reasons.append(f"Task {hints.task} has no specialist yet.")
+    default = now.policy.default_tier
+    return default, "default", [*reasons, f"Varied work of moderate complexity goes to {default}."]
+
+
+def _first_that_serves(
+    features: Features, now: Situation, wanted: Tier, rule: str, reasons: list[str], *, explicit: bool
+) -> Route:
+    """Walk from the wanted tier over the policy's fallbacks to the first model that every bound allows."""
+    candidates = [wanted] if explicit else [wanted, *now.policy.fallbacks.get(wanted, ())]
+    if not explicit and (features.hints.max_latency_s is not None or features.hints.max_cost_usd is not None):
+        candidates += [tier for tier in Tier if tier not in candidates and tier is not Tier.MLLM]
+    refusals: list[str] = []
+    for tier in candidates:
+        if (features.images or features.audio) and tier is not Tier.MLLM:
+            continue
+        models = now.fleet.of_tier(tier)
+        if not models:
+            refusals.append(f"The fleet has no {tier} model.")
+        for model in models:
+            problem = _problem(features, model, now)
+            if problem is None:
+                note = [*reasons, *refusals]
+                if tier is not wanted:
+                    note.append(f"So it falls to {tier}.")
+                return _made(features, model, now, rule if tier is wanted else f"{rule}_fallback", tuple(note))
+            if problem not in refusals:
+                refusals.append(problem)
+    raise TierUnavailable(
+        f"No model can serve this request. {' '.join(refusals) or f'Only mllm could, and the fleet has none.'} "
+        "Raise the bound, name another tier, or add a model in rightsize.toml.",
+        param="rightsize",
+    )
+
+
+def _problem(features: Features, model: Model, now: Situation) -> str | None:
+    """Why a model cannot take a request within its bounds, or None."""
+    hints = features.hints
+    if model.engine == "specialist":
+        if hints.task is None or hints.task not in now.specialists:
+            return f"{model.name} serves only tasks with a trained specialist."
+        if features.endpoint != "/v1/chat/completions":
+            return f"{model.name} answers chat requests only."
+    elif hints.task is not None and model.tasks and hints.task not in model.tasks:
+        return f"{model.name} does not serve task {hints.task}."
+    if features.input_tokens > model.max_input_tokens:
+        return f"{model.name} takes at most {model.max_input_tokens} input tokens, not about {features.input_tokens}."
+    if hints.max_latency_s is not None and model.expected_latency_s > hints.max_latency_s:
+        return f"{model.name} takes about {model.expected_latency_s:g} s, over the bound of {hints.max_latency_s:g} s."
+    if hints.max_cost_usd is not None:
+        hold = estimate(features, model, now.day).hold_usd
+        if hold > hints.max_cost_usd:
+            return f"{model.name} could cost {usd(hold)}, over the bound of {usd(hints.max_cost_usd)}."
+    return None
+
+
+def _must_see(features: Features, tier: Tier) -> None:
+    if (features.images or features.audio) and tier is not Tier.MLLM:
+        raise TierUnavailable(
+            f"The request holds images or audio, and {tier} cannot see or hear. Use mllm, or leave the tier to auto.", param="model"
+        )
+
+
+def _must_fit(features: Features, model: Model, now: Situation) -> None:
+    _must_see(features, model.tier)
+    if problem := _problem(features, model, now):
+        raise TierUnavailable(f"{problem} Name another model, or leave it to auto.", param="model")
+
+
+def estimate(features: Features, model: Model, day: date) -> Estimate:
+    """What a request would take on a model: expected cost, the most it can cost, median seconds."""
+    card = model.card_on(day)
+    most = features.max_output_tokens
+    most = min(model.max_output_tokens if most is None else most, 1_000_000) * features.choices
+    likely = min(most, TYPICAL_OUTPUT_TOKENS * features.choices)
+    expected = price(Usage(features.input_tokens, 0, likely, 0, features.images), card)
+    # The model's own tokeniser may count more than ours: the hold leaves room for twice the estimate.
+    hold = price(Usage(2 * features.input_tokens, 0, most, 0, features.images), card)
+    return Estimate(cost_usd=expected, hold_usd=hold, latency_s=model.expected_latency_s)
+
+
+def _made(features: Features, model: Model, now: Situation, rule: str, reasons: tuple[str, ...]) -> Route:
+    return Route(model.tier, model.name, rule, reasons, estimate(features, model, now.day))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One of the four factors, as `explain` shows it."""
+
+    name: str
+    finding: str
+
+
+def factors(features: Features) -> Iterator[Factor]:
+    """The four factors of the decision: complexity, response time, budget and input type."""
+    hints = features.hints
+    signs = ", ".join(features.signals) or "no signal of depth"
+    yield Factor("task complexity", f"about {features.input_tokens} input tokens; {signs}; stakes {hints.stakes or 'not declared'}")
+    yield Factor("response time", f"at most {hints.max_latency_s:g} s" if hints.max_latency_s is not None else "no bound")
+    yield Factor("budget", f"at most {usd(hints.max_cost_usd)}" if hints.max_cost_usd is not None else "no bound")
+    kinds = [*([_count(features.images, "image")] if features.images else []), *(["audio"] if features.audio else [])]
+    yield Factor("input type", " and ".join(["text", *kinds]))
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """What one model would have cost and taken, and why it could not serve the request if it could not."""
+
+    tier: Tier
+    model: str
+    estimate: Estimate
+    problem: str | None
+
+
+def alternatives(features: Features, now: Situation) -> Iterator[Alternative]:
+    """Every model of the fleet, as `explain` lays them side by side."""
+    for tier in now.fleet.tiers:
+        for model in now.fleet.of_tier(tier):
+            blind = (features.images or features.audio) and tier is not Tier.MLLM
+            problem = f"{model.name} cannot see or hear." if blind else _problem(features, model, now)
+            yield Alternative(tier, model.name, estimate(features, model, now.day), problem)

@@ -1,0 +1,166 @@
+"""The orchestrator's process: a few loops, each on a thread of its own, that read, dispatch, recover and finish."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.flow import finish, read, recover
+from orchestrator.flow.context import Context
+from orchestrator.flow.dispatch import Dispatcher
+from orchestrator.store import dispatches, single, upkeep, workers
+from orchestrator.store.session import Database, try_lock
+from orchestrator.telemetry import log
+
+MOST_PAUSE_S: Final = 5.0
+UPKEEP_EVERY_S: Final = 600.0
+FINISH_PAUSE_S: Final = 0.1
+
+
+class Service:
+    """Runs the loops until it is told to stop. Several services may run on one database at once."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.stop = threading.Event()
+        self.read_now = threading.Event()
+        self.sweep_now = threading.Event()
+        self.finish_now = threading.Event()
+
+    def run(self) -> None:
+        """Run until `stop` is set; every loop ends with its pass."""
+        settings = self.context.settings
+        self.context.broker.wait_until_up(60.0)
+        loops = {
+            "dispatch": self._dispatch_loop,
+            "read": lambda: self._repeat(self.read_now, settings.poll_s, self._read),
+            "recover": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._recover),
+            "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
+            "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
+            "upkeep": lambda: self._repeat(threading.Event(), UPKEEP_EVERY_S, self._upkeep),
+        }
+        threads = [threading.Thread(target=loop, name=f"rightsize-{name}") for name, loop in loops.items()]
+        for thread in threads:
+            thread.start()
+        _touch_ready_file()
+        log("started", part="orchestrator", pid=os.getpid())
+        self.stop.wait()
+        log("stopping", part="orchestrator")
+        for event in (self.read_now, self.sweep_now, self.finish_now):
+            event.set()
+        for thread in threads:
+            thread.join()
+        log("stopped", part="orchestrator")
+
+    def _repeat(self, wake: threading.Event, every_s: float, step: Callable[[], None]) -> None:
+        """Run a pass when woken, and at least every so often; a pass that raises is logged and tried again."""
+        pause_s = 0.1
+        while not self.stop.is_set():
+            try:
+                step()
+            except ServiceUnavailable as error:
+                log("database_away", logging.WARNING, detail=error.message)
+                self.stop.wait(pause_s)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
+                continue
+            except Exception:
+                logging.getLogger("rightsize").exception("pass_failed")
+                self.stop.wait(pause_s)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
+                continue
+            pause_s = 0.1
+            self._wait(wake, every_s)
+
+    def _wait(self, wake: threading.Event, every_s: float) -> None:
+        """Wait for a wake-up, for the interval, or for the end."""
+        until = time.monotonic() + every_s
+        while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
+            if wake.wait(min(left, 0.5)):
+                wake.clear()
+                return
+
+    def _dispatch_loop(self) -> None:
+        dispatcher = Dispatcher(self.context)
+        pending: set[str] = {"*"}
+
+        def step() -> None:
+            nonlocal pending
+            self._pass_over(dispatcher, pending)
+            pending = self._woken()
+
+        never = threading.Event()
+        never.set()
+        self._repeat(never, 0.0, step)
+
+    def _woken(self) -> set[str]:
+        """Wait for the next wake-ups; while Redis is away the poll interval alone drives the dispatcher."""
+        poll_s = self.context.settings.poll_s
+        try:
+            names = self.context.broker.wait_for_wake(poll_s)
+        except ServiceUnavailable as error:
+            log("broker_away", logging.WARNING, detail=error.message)
+            self.stop.wait(poll_s)
+            return {"*"}
+        if "read" in names:
+            self.read_now.set()
+        if "sweep" in names:
+            self.sweep_now.set()
+        return names or {"*"}
+
+    def _pass_over(self, dispatcher: Dispatcher, names: set[str]) -> None:
+        everything = "*" in names
+        for model in self.context.config.fleet.models:
+            if everything or model.name in names:
+                dispatcher.pass_over(model)
+        if not everything:
+            self.finish_now.set()
+
+    def _read(self) -> None:
+        if count := read.read_waiting(self.context):
+            log("batch_read", count=count)
+
+    def _recover(self) -> None:
+        found = recover.recover(self.context)
+        if found.lost or found.unclaimed or found.expired:
+            log("recovered", lost=found.lost, unclaimed=found.unclaimed, expired=found.expired)
+
+    def _sweep(self) -> None:
+        if recover.sweep_cancelling(self.context):
+            self.finish_now.set()
+
+    def _finish(self) -> None:
+        # Every flush wakes this loop: a short pause lets many flushes share one look.
+        self.stop.wait(FINISH_PAUSE_S)
+        if count := finish.finish_ended(self.context):
+            log("batch_finished", count=count)
+
+    def _upkeep(self) -> None:
+        """Forget what is old, make the partitions of the weeks to come, and drop those past retention."""
+        settings = self.context.settings
+        with self.context.database.unit_of_work() as session:
+            if not try_lock(session, "upkeep"):
+                return
+            single.forget_keys(session, settings.retention_days)
+            workers.forget_old(session)
+            dispatches.forget_ended(session)
+        owner = Database(settings, "owner", connections=1)
+        with owner.unit_of_work() as session:
+            made = upkeep.add_partitions(session)
+            dropped = upkeep.drop_partitions(session, settings.retention_days)
+        owner.close()
+        if made or dropped:
+            log("partitions", made=made, dropped=dropped)
+
+
+def _touch_ready_file() -> None:
+    """Tell the local supervisor, if there is one, that this process is up."""
+    if path := os.environ.get("RIGHTSIZE_READY_FILE"):
+        Path(path).touch()
+
+

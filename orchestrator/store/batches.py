@@ -1,0 +1,223 @@
+"""Batches: their row, their progress, their end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import BatchStatus, JobState, Owner
+
+ADD: Final = text("""
+    INSERT INTO batches (public_id, tenant_id, project_id, api_key_id, status, endpoint, completion_window, input_file_id,
+        metadata, hints, max_cost_usd, deadline)
+    VALUES (:public_id, :tenant, :project, :key, 'validating', :endpoint, :window, :input_file, CAST(:metadata AS jsonb),
+        CAST(:hints AS jsonb), :max_cost, now() + make_interval(secs => :window_s))
+    RETURNING id
+""")
+_COLUMNS: Final = """b.id, b.public_id, b.tenant_id, b.project_id, b.api_key_id, b.status, b.endpoint,
+    b.completion_window, b.input_file_id, b.metadata, b.hints, b.errors, b.total, b.estimate_usd, b.max_cost_usd, b.final, b.deadline,
+    b.created_at, b.in_progress_at, b.finalizing_at, b.completed_at, b.failed_at, b.expired_at, b.cancelling_at,
+    b.cancelled_at, i.public_id AS input_file, o.public_id AS output_file, e.public_id AS error_file"""
+_FROM: Final = """FROM batches b JOIN files i ON i.id = b.input_file_id
+    LEFT JOIN files o ON o.id = b.output_file_id LEFT JOIN files e ON e.id = b.error_file_id"""
+FIND: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.public_id = :public_id AND b.tenant_id = :tenant")  # noqa: S608
+GET: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.id = :id")  # noqa: S608
+RECENT: Final = text(
+    f"SELECT {_COLUMNS} {_FROM} WHERE b.project_id = :project AND b.id < :before ORDER BY b.id DESC LIMIT :limit"  # noqa: S608
+)
+OF_STATUS: Final = text("SELECT id FROM batches WHERE status = :status ORDER BY id LIMIT 1000")
+PAST_DEADLINE: Final = text("""
+    SELECT id FROM batches WHERE status = 'in_progress' AND deadline <= now() ORDER BY id LIMIT 100
+""")
+OPEN: Final = text("""
+    UPDATE batches SET status = 'in_progress', in_progress_at = now(), total = :total, estimate_usd = :estimate
+    WHERE id = :id AND status = 'validating' RETURNING id
+""")
+FAIL: Final = text("""
+    UPDATE batches SET status = 'failed', failed_at = now(), errors = CAST(:errors AS jsonb), final = CAST(:final AS jsonb)
+    WHERE id = :id AND status = 'validating'
+""")
+CANCEL: Final = text("""
+    UPDATE batches SET status = 'cancelling', cancelling_at = now()
+    WHERE id = :id AND status IN ('validating', 'in_progress') RETURNING id
+""")
+PROGRESS: Final = text("""
+    SELECT tier, model, state, sum(jobs)::bigint AS jobs, sum(charge_usd) AS charge_usd, sum(input_tokens)::bigint AS input_tokens,
+        sum(cached_tokens)::bigint AS cached_tokens, sum(output_tokens)::bigint AS output_tokens,
+        sum(reasoning_tokens)::bigint AS reasoning_tokens
+    FROM batch_progress WHERE batch_id = :id GROUP BY tier, model, state
+""")
+ADD_PROGRESS: Final = text("""
+    INSERT INTO batch_progress (batch_id, tier, model, state, jobs, charge_usd, input_tokens, cached_tokens, output_tokens,
+        reasoning_tokens)
+    SELECT * FROM unnest(CAST(:batch AS bigint[]), CAST(:tier AS text[]), CAST(:model AS text[]), CAST(:state AS smallint[]),
+        CAST(:jobs AS integer[]), CAST(:charge AS numeric[]), CAST(:input AS bigint[]), CAST(:cached AS bigint[]),
+        CAST(:output AS bigint[]), CAST(:reasoning AS bigint[]))
+""")
+PLANNED: Final = text("SELECT tier, model, count(*) AS jobs FROM jobs WHERE batch_id = :id GROUP BY tier, model")
+ENDED: Final = text("""
+    SELECT b.id, b.status FROM batches b
+    WHERE b.status IN ('in_progress', 'finalizing', 'cancelling')
+        AND b.in_progress_at IS NOT NULL
+        AND b.total = (SELECT coalesce(sum(p.jobs), 0) FROM batch_progress p WHERE p.batch_id = b.id)
+    ORDER BY b.id LIMIT 100
+""")
+CANCELLED_EMPTY: Final = text("SELECT id FROM batches WHERE status = 'cancelling' AND in_progress_at IS NULL LIMIT 100")
+FINALIZING: Final = text("""
+    UPDATE batches SET status = 'finalizing', finalizing_at = now() WHERE id = :id AND status = 'in_progress'
+""")
+END: Final = text("""
+    UPDATE batches SET status = :status, final = CAST(:final AS jsonb), output_file_id = :output, error_file_id = :error,
+        completed_at = CASE WHEN :status = 'completed' THEN now() END,
+        expired_at = CASE WHEN :status = 'expired' THEN now() END,
+        cancelled_at = CASE WHEN :status = 'cancelled' THEN now() END
+    WHERE id = :id AND status IN ('finalizing', 'cancelling') RETURNING id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """So many jobs of a batch ended in one state on one model, with what they charged and used."""
+
+    batch_id: int
+    tier: str
+    model: str
+    state: JobState
+    jobs: int
+    charge_usd: Decimal = Decimal(0)
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+def add(
+    session: Session, owner: Owner, public_id: UUID, *, endpoint: str, window: str, window_s: float, input_file_id: int,
+    metadata: Mapping[str, str] | None, hints: Mapping[str, Any], max_cost_usd: Decimal | None,
+) -> int:  # fmt: skip
+    """Create a batch as `validating`; its rows are read afterwards."""
+    values = {
+        "public_id": public_id, "tenant": owner.tenant_id, "project": owner.project_id, "key": owner.api_key_id,
+        "endpoint": endpoint, "window": window, "window_s": window_s, "input_file": input_file_id,
+        "metadata": json.dumps(metadata) if metadata is not None else None, "hints": json.dumps(hints),
+        "max_cost": max_cost_usd,
+    }  # fmt: skip
+    return int(session.execute(ADD, values).scalar_one())
+
+
+def find(session: Session, tenant_id: int, public_id: UUID) -> Row[Any] | None:
+    """A tenant's batch by its public id."""
+    return session.execute(FIND, {"public_id": public_id, "tenant": tenant_id}).one_or_none()
+
+
+def get(session: Session, batch_id: int) -> Row[Any]:
+    """A batch by its inner id."""
+    return session.execute(GET, {"id": batch_id}).one()
+
+
+def recent(session: Session, project_id: int, *, before: int = 2**62, limit: int = 20) -> Sequence[Row[Any]]:
+    """A project's batches, the newest first."""
+    return session.execute(RECENT, {"project": project_id, "before": before, "limit": limit}).all()
+
+
+def of_status(session: Session, status: BatchStatus) -> list[int]:
+    """Batches of one open status."""
+    return list(session.execute(OF_STATUS, {"status": status}).scalars())
+
+
+def past_deadline(session: Session) -> list[int]:
+    """Running batches whose deadline has passed by the database's clock."""
+    return list(session.execute(PAST_DEADLINE).scalars())
+
+
+def open_batch(session: Session, batch_id: int, total: int, estimate_usd: Decimal) -> bool:
+    """Open a validated batch, so that its jobs can be assigned; False if it was cancelled meanwhile."""
+    values = {"id": batch_id, "total": total, "estimate": estimate_usd}
+    return session.execute(OPEN, values).one_or_none() is not None
+
+
+def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapping[str, Any]) -> None:
+    """End a batch whose validation failed."""
+    session.execute(FAIL, {"id": batch_id, "errors": json.dumps(errors), "final": json.dumps(final)})
+
+
+def cancel(session: Session, batch_id: int) -> bool:
+    """Flip a batch to `cancelling` at once; its jobs are swept afterwards."""
+    return session.execute(CANCEL, {"id": batch_id}).one_or_none() is not None
+
+
+def progress(session: Session, batch_id: int) -> Sequence[Row[Any]]:
+    """How many jobs ended, by tier, model and state, with charges and tokens."""
+    return session.execute(PROGRESS, {"id": batch_id}).all()
+
+
+def planned(session: Session, batch_id: int) -> Sequence[Row[Any]]:
+    """How many jobs a batch has by tier and model."""
+    return session.execute(PLANNED, {"id": batch_id}).all()
+
+
+def add_progress(session: Session, tallies: Sequence[Tally]) -> None:
+    """Append what ended in this transaction."""
+    if not tallies:
+        return
+    session.execute(
+        ADD_PROGRESS,
+        {
+            "batch": [t.batch_id for t in tallies], "tier": [t.tier for t in tallies], "model": [t.model for t in tallies],
+            "state": [int(t.state) for t in tallies], "jobs": [t.jobs for t in tallies],
+            "charge": [t.charge_usd for t in tallies], "input": [t.input_tokens for t in tallies],
+            "cached": [t.cached_tokens for t in tallies], "output": [t.output_tokens for t in tallies],
+            "reasoning": [t.reasoning_tokens for t in tallies],
+        },
+    )  # fmt: skip
+
+
+def ended(session: Session) -> list[tuple[int, BatchStatus]]:
+    """Batches all of whose jobs have ended, and that still need their files."""
+    return [(row.id, BatchStatus(row.status)) for row in session.execute(ENDED)]
+
+
+def cancelled_before_open(session: Session) -> list[int]:
+    """Batches that were cancelled while their rows were still read."""
+    return list(session.execute(CANCELLED_EMPTY).scalars())
+
+
+def start_finalizing(session: Session, batch_id: int) -> None:
+    """Say that a batch's files are being written."""
+    session.execute(FINALIZING, {"id": batch_id})
+
+
+def end(
+    session: Session, batch_id: int, status: BatchStatus, final: Mapping[str, Any], output_id: int | None, error_id: int | None
+) -> bool:
+    """End a batch with its frozen counts and its files; False if somebody else did."""
+    values = {"id": batch_id, "status": status, "final": json.dumps(final), "output": output_id, "error": error_id}
+    return session.execute(END, values).one_or_none() is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Where queued jobs stand in line together: a batch (its id), or the singles of a tenant (minus its id)."""
+
+    id: int
+    tenant_id: int
+    deadline: datetime | None
+    urgent: bool
+
+
+LANES: Final = text("""
+    SELECT id, tenant_id, deadline, deadline < now() + interval '1 hour' AS urgent FROM batches WHERE status = 'in_progress'
+""")
+
+
+def open_lanes(session: Session) -> list[Lane]:
+    """Every open batch as a lane."""
+    return [Lane(*row) for row in session.execute(LANES)]

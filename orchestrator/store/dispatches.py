@@ -1,0 +1,284 @@
+"""Dispatches: assigned by the orchestrator, claimed by a worker, kept by a lease, lost or ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import ClaimedJob, Owner
+
+CAPACITY: Final = text("""
+    SELECT
+        (SELECT coalesce(sum(slots), 0) FROM workers WHERE model = :model AND last_seen > now() - make_interval(secs => :seen)),
+        (SELECT count(*) FROM workers WHERE model = :model AND last_seen > now() - make_interval(secs => :seen)),
+        (SELECT avg(latency_s) FROM workers WHERE model = :model AND last_seen > now() - make_interval(secs => :seen)),
+        (SELECT coalesce(sum(size), 0) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive),
+        (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive)
+""")
+_MAKE: Final = """
+    made AS (
+        INSERT INTO dispatches (tier, model, job_ids, size, claim_by)
+        SELECT :tier, :model, array_agg(id ORDER BY prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
+        FROM picked HAVING count(*) > 0 RETURNING id
+    ), taken AS (
+        UPDATE jobs SET state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()
+        FROM picked WHERE jobs.id = picked.id
+    )
+    SELECT (SELECT id FROM made), (SELECT count(*) FROM picked), last.prefix_hash, last.id
+    FROM (SELECT prefix_hash, id FROM picked ORDER BY prefix_hash DESC, id DESC LIMIT 1) last
+"""
+ASSIGN: Final = text(f"""
+    WITH picked AS MATERIALIZED (
+        SELECT id, prefix_hash FROM jobs
+        WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
+        ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), {_MAKE}
+""")  # noqa: S608
+ASSIGN_REQUEUED: Final = text(f"""
+    WITH picked AS MATERIALIZED (
+        SELECT j.id, j.prefix_hash FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+        WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone
+            AND (b.id IS NULL OR b.status = 'in_progress')
+        ORDER BY j.id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
+    ), {_MAKE}
+""")  # noqa: S608
+SINGLES: Final = text("""
+    WITH RECURSIVE lanes AS (
+        (SELECT min(lane) AS lane FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane < 0)
+        UNION ALL
+        SELECT (SELECT min(lane) FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane > lanes.lane AND lane < 0)
+        FROM lanes WHERE lanes.lane IS NOT NULL
+    ) SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000
+""")
+ADD_INTERACTIVE: Final = text("""
+    INSERT INTO dispatches (tier, model, interactive, job_ids, size, claim_by)
+    VALUES (:tier, :model, true, '{}', 1, now() + make_interval(secs => :claim_by)) RETURNING id
+""")
+NAME_JOBS: Final = text("UPDATE dispatches SET job_ids = :jobs WHERE id = :id")
+CLAIM: Final = text("""
+    UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
+    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL RETURNING model, size, interactive
+""")
+CLAIMED_JOBS: Final = text("""
+    SELECT j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
+        j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.stored_on,
+        extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key
+    FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
+    JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2
+    JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE b.id IS NULL OR b.status <> 'cancelling'
+    ORDER BY x.place
+""")
+RENEW: Final = text("""
+    UPDATE dispatches SET lease_until = now() + make_interval(secs => :lease)
+    WHERE id = ANY(CAST(:dispatches AS bigint[])) AND worker_id = :worker AND ended_at IS NULL RETURNING id
+""")
+STILL_OURS: Final = text("""
+    SELECT j.id FROM unnest(CAST(:jobs AS bigint[]), CAST(:dispatches AS bigint[])) AS x(id, dispatch_id)
+    JOIN jobs j ON j.id = x.id LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE j.state = 2 AND j.dispatch_id = x.dispatch_id AND (b.id IS NULL OR b.status <> 'cancelling')
+""")
+END: Final = text("""
+    UPDATE dispatches SET ended_at = now(), ending = :ending WHERE id = ANY(CAST(:dispatches AS bigint[])) AND ended_at IS NULL
+""")
+DUE: Final = text("""
+    UPDATE dispatches SET publishes = publishes + 1, claim_by = now() + make_interval(secs => :claim_by)
+    WHERE id IN (
+        SELECT id FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by <= now() AND publishes < :most
+        ORDER BY id LIMIT 500 FOR UPDATE SKIP LOCKED
+    ) RETURNING id, model, interactive
+""")
+UNCLAIMED: Final = text("""
+    SELECT id, size FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by <= now() AND publishes >= :most
+    ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+""")
+LOST: Final = text("""
+    SELECT id, size FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
+    ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+""")
+HELD_JOBS: Final = text("""
+    SELECT j.* FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) AS x(id)
+    JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2 ORDER BY j.id FOR UPDATE OF j
+""")
+REQUEUE: Final = text("""
+    UPDATE jobs SET state = 1, requeued = true, alone = alone OR :alone
+    FROM unnest(CAST(:jobs AS bigint[])) AS x(id)
+    WHERE jobs.id = x.id AND jobs.dispatch_id = :dispatch AND jobs.state = 2
+""")
+FORGET: Final = text("""
+    DELETE FROM dispatches WHERE id IN (
+        SELECT id FROM dispatches WHERE ended_at < now() - interval '1 hour' ORDER BY id LIMIT 5000
+    )
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a model's live workers can run, and what is outstanding at them."""
+
+    slots: int
+    workers: int
+    latency_s: float | None
+    """Their own measured median, if they have one."""
+    outstanding_jobs: int
+    outstanding_dispatches: int
+
+
+@dataclass(frozen=True, slots=True)
+class Assigned:
+    """A new dispatch, and the place in its lane after it."""
+
+    dispatch_id: int
+    jobs: int
+    prefix_hash: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A dispatch that this worker now holds."""
+
+    dispatch_id: int
+    model: str
+    size: int
+    interactive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A dispatch whose message is to be sent."""
+
+    dispatch_id: int
+    model: str
+    interactive: bool
+
+
+def capacity(session: Session, model: str, seen_s: float) -> Capacity:
+    """Slots and outstanding bulk work of a model, in one round trip."""
+    row = session.execute(CAPACITY, {"model": model, "seen": seen_s}).one()
+    return Capacity(int(row[0]), int(row[1]), row[2], int(row[3]), int(row[4]))
+
+
+def assign(
+    session: Session, *, tier: str, model: str, lane: int, after: tuple[int, int], limit: int, claim_by_s: float
+) -> Assigned | None:
+    """Put up to `limit` queued jobs of a lane, beyond the place `after`, into a new dispatch; None if there are none."""
+    values = {
+        "tier": tier, "model": model, "lane": lane, "prefix": after[0], "after": after[1], "limit": limit, "claim_by": claim_by_s,
+    }  # fmt: skip
+    row = session.execute(ASSIGN, values).one_or_none()
+    return Assigned(*row) if row else None
+
+
+def assign_requeued(
+    session: Session, *, tier: str, model: str, alone: bool, limit: int, claim_by_s: float
+) -> Assigned | None:
+    """Put jobs that came back into a new dispatch: one alone, or up to `limit` together."""
+    values = {"tier": tier, "model": model, "alone": alone, "limit": 1 if alone else limit, "claim_by": claim_by_s}
+    row = session.execute(ASSIGN_REQUEUED, values).one_or_none()
+    return Assigned(*row) if row else None
+
+
+def singles_lanes(session: Session, model: str) -> list[int]:
+    """The lanes of singles in which something is queued for a model, by a loose scan of the index."""
+    return list(session.execute(SINGLES, {"model": model}).scalars())
+
+
+def add_interactive(session: Session, *, tier: str, model: str, claim_by_s: float) -> int:
+    """Make the dispatch of one interactive job; `name_jobs` puts the job in."""
+    return int(session.execute(ADD_INTERACTIVE, {"tier": tier, "model": model, "claim_by": claim_by_s}).scalar_one())
+
+
+def name_jobs(session: Session, dispatch_id: int, job_ids: Sequence[int]) -> None:
+    """Say which jobs a dispatch holds."""
+    session.execute(NAME_JOBS, {"id": dispatch_id, "jobs": list(job_ids)})
+
+
+def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float) -> Claim | None:
+    """Start a worker's lease on a dispatch, or None if it is claimed, ended or unknown."""
+    row = session.execute(CLAIM, {"dispatch": dispatch_id, "worker": worker, "lease": lease_s}).one_or_none()
+    return Claim(dispatch_id, row.model, row.size, row.interactive) if row else None
+
+
+def claimed_jobs(session: Session, dispatch_id: int) -> list[tuple[ClaimedJob, str | None]]:
+    """All jobs of a claimed dispatch with their bodies, and the blob key of a body that lies apart."""
+    found = session.execute(CLAIMED_JOBS, {"dispatch": dispatch_id}).all()
+    return [(_claimed(row, dispatch_id), row.blob_key) for row in found]
+
+
+def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
+    return ClaimedJob(
+        id=row.id,
+        public_id=row.public_id.hex,
+        owner=Owner(row.tenant_id, row.project_id, row.api_key_id),
+        batch_id=row.batch_id,
+        dispatch_id=dispatch_id,
+        attempt=row.attempts + 1,
+        tier=row.tier,
+        model=row.model,
+        endpoint=row.endpoint,
+        task=row.task,
+        price_version=row.price_version,
+        policy_version=row.policy_version,
+        fleet_version=row.fleet_version,
+        interactive=row.interactive,
+        deadline=row.deadline,
+        seconds_left=row.seconds_left,
+        held_usd=row.held_usd,
+        stored_on=row.stored_on,
+        body=row.body or b"",
+    )
+
+
+def renew(session: Session, dispatch_ids: Sequence[int], worker: UUID, lease_s: float) -> set[int]:
+    """Renew a worker's leases; returns those that it still holds."""
+    values = {"dispatches": list(dispatch_ids), "worker": worker, "lease": lease_s}
+    return set(session.execute(RENEW, values).scalars())
+
+
+def still_ours(session: Session, jobs: Sequence[tuple[int, int]]) -> set[int]:
+    """Of the given (job, dispatch) pairs, the jobs that are still to be run: not cancelled, expired or handed on."""
+    values = {"jobs": [job for job, _ in jobs], "dispatches": [dispatch for _, dispatch in jobs]}
+    return set(session.execute(STILL_OURS, values).scalars())
+
+
+def end(session: Session, dispatch_ids: Sequence[int], ending: str) -> None:
+    """Say that dispatches are over: `done`, `lost`, `unclaimed` or `given_back`."""
+    session.execute(END, {"dispatches": list(dispatch_ids), "ending": ending})
+
+
+def due_for_publishing(session: Session, claim_by_s: float, most: int) -> list[Published]:
+    """Unclaimed dispatches whose message must be sent (again), marked as sent."""
+    return [Published(*row) for row in session.execute(DUE, {"claim_by": claim_by_s, "most": most})]
+
+
+def unclaimed(session: Session, most: int) -> list[tuple[int, int]]:
+    """Dispatches (id, size), locked, that nobody claimed after `most` messages."""
+    return [(row.id, row.size) for row in session.execute(UNCLAIMED, {"most": most})]
+
+
+def lost(session: Session) -> list[tuple[int, int]]:
+    """Dispatches (id, size), locked, whose lease has ended by the database's clock."""
+    return [(row.id, row.size) for row in session.execute(LOST)]
+
+
+def held_jobs(session: Session, dispatch_id: int) -> Sequence[Row[Any]]:
+    """The jobs that still belong to a dispatch, locked in id order."""
+    return session.execute(HELD_JOBS, {"dispatch": dispatch_id}).all()
+
+
+def requeue(session: Session, dispatch_id: int, job_ids: Sequence[int], *, alone: bool) -> None:
+    """Queue jobs of a dispatch again; `alone` marks them to be dispatched one by one."""
+    session.execute(REQUEUE, {"dispatch": dispatch_id, "jobs": list(job_ids), "alone": alone})
+
+
+def forget_ended(session: Session) -> int:
+    """Delete a chunk of dispatches that ended over an hour ago; returns how many."""
+    return int(session.execute(FORGET).rowcount)  # type: ignore[attr-defined]
+

@@ -1,0 +1,236 @@
+"""Rows of jobs: put in, swept, read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import JobState, Owner
+from orchestrator.store.session import copy_rows
+
+JOB_COLUMNS: Final = (
+    "id", "public_id", "tenant_id", "project_id", "api_key_id", "batch_id", "lane", "prefix_hash", "deadline", "row_number",
+    "fleet_version", "policy_version", "price_version", "stored_on", "state", "interactive", "held_usd", "tier", "model",
+    "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at", "dispatch_id",
+)  # fmt: skip
+REQUEST_COLUMNS: Final = ("stored_on", "job_id", "body", "blob_key", "reasons", "features")
+
+RESERVE_IDS: Final = text("""
+    SELECT array_agg(nextval('jobs_id_seq')), (now() AT TIME ZONE 'UTC')::date, now() FROM generate_series(1, :count)
+""")
+LAST_ROW: Final = text("""
+    SELECT coalesce(max(row_number), 0), count(*) FILTER (WHERE state = 11), coalesce(sum(held_usd), 0)
+    FROM jobs WHERE batch_id = :batch
+""")
+QUEUED_COUNT: Final = text("SELECT reltuples::bigint FROM pg_class WHERE relname = 'jobs_queued'")
+DELETE_UNOPENED: Final = text("""
+    WITH gone AS (
+        DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE batch_id = :batch LIMIT :limit) RETURNING id, stored_on
+    )
+    DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on
+""")
+SWEEP: Final = text("""
+    WITH picked AS (
+        SELECT id, held_usd FROM jobs WHERE batch_id = :batch AND state = ANY(:states) AND id > :after
+        ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
+    FROM picked WHERE jobs.id = picked.id
+    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+""")
+SWEEP_ONE: Final = text("""
+    WITH picked AS (SELECT id, held_usd FROM jobs WHERE id = :id AND state IN (1, 2, 3) FOR UPDATE)
+    UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
+    FROM picked WHERE jobs.id = picked.id
+    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+""")
+EXPIRE_SINGLES: Final = text("""
+    WITH picked AS (
+        SELECT id, held_usd FROM jobs WHERE batch_id = 0 AND state IN (1, 3) AND deadline <= now()
+        ORDER BY deadline LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET state = 13, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
+    FROM picked WHERE jobs.id = picked.id
+    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+""")
+WAKE_WAITING: Final = text("""
+    WITH due AS (
+        SELECT id FROM jobs WHERE state = 3 AND retry_at <= now() ORDER BY retry_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET state = 1, requeued = true, retry_at = NULL FROM due WHERE jobs.id = due.id RETURNING jobs.model
+""")
+FIND: Final = text("""
+    SELECT j.*, r.reasons, r.features, b.public_id AS batch FROM jobs j
+    JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE j.public_id = :public_id AND j.tenant_id = :tenant
+""")
+ATTEMPTS: Final = text("SELECT * FROM attempts WHERE job_id = :job ORDER BY attempt")
+TRANSFERS: Final = text("SELECT * FROM transfers WHERE job_id = :job ORDER BY attempt, kind")
+RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND stored_on = :stored_on")
+LINES: Final = text("""
+    SELECT j.id, j.public_id, j.custom_id, j.state, j.tier, j.model, j.rule, j.attempts, j.fault_code, j.fault_message,
+        q.reasons, r.body, r.blob_key, coalesce(t.amount_usd, 0) AS charge_usd, coalesce(a.simulated, false) AS simulated
+    FROM jobs j
+    JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
+    LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    LEFT JOIN transfers t ON t.job_id = j.id AND t.attempt = j.attempts AND t.kind = 'charge'
+    LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempts
+    WHERE j.batch_id = :batch AND j.id > :after AND j.state >= 10 ORDER BY j.id LIMIT :limit
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A routed job on its way in."""
+
+    public_id: str
+    """32 hexadecimal digits."""
+    row_number: int
+    custom_id: str | None
+    state: JobState
+    tier: str
+    model: str
+    endpoint: str
+    rule: str
+    task: str | None
+    prefix_hash: int
+    held_usd: Decimal
+    reasons: str
+    """One reason a line."""
+    features: str
+    """The features as JSON."""
+    body: bytes | None
+    blob_key: str | None = None
+    fault_code: str | None = None
+    fault_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What the jobs of one submission share."""
+
+    owner: Owner
+    batch_id: int
+    """0 outside a batch."""
+    deadline: datetime
+    fleet_version: int
+    policy_version: int
+    price_version: int
+    interactive: bool = False
+
+    @property
+    def lane(self) -> int:
+        """Where the jobs stand in line: with their batch, or with the other singles of their tenant."""
+        return self.batch_id or -self.owner.tenant_id
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """One job that was ended by a sweep, and the hold that it gave back."""
+
+    id: int
+    batch_id: int
+    project_id: int
+    tier: str
+    model: str
+    held_usd: Decimal
+
+
+def put(session: Session, jobs: Sequence[NewJob], frame: Frame, *, dispatch_id: int | None = None) -> list[int]:
+    """COPY jobs and their bodies in, and return their ids; one round trip for the ids and one for each table."""
+    ids, stored_on, now = session.execute(RESERVE_IDS, {"count": len(jobs)}).one()
+    copy_rows(session, "jobs", JOB_COLUMNS, _job_rows(jobs, ids, frame, stored_on, now, dispatch_id))
+    rows = ((stored_on, i, j.body, j.blob_key, j.reasons, j.features) for i, j in zip(ids, jobs, strict=True))
+    copy_rows(session, "job_requests", REQUEST_COLUMNS, rows)
+    return list(ids)
+
+
+def _job_rows(
+    jobs: Sequence[NewJob], ids: Sequence[int], frame: Frame, stored_on: date, now: datetime, dispatch_id: int | None
+) -> Iterator[tuple[Any, ...]]:
+    owner, lane = frame.owner, frame.lane
+    for job_id, job in zip(ids, jobs, strict=True):
+        yield (
+            job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, lane, job.prefix_hash,
+            frame.deadline, job.row_number, frame.fleet_version, frame.policy_version, frame.price_version, stored_on,
+            int(job.state), frame.interactive, job.held_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
+            job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None, dispatch_id,
+        )  # fmt: skip
+
+
+def last_row(session: Session, batch_id: int) -> tuple[int, int, Decimal]:
+    """The last row of a batch that is already in, how many rows failed at birth, and the sum of their holds."""
+    row = session.execute(LAST_ROW, {"batch": batch_id}).one()
+    return int(row[0]), int(row[1]), row[2]
+
+
+def queued_estimate(session: Session) -> int:
+    """About how many jobs are queued, from the planner's statistics: good enough for backpressure, and free."""
+    return max(0, int(session.execute(QUEUED_COUNT).scalar_one()))
+
+
+def delete_unopened(session: Session, batch_id: int, *, limit: int = 2000) -> int:
+    """Delete a chunk of the rows of a batch that was never opened; returns how many."""
+    result = session.execute(DELETE_UNOPENED, {"batch": batch_id, "limit": limit})
+    return int(result.rowcount)  # type: ignore[attr-defined]
+
+
+def sweep(
+    session: Session, batch_id: int, into: JobState, states: Sequence[JobState], code: str, message: str,
+    *, after: int = 0, limit: int = 2000,
+) -> list[Swept]:  # fmt: skip
+    """End a chunk of a batch's jobs that stand in `states`; rows that somebody holds are left for the next sweep."""
+    values = {
+        "batch": batch_id, "state": int(into), "states": [int(s) for s in states], "code": code, "message": message,
+        "after": after, "limit": limit,
+    }  # fmt: skip
+    return [Swept(*row) for row in session.execute(SWEEP, values)]
+
+
+def sweep_one(session: Session, job_id: int, into: JobState, code: str, message: str) -> Swept | None:
+    """End one job unless it has ended."""
+    values = {"id": job_id, "state": int(into), "code": code, "message": message}
+    row = session.execute(SWEEP_ONE, values).one_or_none()
+    return Swept(*row) if row else None
+
+
+def expire_singles(session: Session, code: str, message: str, *, limit: int = 2000) -> list[Swept]:
+    """End jobs outside batches whose deadline passed while they waited."""
+    return [Swept(*row) for row in session.execute(EXPIRE_SINGLES, {"code": code, "message": message, "limit": limit})]
+
+
+def wake_waiting(session: Session, *, limit: int = 5000) -> set[str]:
+    """Queue again the jobs whose retry time has come; returns their models."""
+    return set(session.execute(WAKE_WAITING, {"limit": limit}).scalars())
+
+
+def find(session: Session, tenant_id: int, public_id: UUID) -> Row[Any] | None:
+    """A tenant's job with its reasons, by its public id."""
+    return session.execute(FIND, {"public_id": public_id, "tenant": tenant_id}).one_or_none()
+
+
+def attempts(session: Session, job_id: int) -> Sequence[Row[Any]]:
+    """The attempts of a job, in order."""
+    return session.execute(ATTEMPTS, {"job": job_id}).all()
+
+
+def transfers(session: Session, job_id: int) -> Sequence[Row[Any]]:
+    """The ledger's transfers for a job."""
+    return session.execute(TRANSFERS, {"job": job_id}).all()
+
+
+def result(session: Session, job_id: int, stored_on: date) -> Row[Any] | None:
+    """The result of a job."""
+    return session.execute(RESULT, {"job": job_id, "stored_on": stored_on}).one_or_none()
+
+
+def ended_lines(session: Session, batch_id: int, *, after: int, limit: int = 1000) -> Sequence[Row[Any]]:
+    """A page of a batch's ended jobs with everything that an output line says, in id order."""
+    return session.execute(LINES, {"batch": batch_id, "after": after, "limit": limit}).all()

@@ -1,0 +1,105 @@
+"""Outcomes into rows: state, attempt, result, ledger and reservation, all within the caller's one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import ClaimedJob, JobState, Outcome
+from orchestrator.store.session import copy_rows
+
+MOVE: Final = text("""
+    UPDATE jobs SET state = x.state, attempts = x.attempts, held_usd = CASE WHEN x.state >= 10 THEN 0 ELSE held_usd END,
+        ended_at = CASE WHEN x.state >= 10 THEN now() END, requeued = requeued OR x.state = 1,
+        alone = alone OR x.state = 1,
+        retry_at = CASE WHEN x.state = 3 THEN now() + make_interval(secs => x.delay_s) END,
+        fault_code = x.code, fault_message = x.message
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:dispatches AS bigint[]), CAST(:states AS smallint[]), CAST(:attempts AS smallint[]),
+        CAST(:delays AS float8[]), CAST(:codes AS text[]), CAST(:messages AS text[]))
+        AS x(id, dispatch_id, state, attempts, delay_s, code, message)
+    WHERE jobs.id = x.id AND jobs.dispatch_id = x.dispatch_id AND jobs.state = 2
+    RETURNING jobs.id
+""")
+ATTEMPT_COLUMNS: Final = (
+    "job_id", "attempt", "dispatch_id", "outcome", "tier", "model", "model_revision", "price_version", "policy_version",
+    "fleet_version", "simulated", "fault_code", "fault_message", "engine_s", "input_tokens", "cached_tokens", "output_tokens",
+    "reasoning_tokens", "images", "audio_seconds",
+)  # fmt: skip
+TRANSFER_COLUMNS: Final = (
+    "job_id", "attempt", "kind", "debit_account", "credit_account", "amount_usd", "tenant_id", "project_id", "api_key_id",
+    "batch_id", "tier", "model", "price_version",
+)  # fmt: skip
+RESULT_COLUMNS: Final = ("stored_on", "job_id", "attempt", "body", "blob_key")
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One job's step: the state that follows its outcome, and what is booked for the attempt."""
+
+    job: ClaimedJob
+    outcome: Outcome
+    state: JobState
+    counted: bool
+    """Whether an attempt is written: not for a job that was given back."""
+    delay_s: float
+    """Until the retry, when the state is WAITING."""
+    cost_usd: Decimal
+    charge_usd: Decimal
+    blob_key: str | None = None
+
+    @property
+    def attempts(self) -> int:
+        """The attempts that the job has had after this step."""
+        return self.job.attempt if self.counted else self.job.attempt - 1
+
+
+def move(session: Session, moves: Sequence[Move]) -> set[int]:
+    """Move the jobs that still belong to their dispatch; returns their ids. What a late worker brings changes nothing."""
+    faults = [m.outcome.fault for m in moves]
+    values = {
+        "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves],
+        "states": [int(m.state) for m in moves], "attempts": [m.attempts for m in moves],
+        "delays": [m.delay_s for m in moves], "codes": [f.code if f else None for f in faults],
+        "messages": [f.message if f else None for f in faults],
+    }  # fmt: skip
+    return set(session.execute(MOVE, values).scalars())
+
+
+def write(session: Session, won: Sequence[Move]) -> None:
+    """COPY attempts, ledger transfers and results of the jobs that were moved."""
+    counted = [m for m in won if m.counted]
+    if not counted:
+        return
+    copy_rows(session, "attempts", ATTEMPT_COLUMNS, map(_attempt, counted))
+    copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in counted for row in _transfers(m)))
+    results = [m for m in counted if m.state is JobState.SUCCEEDED]
+    if results:
+        rows = ((m.job.stored_on, m.job.id, m.job.attempt, None if m.blob_key else m.outcome.body, m.blob_key) for m in results)
+        copy_rows(session, "results", RESULT_COLUMNS, rows)
+
+
+def _attempt(m: Move) -> tuple[object, ...]:
+    job, outcome, usage, fault = m.job, m.outcome, m.outcome.usage, m.outcome.fault
+    return (
+        job.id, job.attempt, job.dispatch_id, str(outcome.kind), job.tier, job.model, outcome.model_revision, job.price_version,
+        job.policy_version, job.fleet_version, outcome.simulated, fault.code if fault else None,
+        fault.message if fault else None, outcome.engine_s, usage.input_tokens, usage.cached_tokens, usage.output_tokens,
+        usage.reasoning_tokens, usage.images, usage.audio_seconds,
+    )  # fmt: skip
+
+
+def _transfers(m: Move) -> list[tuple[object, ...]]:
+    """A cost for every attempt, borne by the caller if it succeeded and by us if not; a charge for a success."""
+    job, owner = m.job, m.job.owner
+    succeeded = m.state is JobState.SUCCEEDED
+    tail = (owner.tenant_id, owner.project_id, owner.api_key_id, job.batch_id, job.tier, job.model, job.price_version)
+    bearer = "cost:caller" if succeeded else "cost:house"
+    rows: list[tuple[object, ...]] = [(job.id, job.attempt, "cost", bearer, f"model:{job.model}", m.cost_usd, *tail)]
+    if succeeded:
+        rows.append((job.id, job.attempt, "charge", f"project:{owner.project_id}", "revenue", m.charge_usd, *tail))
+    return rows

@@ -1,0 +1,128 @@
+"""The database and the one place that commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import psycopg
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, Engine, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session
+
+from orchestrator.errors import InvalidConfig, ServiceUnavailable
+from orchestrator.settings import Settings
+
+Role = Literal["owner", "app", "worker"]
+
+
+class Database:
+    """A bounded pool of connections, each under one of the three database roles."""
+
+    def __init__(self, settings: Settings, role: Role, *, connections: int = 8, statement_timeout_s: float = 60.0) -> None:
+        url = _url_of(settings)
+        options = [f"-c statement_timeout={int(statement_timeout_s * 1000)}", "-c timezone=UTC", "-c jit=off"]
+        options.append("-c idle_in_transaction_session_timeout=60000")
+        if role != "owner":
+            options.append(f"-c role=rightsize_{role}")
+        if not settings.synchronous_commit:
+            options.append("-c synchronous_commit=off")
+        self.engine: Engine = create_engine(
+            url,
+            pool_size=connections,
+            max_overflow=0,
+            pool_timeout=30,
+            pool_pre_ping=False,
+            connect_args={
+                "connect_timeout": 5,
+                "prepare_threshold": 2,
+                "options": " ".join(options),
+                "application_name": f"rightsize-{role}",
+                "keepalives_idle": 10,
+                "keepalives_interval": 5,
+                "keepalives_count": 3,
+                "tcp_user_timeout": 20_000,
+            },
+        )
+
+    @contextmanager
+    def unit_of_work(self) -> Iterator[Session]:
+        """A session whose work is committed at the end of the block, or rolled back if it raises.
+
+        Raises ServiceUnavailable when the server does not answer: nothing was committed, or its answer was lost.
+        """
+        try:
+            with Session(self.engine, expire_on_commit=False) as session, session.begin():
+                yield session
+        except (OperationalError, PoolTimeout) as error:
+            raise unavailable(error) from error
+        except DBAPIError as error:
+            if error.connection_invalidated or isinstance(error.orig, psycopg.InterfaceError):
+                raise unavailable(error) from error
+            raise
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            # A COPY runs on the driver's own connection, past SQLAlchemy's wrapping.
+            self.engine.dispose()
+            raise unavailable(error) from error
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """Whether this process now holds the advisory lock `name`, on a connection of its own, until the block ends."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            held = connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 7))"), {"name": name}).scalar_one()
+            try:
+                yield bool(held)
+            finally:
+                if held:
+                    connection.execute(text("SELECT pg_advisory_unlock(hashtextextended(:name, 7))"), {"name": name})
+
+    def close(self) -> None:
+        """Close every connection."""
+        self.engine.dispose()
+
+
+def unavailable(error: Exception) -> ServiceUnavailable:
+    """What a lost or overloaded database means to whoever asked."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
+    detail = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+    return ServiceUnavailable(
+        f"The database does not answer ({detail}). Check RIGHTSIZE_DATABASE_URL and the server, then try again.",
+        retry_after_s=2.0,
+    )
+
+
+def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """COPY rows into a table inside the session's transaction; names come from our own code only."""
+    driver = session.connection().connection.driver_connection
+    if driver is None:
+        raise ServiceUnavailable("The database connection is gone. Try again.")
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)
+
+
+def try_lock(session: Session, name: str) -> bool:
+    """Take the advisory lock `name` until the transaction ends, or say that somebody else holds it."""
+    return bool(
+        session.execute(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 7))"), {"name": name}).scalar_one()
+    )
+
+
+def _url_of(settings: Settings) -> URL:
+    raw = settings.require_database()
+    try:
+        url = make_url(raw)
+    except ArgumentError as error:
+        raise InvalidConfig(
+            "RIGHTSIZE_DATABASE_URL is not a URL. Write it as postgresql://user:password@host:5432/name."
+        ) from error
+    if url.get_backend_name() != "postgresql":
+        raise InvalidConfig(f"RIGHTSIZE_DATABASE_URL must begin with postgresql://, not {url.drivername}://.")
+    password_file = settings.database_password_file
+    if password_file is not None:
+        url = url.set(password=settings.secret_in(password_file))
+    return url.set(drivername="postgresql+psycopg")
+

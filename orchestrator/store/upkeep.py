@@ -1,0 +1,53 @@
+"""Upkeep: partitions ahead of time, and retention."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+PARTITIONED: Final = ("job_requests", "results")
+WEEKS_AHEAD: Final = 2
+TODAY: Final = text("SELECT (now() AT TIME ZONE 'UTC')::date")
+PARTITIONS: Final = text("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST(:table AS regclass)")
+IN_REST: Final = "SELECT EXISTS (SELECT FROM {table}_rest WHERE stored_on >= :low AND stored_on < :high)"
+STILL_OPEN: Final = text("SELECT EXISTS (SELECT FROM jobs WHERE state < 10 AND stored_on < :before)")
+
+
+def add_partitions(session: Session) -> list[str]:
+    """Make the weekly partitions of this week and the next two where they are missing; returns their names.
+
+    Rows of a week without a partition stay in the default partition; such a week is left as it is.
+    """
+    today: date = session.execute(TODAY).scalar_one()
+    monday = today - timedelta(days=today.weekday())
+    made = []
+    for table in PARTITIONED:
+        there = set(session.execute(PARTITIONS, {"table": table}).scalars())
+        for week in range(WEEKS_AHEAD + 1):
+            low = monday + timedelta(weeks=week)
+            high = low + timedelta(weeks=1)
+            name = f"{table}_{low:%Y%m%d}"
+            if name in there or session.execute(text(IN_REST.format(table=table)), {"low": low, "high": high}).scalar_one():
+                continue
+            session.execute(text(f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"))
+            made.append(name)
+    return made
+
+
+def drop_partitions(session: Session, keep_days: int) -> list[str]:
+    """Drop weekly partitions that ended more than `keep_days` ago and hold nothing of a job that is still open."""
+    today: date = session.execute(TODAY).scalar_one()
+    limit = today - timedelta(days=keep_days)
+    if session.execute(STILL_OPEN, {"before": limit}).scalar_one():
+        return []
+    dropped = []
+    for table in PARTITIONED:
+        for name in sorted(session.execute(PARTITIONS, {"table": table}).scalars()):
+            stamp = name.rpartition("_")[2]
+            if stamp.isdigit() and date.fromisoformat(stamp) + timedelta(weeks=1) <= limit:
+                session.execute(text(f"DROP TABLE {name}"))
+                dropped.append(name)
+    return dropped

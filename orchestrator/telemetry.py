@@ -1,0 +1,82 @@
+"""Every log event, metric and span name, in one table. `docs/telemetry.md` explains them to operators."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+LOGGER: Final = "rightsize"
+
+EVENTS: Final[Mapping[str, str]] = {
+    "started": "a process is up and ready",
+    "stopping": "a process was told to stop",
+    "stopped": "a process ended in order",
+    "pass_failed": "a pass of the orchestrator raised; it is tried again",
+    "database_away": "the database does not answer; waiting with backoff",
+    "broker_away": "Redis does not answer; waiting with backoff",
+    "recovered": "lost or unclaimed work was queued again",
+    "batch_read": "the rows of batches were read",
+    "batch_finished": "batches got their files and final counts",
+    "partitions": "partitions were made or dropped",
+    "claimed": "a dispatch was claimed",
+    "given_back": "jobs were given back uncounted at an orderly stop",
+    "lease_lost": "a worker held dispatches whose lease it has lost; their results are dropped",
+    "unexpected_outcome": "an engine raised something that is not an EngineFault; the job failed",
+    "engine_loaded": "an engine is ready",
+    "request_failed": "the API met a fault of ours",
+}
+"""Log events by name. None of them ever carries a prompt, an answer or a secret."""
+
+METRICS: Final[Mapping[str, str]] = {
+    "rightsize_http_requests_total": "API requests by route, method and status",
+    "rightsize_http_request_seconds": "time of API requests by route",
+    "rightsize_jobs_queued": "jobs queued, by model",
+    "rightsize_dispatches_open": "dispatches that have not ended, by model",
+    "rightsize_oldest_queued_seconds": "age of the oldest queued job, by model",
+    "rightsize_workers": "live workers, by model",
+    "rightsize_slots": "slots of live workers, by model",
+}
+
+
+def configure(level: str, style: str) -> None:
+    """Send log events to standard error, as text for people or as JSON for machines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if style == "json" else _Text())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for chatty in ("celery", "kombu", "amqp", "uvicorn.access", "alembic", "httpx2"):
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger(chatty).level))
+
+
+def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
+    """Log one event of the table with its fields."""
+    if event not in EVENTS:
+        raise KeyError(f"{event} is not in telemetry.EVENTS")
+    logging.getLogger(LOGGER).log(level, event, extra={"fields": fields})
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        stamp = datetime.fromtimestamp(record.created, UTC).strftime("%H:%M:%S")
+        fields = " ".join(f"{key}={value}" for key, value in getattr(record, "fields", {}).items())
+        text = f"{stamp} {record.levelname.lower():7} {record.getMessage()} {fields}".rstrip()
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        row = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+            **getattr(record, "fields", {}),
+        }
+        if record.exc_info:
+            row["exception"] = self.formatException(record.exc_info)
+        return json.dumps(row, default=str)

@@ -1,0 +1,42 @@
+"""Models and requests for the tests of engines."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from orchestrator import fleet
+from workers.engines import open_engine
+from workers.engines.base import Engine, EngineRequest
+
+CHAT = "/v1/chat/completions"
+
+
+def model(engine: str, **table: Any) -> fleet.Model:
+    """A model of the fleet, as rightsize.toml would give it."""
+    rates = [{"from": date(2026, 1, 1), "request": "0.001"}]
+    row = {"tier": "slm" if engine == "specialist" else "llm", "engine": engine, "rates": rates, **table}
+    policy = {"default_tier": row["tier"]}
+    return fleet.parse({"models": {"under-test": row}, "policy": policy}, "test").fleet.models[0]
+
+
+def engine(name: str, blobs: Path = Path("unused"), **table: Any) -> Engine:
+    return open_engine(model(name, **table), blobs)
+
+
+def chat(
+    text: str = "What is six times seven?", *, job: str = "job_1", seconds_left: float = 60.0, **body: Any
+) -> EngineRequest:
+    messages = [{"role": "user", "content": text}]
+    return EngineRequest(
+        job, CHAT, {"model": "auto", "messages": messages, **body}, body.pop("task", None), seconds_left
+    )
+
+
+def completion(text: str = "Six times seven is", **body: Any) -> EngineRequest:
+    return EngineRequest("job_1", "/v1/completions", {"prompt": text, **body}, None, 60.0)
+
+
+def embeddings(*texts: str, **body: Any) -> EngineRequest:
+    return EngineRequest("job_1", "/v1/embeddings", {"input": list(texts), **body}, None, 60.0)

@@ -1,0 +1,158 @@
+"""The engine of specialists, on real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.contracts import Answer
+from orchestrator.errors import EngineFault
+from orchestrator.rightsizing import specialist_format
+from orchestrator.rightsizing.train import train
+from tests.workers.engines.build import CHAT, engine
+from workers.engines.base import EngineRequest
+
+TEXTS = ["my card has not come", "the card is late", "refund my money", "I want the money back"]
+LABELS = ["card", "card", "refund", "refund"]
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Path:
+    train(TEXTS, LABELS, "tickets", tmp_path)
+    return tmp_path
+
+
+def ask(text: Any, task: str | None = "tickets", job: str = "job_1") -> EngineRequest:
+    messages = [{"role": "system", "content": "refund"}, {"role": "user", "content": text}]
+    return EngineRequest(job, CHAT, {"messages": messages}, task, 60.0)
+
+
+def perform(blobs: Path, *requests: EngineRequest, **table: Any) -> list[Answer]:
+    async def main() -> list[Answer]:
+        made = engine("specialist", blobs, **table)
+        await made.load()
+        try:
+            return await asyncio.gather(*map(made.perform, requests))
+        finally:
+            await made.close()
+
+    return asyncio.run(main())
+
+
+def fault_of(blobs: Path, request: EngineRequest, **table: Any) -> EngineFault:
+    with pytest.raises(EngineFault) as caught:
+        perform(blobs, request, **table)
+    assert not caught.value.retryable
+    return caught.value
+
+
+def said(answer: Answer) -> str:
+    return str(answer.body["choices"][0]["message"]["content"])
+
+
+def test_the_label_of_the_last_user_message_is_the_answer(blobs: Path) -> None:
+    parts = [{"type": "text", "text": "the money"}, {"type": "text", "text": "back please"}]
+    first, second = perform(blobs, ask("is my card late"), ask(parts))
+    assert [said(first), said(second)] == ["card", "refund"]
+    assert 0.5 < first.body["rightsize_confidence"] <= 1
+    assert (first.usage.input_tokens, first.usage.output_tokens) == (4, 1)
+    folder = specialist_format.current_folder(blobs, "tickets")
+    assert folder is not None
+    assert first.model_revision == f"tickets@{folder.name}"
+    assert not first.simulated
+
+
+@pytest.mark.parametrize("task", ["other", None, ""])
+def test_a_task_without_a_specialist_is_refused_for_good(blobs: Path, task: str | None) -> None:
+    assert fault_of(blobs, ask("hello", task)).fault_code == "no_specialist"
+
+
+def test_a_model_serves_only_the_tasks_that_it_names(blobs: Path) -> None:
+    assert fault_of(blobs, ask("hello"), tasks=["other"]).fault_code == "no_specialist"
+    assert said(perform(blobs, ask("my card"), tasks=["tickets"])[0]) == "card"
+
+
+@pytest.mark.parametrize("task", ["../tickets", "Tickets", "a/b", "tickets\n", "x" * 64])
+def test_a_task_that_can_be_no_name_reaches_no_file(blobs: Path, task: str) -> None:
+    assert fault_of(blobs, ask("hello", task)).fault_code in ("bad_specialist", "no_specialist")
+
+
+@pytest.mark.parametrize("text,code", [("  ", "bad_request"), ("x" * 100_001, "input_too_long")])
+def test_a_text_that_it_cannot_judge_is_refused(blobs: Path, text: str, code: str) -> None:
+    assert fault_of(blobs, ask(text)).fault_code == code
+
+
+def test_a_damaged_specialist_is_a_fault_and_the_others_still_answer(blobs: Path) -> None:
+    train(TEXTS, LABELS, "damaged", blobs)
+    folder = specialist_format.current_folder(blobs, "damaged")
+    assert folder is not None
+    (folder / "model.npz").write_bytes(b"PK\x03\x04 nothing")
+    fault = fault_of(blobs, ask("hello", "damaged"))
+    assert fault.fault_code == "bad_specialist"
+    assert "rightsize train damaged" in fault.message
+    assert said(perform(blobs, ask("my card"))[0]) == "card"
+
+
+def test_a_newer_specialist_is_taken_up_and_a_removed_one_given_up(blobs: Path) -> None:
+    async def main() -> None:
+        made: Any = engine("specialist", blobs)
+        await made.load()
+        before = await made.perform(ask("my card"))
+        record = train(TEXTS, ["a", "a", "b", "b"], "tickets", blobs)
+        made._looked["tickets"] -= 1  # a second passes
+        after = await made.perform(ask("my card"))
+        assert (said(before), said(after)) == ("card", "a")
+        assert after.model_revision == f"tickets@{record.version}"
+        (blobs / "specialists" / "tickets" / "current.json").unlink()
+        made._looked["tickets"] -= 1
+        with pytest.raises(EngineFault, match="no specialist"):
+            await made.perform(ask("my card"))
+        await made.close()
+
+    asyncio.run(main())
+
+
+def test_requests_that_arrive_while_an_inference_runs_are_predicted_together(blobs: Path) -> None:
+    async def main() -> list[int]:
+        made: Any = engine("specialist", blobs, slots=64)
+        await made.load()
+        sizes: list[int] = []
+        predict = made._predict
+
+        def counted(task: str, texts: list[str]) -> Any:
+            sizes.append(len(texts))
+            return predict(task, texts)
+
+        made._predict = counted
+        gate = threading.Event()
+        made._pool.submit(gate.wait, 10)
+        tasks = [asyncio.create_task(made.perform(ask(f"my card {n}", job=f"job_{n}"))) for n in range(40)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        gate.set()
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        assert sum(isinstance(answer, Answer) for answer in found) == 39
+        await made.close()
+        return sizes
+
+    sizes = asyncio.run(main())
+    assert sum(sizes) >= 39
+    assert len(sizes) <= 2
+
+
+def test_importing_engines_and_predicting_needs_no_scikit_learn(blobs: Path) -> None:
+    code = (
+        "import sys, asyncio, pathlib, workers.engines as e; heavy = {'sklearn', 'scipy', 'numpy', 'httpx2'};"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules);"
+        "from tests.workers.engines.test_specialist import perform, ask, said;"
+        "[sys.modules.pop(n) for n in list(sys.modules) if n.split('.')[0] in ('sklearn', 'scipy')];"
+        f"assert said(perform(pathlib.Path({str(blobs)!r}), ask('my card'))[0]) == 'card';"
+        "assert not {'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

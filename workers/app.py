@@ -1,0 +1,94 @@
+"""The Celery application of the workers. `celery -A workers.app worker -Q rightsize.llm,rightsize.llm.now` uses it as it is.
+
+An entry point: the one module whose import reads the settings, since Celery wants an application object.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any, Final
+
+from celery import Celery
+from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
+
+from orchestrator.broker import make_celery
+from orchestrator.contracts import Tier
+from orchestrator.errors import InvalidConfig, RightsizeError
+from orchestrator.fleet import Fleet, Model, load
+from orchestrator.flow.context import open_context
+from orchestrator.settings import Settings
+from orchestrator.telemetry import configure, log
+from workers.runtime import Runtime
+from workers.tasks import register
+
+THREADS: Final = 48
+"""Dispatches that may wait here at once; they hold a thread each and little else. Well above what is sent in bulk."""
+
+settings: Final = Settings.load()
+app: Final[Celery] = make_celery(settings)
+app.conf.worker_concurrency = THREADS
+_runtimes: Final[list[Runtime]] = []
+register(app, _runtimes)
+
+
+def main(tiers: Sequence[Tier]) -> None:
+    """Run a worker for the queues of some tiers until it is told to stop."""
+    fleet = load(settings.config).fleet
+    models = [model for tier in tiers for model in fleet.of_tier(tier)]
+    missing = [tier for tier in tiers if not fleet.of_tier(tier)]
+    if missing:
+        raise InvalidConfig(f"The fleet has no model of tier {', '.join(missing)}. It serves: {', '.join(fleet.tiers)}.")
+    queues = [fleet.queue_of(model, interactive=now) for model in models for now in (False, True)]
+    app.worker_main(
+        ["worker", "-Q", ",".join(queues), "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+    )
+
+
+def models_of(fleet: Fleet, queues: Sequence[str]) -> list[Model]:
+    """The models whose queues a worker consumes; raises InvalidConfig for a worker that would serve none."""
+    found = [
+        model
+        for model in fleet.models
+        if fleet.queue_of(model) in queues or fleet.queue_of(model, interactive=True) in queues
+    ]
+    if not found:
+        known = ", ".join(fleet.queue_of(model) for model in fleet.models)
+        raise InvalidConfig(f"No model has one of the queues {', '.join(queues)}. Give -Q some of: {known} (and their .now).")
+    return found
+
+
+@celeryd_after_setup.connect
+def _start(instance: Any, **_: object) -> None:
+    """Load the engines before the first message is taken."""
+    configure(settings.log_level, settings.log_format)
+    try:
+        context = open_context(settings, "worker", connections=THREADS // 2)
+        runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)))
+        runtime.start()
+    except RightsizeError as error:
+        sys.exit(f"The worker cannot start: {error.message}")
+    except Exception:
+        # Celery swallows what a signal handler raises, and would go on without engines.
+        logging.getLogger("rightsize").exception("pass_failed")
+        sys.exit("The worker cannot start: see the traceback above. This is a bug: report it.")
+    _runtimes.append(runtime)
+
+
+@worker_ready.connect
+def _ready(**_: object) -> None:
+    log("started", part="worker")
+
+
+@worker_shutting_down.connect
+def _stopping(**_: object) -> None:
+    for runtime in _runtimes:
+        runtime.begin_stop()
+
+
+@worker_shutdown.connect
+def _stopped(**_: object) -> None:
+    for runtime in _runtimes:
+        runtime.stop()
+    _runtimes.clear()

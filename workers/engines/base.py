@@ -1,0 +1,84 @@
+"""The protocol that every engine fulfils, and that one conformance suite checks (`tests/workers/engines/`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.contracts import Answer, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One request as an engine gets it."""
+
+    job_id: str
+    """The public id; `abort` names it."""
+    endpoint: str
+    """`/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`."""
+    body: dict[str, Any]
+    """The OpenAI body without our own hints. The engine puts the served model's name in."""
+    task: str | None
+    seconds_left: float
+    """Until the job's deadline; the engine stops the request by then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One piece of a streamed answer; the last one carries the usage and the whole body."""
+
+    delta: str
+    answer: Answer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What an engine can take at once, as it reports it."""
+
+    slots: int
+    max_input_tokens: int
+    max_output_tokens: int
+    streams: bool
+    endpoints: frozenset[str]
+    images: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Whether an engine can serve, and a sentence about it."""
+
+    ready: bool
+    detail: str
+
+
+class Engine(Protocol):
+    """Runs requests on one model. Its coroutines all run on the worker's one loop; nothing in them may block it.
+
+    What a model or its server does wrong is raised as EngineFault with its class (retryable or not).
+    Cancelling the coroutine of `perform` or `stream` aborts the request as well.
+    """
+
+    async def load(self) -> None:
+        """Make the model ready; raises EngineFault or InvalidConfig that says why it cannot be."""
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        """Run one request to its answer: an OpenAI response body with exact usage."""
+
+    def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+        """Run one request and yield its pieces as they come; the last carries the Answer."""
+
+    async def abort(self, job_id: str) -> None:
+        """Stop a request that is running; unknown ids are ignored."""
+
+    def limits(self) -> EngineLimits:
+        """What the engine can take; valid after `load`."""
+
+    async def health(self) -> Health:
+        """Whether the engine can serve now."""
+
+    async def close(self) -> None:
+        """Let go of everything; requests that still run are aborted."""
+
+
+__all__ = ["Answer", "Chunk", "Engine", "EngineLimits", "EngineRequest", "Health", "Usage"]

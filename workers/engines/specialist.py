@@ -1,0 +1,239 @@
+"""The engine for specialists: real small classifiers on CPU, one for each task that `rightsize train` was run for.
+
+A chat completion is answered by the label of its last user message; the label's probability stands beside it as
+`rightsize_confidence`. Requests that arrive while an inference runs are predicted together in the next one, on one thread
+of the engine's own. A task's specialist is loaded when it is first asked for, and again when a newer one became current.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from orchestrator.contracts import Answer, Usage
+from orchestrator.errors import EngineFault, InvalidConfig, RightsizeError
+from orchestrator.fleet import Model
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health
+from workers.engines.prompt import estimate_tokens, last_user_text
+from workers.engines.running import Runs
+
+if TYPE_CHECKING:
+    from orchestrator.rightsizing.specialist_format import Prediction, Specialist
+
+ENDPOINTS: Final = frozenset({"/v1/chat/completions"})
+MAX_TEXT_CHARS: Final = 100_000
+_LOOK_EVERY_S: Final = 1.0
+"""How often the engine looks whether a task has a newer specialist, at most."""
+_BATCH: Final = 64
+"""Rows of one inference, at most: about 10 ms, so that nobody waits long behind a crowd."""
+
+
+def open_engine(model: Model, blobs: Path) -> Engine:
+    """The engine of all specialists under the blob folder, or under `models.NAME.path` where that is given."""
+    return SpecialistEngine(model, Path(model.path) if model.path else blobs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """A specialist in memory, and when it was last looked at."""
+
+    specialist: Specialist
+    version: str
+    stamp: int
+    """Of `current.json`, in nanoseconds."""
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    """One request that waits for its inference."""
+
+    task: str
+    text: str
+    done: asyncio.Future[tuple[Prediction, str]]
+
+
+class SpecialistEngine:
+    """Predicts in batches on one thread; all its bookkeeping of specialists happens on that thread."""
+
+    def __init__(self, model: Model, blobs: Path) -> None:
+        self._model = model
+        self._blobs = blobs
+        self._runs = Runs()
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"specialist-{model.name}")
+        self._waiting: list[_Waiting] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._loaded: dict[str, _Loaded] = {}
+        self._looked: dict[str, float] = {}
+
+    async def load(self) -> None:
+        """Import what predictions need; the specialists themselves are loaded when they are asked for."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._pool, _import_format)
+        except ImportError as error:
+            message = f"Engine 'specialist' of models.{self._model.name} needs {error.name}: install rightsize[slm]."
+            raise InvalidConfig(message) from None
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        """The label of one text."""
+        task, text = self._read(request)
+        with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            waiting = _Waiting(task, text, asyncio.get_running_loop().create_future())
+            self._waiting.append(waiting)
+            if self._serving is None or self._serving.done():
+                self._serving = asyncio.create_task(self._serve())
+            prediction, version = await run.step(waiting.done)
+        return self._answer(request, prediction, f"{task}@{version}", text)
+
+    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+        """The label of one text, in one piece."""
+        answer = await self.perform(request)
+        yield Chunk(str(answer.body["choices"][0]["message"]["content"]), answer)
+
+    async def abort(self, job_id: str) -> None:
+        """Stop waiting for a request; unknown ids are ignored."""
+        self._runs.abort(job_id)
+
+    def limits(self) -> EngineLimits:
+        """What the fleet says of the model."""
+        model = self._model
+        return EngineLimits(
+            model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS
+        )
+
+    async def health(self) -> Health:
+        """Ready until it is closed; names the tasks that have a specialist."""
+        if self._runs.closed:
+            return Health(ready=False, detail="closed")
+        tasks = await asyncio.get_running_loop().run_in_executor(self._pool, self._tasks)
+        return Health(ready=True, detail=f"specialists: {', '.join(tasks) or 'none yet, see `rightsize train`'}")
+
+    async def close(self) -> None:
+        """Abort what still waits, and end the thread."""
+        await self._runs.close()
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.gather(self._serving, return_exceptions=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _read(self, request: EngineRequest) -> tuple[str, str]:
+        if request.endpoint not in ENDPOINTS:
+            raise _refused("unsupported_endpoint", f"A specialist serves /v1/chat/completions, not {request.endpoint}.")
+        task = request.task
+        if not task or (self._model.tasks and task not in self._model.tasks):
+            raise _no_specialist(task)
+        text = last_user_text(request.body)
+        if not text.strip():
+            raise _refused("bad_request", "A specialist needs text in the last message of role `user`.")
+        if len(text) > MAX_TEXT_CHARS:
+            message = (
+                f"A specialist reads at most {MAX_TEXT_CHARS:,} characters; the text has {len(text):,}. Send it to llm."
+            )
+            raise _refused("input_too_long", message)
+        return task, text
+
+    async def _serve(self) -> None:
+        """Predict what waits, batch by batch, until nothing does."""
+        loop = asyncio.get_running_loop()
+        while self._waiting:
+            batch = [waiting for waiting in self._waiting[:_BATCH] if not waiting.done.done()]
+            del self._waiting[:_BATCH]
+            by_task: dict[str, list[_Waiting]] = {}
+            for waiting in batch:
+                by_task.setdefault(waiting.task, []).append(waiting)
+            for task, group in by_task.items():
+                try:
+                    texts = [waiting.text for waiting in group]
+                    said, version = await loop.run_in_executor(self._pool, self._predict, task, texts)
+                except Exception as error:
+                    for waiting in group:
+                        if not waiting.done.done():
+                            waiting.done.set_exception(_fault(task, error))
+                    continue
+                for waiting, prediction in zip(group, said, strict=True):
+                    if not waiting.done.done():
+                        waiting.done.set_result((prediction, version))
+
+    def _answer(self, request: EngineRequest, prediction: Prediction, revision: str, text: str) -> Answer:
+        usage = Usage(input_tokens=estimate_tokens(text), output_tokens=1 if len(prediction.label) <= 8 else 2)
+        message = {"role": "assistant", "content": prediction.label}
+        body: dict[str, Any] = {
+            "id": f"chatcmpl-{request.job_id}",
+            "object": "chat.completion",
+            "created": int(time.time()),
+            "model": self._model.name,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {
+                "prompt_tokens": usage.input_tokens,
+                "completion_tokens": usage.output_tokens,
+                "total_tokens": usage.input_tokens + usage.output_tokens,
+            },
+            "system_fingerprint": revision,
+            "rightsize_confidence": round(prediction.confidence, 6),
+        }
+        return Answer(body, usage, revision)
+
+    # What follows runs on the engine's own thread.
+
+    def _predict(self, task: str, texts: list[str]) -> tuple[list[Prediction], str]:
+        loaded = self._current(task)
+        return loaded.specialist.predict(texts), loaded.version
+
+    def _current(self, task: str) -> _Loaded:
+        """The specialist that answers a task now; looks for a newer one at most once a second."""
+        held = self._loaded.get(task)
+        now = time.monotonic()
+        if held is not None and now - self._looked[task] < _LOOK_EVERY_S:
+            return held
+        from orchestrator.rightsizing import specialist_format
+
+        try:
+            stamp = (specialist_format.task_folder(self._blobs, task) / "current.json").stat().st_mtime_ns
+        except FileNotFoundError:
+            self._loaded.pop(task, None)
+            raise _no_specialist(task) from None
+        if held is None or stamp != held.stamp:
+            folder = specialist_format.current_folder(self._blobs, task)
+            if folder is None:
+                raise _no_specialist(task)
+            specialist, record = specialist_format.load(folder)
+            held = self._loaded[task] = _Loaded(specialist, record.version, stamp)
+        self._looked[task] = now
+        return held
+
+    def _tasks(self) -> tuple[str, ...]:
+        from orchestrator.rightsizing import specialist_format
+
+        return specialist_format.tasks_with_specialists(self._blobs)
+
+
+def _import_format() -> None:
+    import orchestrator.rightsizing.specialist_format  # noqa: F401 - numpy comes with it
+
+
+def _refused(code: str, message: str) -> EngineFault:
+    return EngineFault(message, code=code, retryable=False, http_status=400)
+
+
+def _no_specialist(task: str | None) -> EngineFault:
+    if not task:
+        return _refused(
+            "no_specialist", "The request names no task. Give it one that has a specialist, or send it to llm."
+        )
+    message = f"Task {task!r} has no specialist here. Train one with `rightsize train {task} --labels FILE.csv`."
+    return _refused("no_specialist", message)
+
+
+def _fault(task: str, error: Exception) -> EngineFault:
+    if isinstance(error, EngineFault):
+        return EngineFault(
+            error.message, code=error.fault_code, retryable=error.retryable, http_status=error.http_status
+        )
+    if isinstance(error, RightsizeError):
+        return EngineFault(error.message, code="bad_specialist", retryable=False, http_status=502)
+    message = f"The specialist of task {task!r} failed: {type(error).__name__}: {error}."
+    return EngineFault(message, code="bad_specialist", retryable=True, http_status=502)

@@ -1,0 +1,113 @@
+"""A thread that records outcomes in groups: the next flush as soon as the last one ended, no timer."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.flow.context import Context
+from orchestrator.flow.record import Recorder
+from orchestrator.telemetry import log
+
+MOST_PAUSE_S = 5.0
+
+
+@dataclass(slots=True)
+class Open:
+    """A dispatch whose outcomes are not all recorded yet."""
+
+    dispatch_id: int
+    left: int
+    recorded: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One outcome on its way into the store."""
+
+    job: ClaimedJob
+    outcome: Outcome
+    open: Open
+
+
+class RecordingThread(threading.Thread):
+    """Takes outcomes from any thread; one connection, one transaction at a time."""
+
+    def __init__(self, context: Context, name: str, on_recorded: Callable[[Item], None] | None = None) -> None:
+        super().__init__(name=f"rightsize-{name}", daemon=True)
+        self._context = context
+        self._recorder = Recorder(context)
+        self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
+        self._on_recorded = on_recorded
+        self.abandon = threading.Event()
+
+    def put(self, item: Item) -> None:
+        """Hand over one outcome."""
+        self._queue.put(item)
+
+    def close(self) -> None:
+        """Record what is there, then end."""
+        self._queue.put(None)
+
+    def run(self) -> None:
+        """Flush until closed."""
+        most = self._context.settings.flush_max
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group, closed = [first], False
+            while len(group) < most:
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if item is None:
+                    closed = True
+                    break
+                group.append(item)
+            self._flush(group)
+            if closed:
+                return
+
+    def _flush(self, group: list[Item]) -> None:
+        done = []
+        for item in group:
+            item.open.left -= 1
+            if item.open.left == 0:
+                done.append(item.open)
+        taken = self._record(group, [one.dispatch_id for one in done])
+        for one in done:
+            one.recorded.set()
+        if taken is None:
+            return
+        if self._on_recorded is not None:
+            for item in group:
+                if item.job.id in taken and item.outcome.kind is not OutcomeKind.RETRY:
+                    self._on_recorded(item)
+        for model in {item.job.model for item in group}:
+            self._context.broker.wake(model)
+
+    def _record(self, group: list[Item], done: list[int]) -> set[int] | None:
+        """Record with patience: a database that is away is waited for, and the work is not lost with it."""
+        pairs = [(item.job, item.outcome) for item in group]
+        pause_s = 0.1
+        while True:
+            try:
+                return self._recorder.record(pairs, done)
+            except ServiceUnavailable as error:
+                log("database_away", logging.WARNING, detail=error.message, waiting=len(pairs))
+            except Exception:
+                # The lease ends and another worker runs these jobs again: better than a worker that records nothing more.
+                logging.getLogger("rightsize").exception("unexpected_outcome")
+                return None
+            if self.abandon.is_set():
+                return None
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, MOST_PAUSE_S)

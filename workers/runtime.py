@@ -1,0 +1,250 @@
+"""What a worker process holds: its engines on one asyncio loop, its heartbeat, its recorders, and what runs just now.
+
+A Celery thread claims a dispatch and waits for it; the loop feeds the engine from all dispatches at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from orchestrator import ids
+from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
+from orchestrator.errors import RightsizeError, ServiceUnavailable
+from orchestrator.fleet import Model
+from orchestrator.flow import claim as claiming
+from orchestrator.flow import lease
+from orchestrator.flow.claim import Claimed
+from orchestrator.flow.context import Context
+from orchestrator.flow.lease import Beat, Presence
+from orchestrator.telemetry import log
+from workers.engines import open_engine
+from workers.engines.base import Engine
+from workers.execute import run
+from workers.lease import Heartbeat
+from workers.recording import Item, Open, RecordingThread
+
+RESERVED_SHARE: Final = 0.1
+"""Of a model's slots, kept for interactive work."""
+SMOOTHING: Final = 0.1
+"""Weight of the newest request in the running mean of the engine's time."""
+MOST_PAUSE_S: Final = 2.0
+
+
+@dataclass(slots=True)
+class Served:
+    """One model that this process serves."""
+
+    model: Model
+    engine: Engine
+    slots: int
+    every: asyncio.Semaphore
+    """All slots."""
+    bulk: asyncio.Semaphore
+    """Those that bulk work may take."""
+    bulk_slots: int
+    latency_s: float | None = None
+
+    def observe(self, engine_s: float) -> None:
+        """Follow how long requests take."""
+        self.latency_s = engine_s if self.latency_s is None else self.latency_s + SMOOTHING * (engine_s - self.latency_s)
+
+
+@dataclass(slots=True)
+class Running:
+    """One dispatch that runs here."""
+
+    claimed: Claimed
+    open: Open
+    tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
+    """Unfinished jobs."""
+    given_back: list[ClaimedJob] = field(default_factory=list)
+
+
+class Runtime:
+    """The running part of a worker process. `start` before the first message, `stop` after the last."""
+
+    def __init__(self, context: Context, models: Sequence[Model]) -> None:
+        self.context = context
+        self.worker = ids.uuid7()
+        self.stopping = threading.Event()
+        self._models = models
+        self._served: dict[str, Served] = {}
+        self._running: dict[int, Running] = {}
+        self._lock = threading.Lock()
+        self._loop = asyncio.new_event_loop()
+        self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
+        self._bulk_recorder = RecordingThread(context, "recorder")
+        self._now_recorder = RecordingThread(context, "recorder-now", self._answer)
+        self._heartbeat = Heartbeat(context, self.worker, self._presence, self._pairs, self._on_beat)
+
+    def start(self) -> None:
+        """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
+        self._loop_thread.start()
+        for model in self._models:
+            self._served[model.name] = asyncio.run_coroutine_threadsafe(self._serve(model), self._loop).result()
+            log("engine_loaded", model=model.name, engine=model.engine)
+        self._bulk_recorder.start()
+        self._now_recorder.start()
+        self._heartbeat.beat_once()
+        self._heartbeat.start()
+        self.context.broker.wake()
+        if path := os.environ.get("RIGHTSIZE_READY_FILE"):
+            Path(path).touch()
+
+    async def _serve(self, model: Model) -> Served:
+        engine = open_engine(model, self.context.blobs.root)
+        await engine.load()
+        slots = max(1, engine.limits().slots)
+        bulk = max(1, slots - max(1, round(slots * RESERVED_SHARE)))
+        return Served(model, engine, slots, asyncio.Semaphore(slots), asyncio.Semaphore(bulk), bulk)
+
+    def run_dispatch(self, dispatch_id: int) -> None:
+        """Claim a dispatch, run its jobs, and return when their outcomes are recorded: that is Celery's backpressure."""
+        claimed = self._claim(dispatch_id)
+        if claimed is None:
+            return
+        running = Running(claimed, Open(dispatch_id, len(claimed.jobs)))
+        with self._lock:
+            self._running[dispatch_id] = running
+        try:
+            asyncio.run_coroutine_threadsafe(self._run_all(running), self._loop).result()
+            if running.given_back:
+                self._give_back(running)
+            if len(running.given_back) < len(claimed.jobs):
+                running.open.recorded.wait()
+        finally:
+            with self._lock:
+                del self._running[dispatch_id]
+
+    def _claim(self, dispatch_id: int) -> Claimed | None:
+        """Claim with patience. A worker that stops leaves the message: nobody claims it, and it is sent again."""
+        pause_s = 0.1
+        while not self.stopping.is_set():
+            try:
+                return claiming.claim(self.context, dispatch_id, self.worker)
+            except ServiceUnavailable as error:
+                log("database_away", logging.WARNING, detail=error.message)
+                time.sleep(pause_s)
+                pause_s = min(2 * pause_s, MOST_PAUSE_S)
+        return None
+
+    async def _run_all(self, running: Running) -> None:
+        jobs = running.claimed.jobs
+        served = self._served.get(running.claimed.claim.model)
+        if served is None:
+            running.given_back = list(jobs)
+            return
+        for job in jobs:
+            running.tasks[job.id] = asyncio.create_task(self._run_one(job, served, running))
+        await asyncio.gather(*list(running.tasks.values()), return_exceptions=True)
+
+    async def _run_one(self, job: ClaimedJob, served: Served, running: Running) -> None:
+        """One job through its slot to the recorder; a job that an orderly stop interrupts is given back instead."""
+        claimed_at = time.monotonic()
+        try:
+            if job.interactive:
+                async with served.every:
+                    outcome = await self._perform(job, served, claimed_at)
+            else:
+                async with served.bulk, served.every:
+                    outcome = await self._perform(job, served, claimed_at)
+        except asyncio.CancelledError:
+            outcome = None if self.stopping.is_set() else Outcome(OutcomeKind.CANCELLED)
+        running.tasks.pop(job.id, None)
+        if outcome is None:
+            running.given_back.append(job)
+            return
+        recorder = self._now_recorder if job.interactive else self._bulk_recorder
+        recorder.put(Item(job, outcome, running.open))
+
+    async def _perform(self, job: ClaimedJob, served: Served, claimed_at: float) -> Outcome | None:
+        """The engine's part, unless the worker began to stop while the job waited for its slot."""
+        if self.stopping.is_set():
+            return None
+        job.seconds_left -= time.monotonic() - claimed_at
+        outcome = await run(job, served.engine)
+        served.observe(outcome.engine_s)
+        return outcome
+
+    def _give_back(self, running: Running) -> None:
+        """Queue again what an orderly stop left undone. If the database is away, the end of the lease does it."""
+        try:
+            lease.give_back(self.context, running.open.dispatch_id, running.given_back)
+            log("given_back", dispatch=running.open.dispatch_id, jobs=len(running.given_back))
+        except ServiceUnavailable as error:
+            log("database_away", logging.WARNING, detail=error.message)
+
+    def _answer(self, item: Item) -> None:
+        """Send an interactive answer on its way; the row has it already."""
+        outcome = item.outcome
+        fault = outcome.fault
+        fields = {"status": str(fault.http_status if fault else 200).encode(), "body": outcome.body or b""}
+        self.context.broker.send_answer(item.job.public_id, fields)
+
+    def _presence(self) -> list[Presence]:
+        if self.stopping.is_set():
+            return []
+        return [Presence(s.model.name, s.model.tier, s.bulk_slots, s.latency_s) for s in self._served.values()]
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        """(job, dispatch) of everything that still runs here."""
+        with self._lock:
+            held = list(self._running.values())
+        return [(job_id, running.open.dispatch_id) for running in held for job_id in list(running.tasks)]
+
+    def _on_beat(self, beat: Beat, asked: Sequence[tuple[int, int]]) -> None:
+        """Stop what is not ours to run any more: cancelled jobs, and dispatches whose lease was lost."""
+        lost = {dispatch_id for _, dispatch_id in asked} - beat.held
+        if lost:
+            log("lease_lost", logging.WARNING, dispatches=sorted(lost))
+        gone = {(job_id, dispatch_id) for job_id, dispatch_id in asked if dispatch_id in lost or job_id in beat.gone_jobs}
+        if gone:
+            self._loop.call_soon_threadsafe(self._cancel, gone)
+
+    def _cancel(self, pairs: set[tuple[int, int]]) -> None:
+        for job_id, dispatch_id in pairs:
+            running = self._running.get(dispatch_id)
+            task = running.tasks.get(job_id) if running else None
+            if task is not None:
+                task.cancel()
+
+    def begin_stop(self) -> None:
+        """Take no more work; what runs may end within the bound of the settings, then it is given back uncounted."""
+        if self.stopping.is_set():
+            return
+        self.stopping.set()
+        log("stopping", part="worker", pid=os.getpid())
+        bound = threading.Timer(self.context.settings.stop_within_s, self._cut_off)
+        bound.daemon = True
+        bound.start()
+        try:
+            lease.leave(self.context, self.worker)
+        except RightsizeError as error:
+            log("database_away", logging.WARNING, detail=error.message)
+
+    def _cut_off(self) -> None:
+        self._bulk_recorder.abandon.set()
+        self._now_recorder.abandon.set()
+        self._loop.call_soon_threadsafe(self._cancel, set(self._pairs()))
+
+    def stop(self) -> None:
+        """Record what is done, close engines and connections. Called when no dispatch runs any more."""
+        self.stopping.set()
+        self._heartbeat.stop()
+        for recorder in (self._bulk_recorder, self._now_recorder):
+            if recorder.is_alive():
+                recorder.close()
+                recorder.join(10.0)
+        for served in self._served.values():
+            asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.context.close()
+        log("stopped", part="worker", pid=os.getpid())
