@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
 from orchestrator.errors import ServiceUnavailable
@@ -39,7 +40,7 @@ class Item:
 class RecordingThread(threading.Thread):
     """Takes outcomes from any thread; one connection, one transaction at a time."""
 
-    def __init__(self, context: Context, name: str, on_recorded: Callable[[Item], None] | None = None) -> None:
+    def __init__(self, context: Context, name: str, on_recorded: Callable[[Item, Decimal], None] | None = None) -> None:
         super().__init__(name=f"rightsize-{name}", daemon=True)
         self._context = context
         self._recorder = Recorder(context)
@@ -90,11 +91,11 @@ class RecordingThread(threading.Thread):
         if self._on_recorded is not None:
             for item in group:
                 if item.job.id in taken and item.outcome.kind is not OutcomeKind.RETRY:
-                    self._on_recorded(item)
+                    self._on_recorded(item, taken[item.job.id])
         for model in {item.job.model for item in group}:
             self._context.broker.wake(model)
 
-    def _record(self, group: list[Item], done: list[int]) -> set[int] | None:
+    def _record(self, group: list[Item], done: list[int]) -> dict[int, Decimal] | None:
         """Record with patience: a database that is away is waited for, and the work is not lost with it."""
         pairs = [(item.job, item.outcome) for item in group]
         pause_s = 0.1

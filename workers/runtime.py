@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -182,12 +183,22 @@ class Runtime:
         except ServiceUnavailable as error:
             log("database_away", logging.WARNING, detail=error.message)
 
-    def _answer(self, item: Item) -> None:
+    def _answer(self, item: Item, charge_usd: Decimal) -> None:
         """Send an interactive answer on its way; the row has it already."""
         outcome = item.outcome
         fault = outcome.fault
-        fields = {"status": str(fault.http_status if fault else 200).encode(), "body": outcome.body or b""}
-        self.context.broker.send_answer(item.job.public_id, fields)
+        fields = {
+            "kind": str(outcome.kind),
+            "attempt": str(item.job.attempt),
+            "cost_usd": f"{charge_usd:f}",
+            "simulated": "1" if outcome.simulated else "0",
+            "status": str(fault.http_status if fault else 200),
+            "code": fault.code if fault else "",
+            "message": fault.message if fault else "",
+        }
+        self.context.broker.send_answer(
+            item.job.public_id, {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""}
+        )
 
     def _presence(self) -> list[Presence]:
         if self.stopping.is_set():

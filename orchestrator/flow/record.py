@@ -35,8 +35,8 @@ class Recorder:
     context: Context
     _cards: dict[tuple[int, str], RateCard] = field(default_factory=dict)
 
-    def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> set[int]:
-        """Record a group of outcomes and end the dispatches in `done`; returns the ids of the jobs that took them.
+    def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
+        """Record a group of outcomes and end the dispatches in `done`; returns job id -> charge of the jobs that took them.
 
         A group that fails for another reason than a database that is away is recorded one by one, so that one bad outcome
         cannot hold up its neighbours. Raises ServiceUnavailable when the database does not answer: call again.
@@ -46,14 +46,14 @@ class Recorder:
         except (SQLAlchemyError, ArithmeticError, ValueError):
             if len(pairs) <= 1:
                 return self._record([self._unrecordable(pair) for pair in pairs], done)
-        taken: set[int] = set()
+        taken: dict[int, Decimal] = {}
         for pair in pairs:
             taken |= self.record([pair], [])
         if done:
             self._record([], done)
         return taken
 
-    def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> set[int]:
+    def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
         moves = [self._move(job, outcome) for job, outcome in pairs]
         with self.context.database.unit_of_work() as session:
             return _write(session, moves, done)
@@ -105,7 +105,7 @@ class Recorder:
         return job, Outcome(OutcomeKind.FAILED, fault=fault, model_revision=outcome.model_revision, simulated=outcome.simulated)
 
 
-def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> set[int]:
+def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> dict[int, Decimal]:
     """The one transaction of a group; the budget comes last, since its row is shared."""
     taken = recording.move(session, moves) if moves else set()
     won = [move for move in moves if move.job.id in taken]
@@ -114,7 +114,7 @@ def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> set[
     if done:
         dispatches.end(session, done, "done")
     tenants.settle(session, _settlements(won))
-    return taken
+    return {move.job.id: move.charge_usd for move in won}
 
 
 def _tallies(won: Sequence[Move]) -> list[Tally]:

@@ -111,7 +111,7 @@ class Postgres:
         folders.own_folder(new, self.account)
         self._run(log, "initdb", "-D", str(new), *INIT_OPTIONS)
         statement = f"CREATE DATABASE {NAME} STRATEGY file_copy;\n"
-        self._run(log, "postgres", "--single", "-D", str(new), "postgres", given=statement)
+        self._run(log, "postgres", "--single", "-F", "-D", str(new), "postgres", given=statement)  # synced below
         self._run(log, "initdb", "--sync-only", "-D", str(new))
         new.rename(self.data)
         return True

@@ -53,7 +53,9 @@ def marked(program: str, mark: str) -> list[int]:
 
 
 def name_of(pid: int) -> str:
-    """The short name of the program that a process runs, or nothing if it is gone."""
+    """The short name of the program that a process runs, or nothing if it is gone or only waits to be reaped."""
+    if start_ticks(pid) is None:
+        return ""
     try:
         return (PROC / str(pid) / "comm").read_text("utf-8", "replace").strip()
     except OSError:

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 import redis
 
-from orchestrator.local import folders, instance, processes, state
+from orchestrator.local import account, folders, instance, processes, state
 from orchestrator.local.instance import Instance
 from orchestrator.local.parts import PORT, Part
 from orchestrator.settings import Settings
@@ -89,6 +89,7 @@ def data_dir() -> Iterator[Path]:
     if published and published.is_live():
         processes.send(published.supervisor, signal.SIGTERM)
         until(lambda: not published.is_live())
+    shutil.rmtree(folders.runtime_folder(data, account.server_account()))
     link = data / "servers"
     if link.is_symlink():
         shutil.rmtree(link.readlink())

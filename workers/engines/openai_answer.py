@@ -15,7 +15,14 @@ from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
 from workers.engines.base import EngineRequest
 from workers.engines.openai_faults import bad_answer
-from workers.engines.prompt import count_images, estimate_tokens, prompt_text, wanted_choices, wanted_embeddings
+from workers.engines.prompt import (
+    IMAGE_TOKENS,
+    count_images,
+    estimate_tokens,
+    prompt_text,
+    wanted_choices,
+    wanted_embeddings,
+)
 
 _TEMPLATE_TOKENS: Final = 16_384
 """What a chat template and one image may add to a prompt whose tokens are otherwise at most its bytes."""
@@ -127,6 +134,7 @@ def _usage(request: EngineRequest, counts: object, images: int, request_bytes: i
     reasoning = _detail(counts, "completion_tokens_details", "reasoning_tokens", most)
     if reasoning and total == read + written + reasoning:
         written += reasoning  # some servers count reasoning beside the completion; OpenAI counts it in
+        counts["completion_tokens"] = written
     if cached > read:
         raise _bad_usage("more cached tokens than prompt tokens")
     if reasoning > written:
@@ -166,5 +174,5 @@ def _estimated(request: EngineRequest, body: dict[str, Any], images: int) -> Usa
             tools and json.dumps(tools),
         )
         written += sum(estimate_tokens(part) for part in parts if isinstance(part, str))
-    read = estimate_tokens(prompt_text(request.body)) + images * 765
+    read = estimate_tokens(prompt_text(request.body)) + images * IMAGE_TOKENS
     return Usage(input_tokens=read, output_tokens=written, images=images)

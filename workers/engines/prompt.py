@@ -8,6 +8,9 @@ from typing import Any, Final
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; used only where no tokenizer counts."""
 
+IMAGE_TOKENS: Final = 765
+"""What an image is taken for where no server counts it."""
+
 
 def estimate_tokens(text: str) -> int:
     """About how many tokens a text is: its characters by four, rounded up."""

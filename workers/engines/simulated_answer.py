@@ -11,6 +11,7 @@ from typing import Any, Final
 from orchestrator.contracts import Answer, Usage
 from workers.engines.base import EngineRequest
 from workers.engines.prompt import (
+    IMAGE_TOKENS,
     count_images,
     estimate_tokens,
     output_limit,
@@ -22,8 +23,6 @@ from workers.engines.simulated_options import Options
 
 _WORDS: Final = Struct("<8Q")
 _ONE: Final = float(2**64)
-_IMAGE_TOKENS: Final = 765
-"""What one image is counted as."""
 _DIMENSIONS: Final = 16
 _MAX_CHOICES: Final = 128
 _MAX_TEXT_CHARS: Final = 16_384
@@ -49,7 +48,7 @@ class Voice:
         body = request.body
         prompt = prompt_text(body) if text is None else text
         images = count_images(body)
-        input_tokens = estimate_tokens(prompt) + images * _IMAGE_TOKENS
+        input_tokens = estimate_tokens(prompt) + images * IMAGE_TOKENS
         if request.endpoint == "/v1/embeddings":
             return self._embeddings(request, prompt, input_tokens)
         metadata = body.get("metadata")

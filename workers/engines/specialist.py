@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault, InvalidConfig, RightsizeError
 from orchestrator.fleet import Model
+from orchestrator.rightsizing.labels import MAX_TEXT_CHARS
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health
 from workers.engines.prompt import estimate_tokens, last_user_text
 from workers.engines.running import Runs
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from orchestrator.rightsizing.specialist_format import Prediction, Specialist
 
 ENDPOINTS: Final = frozenset({"/v1/chat/completions"})
-MAX_TEXT_CHARS: Final = 100_000
 _LOOK_EVERY_S: Final = 1.0
 """How often the engine looks whether a task has a newer specialist, at most."""
 _BATCH: Final = 64

@@ -26,12 +26,15 @@ def engine(name: str, blobs: Path = Path("unused"), **table: Any) -> Engine:
 
 
 def chat(
-    text: str = "What is six times seven?", *, job: str = "job_1", seconds_left: float = 60.0, **body: Any
+    text: str = "What is six times seven?",
+    *,
+    job: str = "job_1",
+    task: str | None = None,
+    seconds_left: float = 60.0,
+    **body: Any,
 ) -> EngineRequest:
     messages = [{"role": "user", "content": text}]
-    return EngineRequest(
-        job, CHAT, {"model": "auto", "messages": messages, **body}, body.pop("task", None), seconds_left
-    )
+    return EngineRequest(job, CHAT, {"model": "auto", "messages": messages, **body}, task, seconds_left)
 
 
 def completion(text: str = "Six times seven is", **body: Any) -> EngineRequest:

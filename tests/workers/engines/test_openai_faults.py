@@ -15,7 +15,8 @@ import pytest
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from tests.workers.engines.build import chat, completion, embeddings, engine
-from tests.workers.engines.openai_server import SAID, OpenAIServer, gzip_bomb
+from tests.workers.engines.openai_behaviours import SAID, gzip_bomb
+from tests.workers.engines.openai_server import OpenAIServer
 from workers.engines.base import Engine, EngineRequest
 from workers.engines.openai_faults import retry_after_s
 
@@ -242,7 +243,9 @@ def test_a_dated_name_of_the_model_is_its_revision() -> None:
 
 
 def test_reasoning_counted_beside_the_answer_is_counted_in() -> None:
-    usage = answer_of("changed-beside").usage
+    answer = answer_of("changed-beside")
+    usage = answer.usage
+    assert answer.body["usage"]["completion_tokens"] == 5
     assert (usage.output_tokens, usage.reasoning_tokens) == (5, 3)
 
 

@@ -10,7 +10,8 @@ import pytest
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from tests.workers.engines.build import chat, completion, embeddings, engine
-from tests.workers.engines.openai_server import SAID, OpenAIServer
+from tests.workers.engines.openai_behaviours import SAID
+from tests.workers.engines.openai_server import OpenAIServer
 from workers.engines.base import EngineRequest
 
 

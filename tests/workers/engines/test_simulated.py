@@ -117,7 +117,7 @@ def test_nothing_waits_and_nothing_yields_where_no_time_is_simulated() -> None:
     made = engine("simulated", simulate={"latency_s": [5, 9], "speed": "max"})
     step = made.perform(chat())
     with pytest.raises(StopIteration) as ended:  # the coroutine ends at its first step: no turn of a loop is spent
-        step.send(None)  # type: ignore[attr-defined]
+        step.send(None)
     assert ended.value.value.simulated
 
 

@@ -1,0 +1,115 @@
+"""Doctor: is everything as it should be? Servers, versions, eviction, schema, fleet, workers and all invariants."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from orchestrator.blobs import BlobStore
+from orchestrator.broker import Broker
+from orchestrator.errors import RightsizeError
+from orchestrator.fleet import Config, load
+from orchestrator.settings import Settings
+from orchestrator.store import invariants, versions, workers
+from orchestrator.store.migrate import check_schema, head
+from orchestrator.store.session import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: whether it holds, and what there is to say or do."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Look at everything, one finding after the other; what cannot be reached is a finding too, never a traceback."""
+    config: Config | None = None
+    try:
+        config = load(settings.config)
+        tiers = ", ".join(f"{tier} ({len(config.fleet.of_tier(tier))})" for tier in config.fleet.tiers)
+        yield Finding("fleet", True, f"{config.source}: {tiers}")
+        yield from _keys(config)
+    except RightsizeError as error:
+        yield Finding("fleet", False, error.message)
+    yield _tried("redis", lambda: f"version {_broker_version(settings)}, never evicts")
+    try:
+        database = Database(settings, "app", connections=2)
+        yield Finding("postgres", True, _server(database))
+        check_schema(database)
+        yield Finding("schema", True, f"revision {head()}")
+    except RightsizeError as error:
+        yield Finding("postgres", False, error.message)
+        return
+    if config is not None:
+        yield from _workers(settings, config, database)
+    yield from _invariants(settings, config, database)
+    yield _tried("blobs", lambda: _writable(settings))
+    database.close()
+
+
+def _keys(config: Config) -> Iterator[Finding]:
+    for model in config.fleet.models:
+        if model.api_key_env and model.api_key_env not in os.environ:
+            yield Finding("keys", True, f"{model.name}: {model.api_key_env} is not set here; its workers need it.")
+
+
+def _tried(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, True, look())
+    except RightsizeError as error:
+        return Finding(name, False, error.message)
+
+
+def _broker_version(settings: Settings) -> str:
+    broker = Broker(settings)
+    try:
+        return broker.check()
+    finally:
+        broker.close()
+
+
+def _server(database: Database) -> str:
+    with database.unit_of_work() as session:
+        version = session.execute(text("SHOW server_version")).scalar_one()
+        commit = session.execute(text("SHOW synchronous_commit")).scalar_one()
+        role = session.execute(text("SELECT current_user")).scalar_one()
+    return f"PostgreSQL {version}, role {role}, synchronous_commit {commit}"
+
+
+def _workers(settings: Settings, config: Config, database: Database) -> Iterator[Finding]:
+    with database.unit_of_work() as session:
+        ours = versions.register(session, config.versions).fleet
+        live = workers.live(session, settings.worker_seen_s)
+        used = versions.fleet_versions_in_use(session, settings.worker_seen_s)
+    told = ", ".join(f"{row.model}: {row.workers} with {row.slots} slots" for row in live) or "none is running"
+    yield Finding("workers", True, told)
+    strangers = sorted({f"{host} pid {pid} ({model})" for host, pid, model, version in used if version != ours})
+    if strangers:
+        yield Finding("versions", False, f"Run on another fleet version: {', '.join(strangers)}. Restart them with this rightsize.toml.")
+    else:
+        yield Finding("versions", True, "every live worker runs on this fleet, policy and prices")
+
+
+def _invariants(settings: Settings, config: Config | None, database: Database) -> Iterator[Finding]:
+    """All of design's invariants; the grace is what recovery may take."""
+    grace_s = settings.lease_s + 2 * settings.recover_every_s + settings.claim_by_s
+    most = config.policy.max_attempts if config else 20
+    with database.unit_of_work() as session:
+        violations = invariants.check(session, grace_s=grace_s, most_attempts=most)
+    for one in violations:
+        yield Finding(one.name, False, f"{one.says}: not so for {', '.join(one.examples)}. This is a bug: report it.")
+    if not violations:
+        yield Finding("invariants", True, f"all {len(invariants.CHECKS)} hold")
+
+
+def _writable(settings: Settings) -> str:
+    store = BlobStore(settings.blobs)
+    store.put("doctor/probe", b"ok")
+    store.delete("doctor/probe")
+    return f"{settings.blobs} can be written"

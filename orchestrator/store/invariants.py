@@ -1,0 +1,131 @@
+"""The invariants as SQL that must return no rows. Run by `rightsize doctor`, and by tests after every fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One statement that must find nothing. `:grace_s` is the recovery interval, `:most` the maximum of attempts."""
+
+    name: str
+    says: str
+    sql: str
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What a check found."""
+
+    name: str
+    says: str
+    examples: Sequence[str]
+
+
+OPEN_BATCH: Final = "(j.batch_id = 0 OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.in_progress_at IS NOT NULL))"
+
+CHECKS: Final = (
+    Check(
+        "I1-assigned", "an assigned job belongs to a dispatch that has not ended",
+        "SELECT j.id FROM jobs j LEFT JOIN dispatches d ON d.id = j.dispatch_id "
+        "WHERE j.state = 2 AND (d.id IS NULL OR d.ended_at < now() - make_interval(secs => :grace_s))",
+    ),
+    Check("I1-waiting", "a waiting job has a retry time", "SELECT id FROM jobs WHERE state = 3 AND retry_at IS NULL"),
+    Check(
+        "I1-overdue", "no job waits past its deadline",
+        "SELECT id FROM jobs j WHERE state IN (1, 3) AND deadline < now() - make_interval(secs => :grace_s) AND " + OPEN_BATCH,
+    ),
+    Check(
+        "I2-result", "a succeeded job has its result, from the attempt that won",
+        "SELECT j.id FROM jobs j LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on "
+        "WHERE j.state = 10 AND (r.job_id IS NULL OR r.attempt <> j.attempts)",
+    ),
+    Check(
+        "I2-stray", "a result belongs to a succeeded job",
+        "SELECT r.job_id FROM results r LEFT JOIN jobs j ON j.id = r.job_id WHERE j.id IS NULL OR j.state <> 10",
+    ),
+    Check(
+        "I2-attempt", "a succeeded job has exactly one attempt that succeeded",
+        "SELECT j.id FROM jobs j WHERE j.state = 10 AND (SELECT count(*) FROM attempts a "
+        "WHERE a.job_id = j.id AND a.outcome = 'succeeded') <> 1",
+    ),
+    Check(
+        "I3-charge", "a succeeded job has exactly one charge, and no other job has any",
+        "SELECT j.id FROM jobs j WHERE j.state >= 10 AND (SELECT count(*) FROM transfers t WHERE t.job_id = j.id "
+        "AND t.kind = 'charge') <> CASE WHEN j.state = 10 THEN 1 ELSE 0 END",
+    ),
+    Check(
+        "I3-cost", "each attempt has one cost, and each cost an attempt",
+        "SELECT coalesce(a.job_id, t.job_id) FROM attempts a FULL JOIN (SELECT job_id, attempt FROM transfers WHERE kind = 'cost') t "
+        "USING (job_id, attempt) WHERE a.model IS NULL OR t.job_id IS NULL",
+    ),
+    Check(
+        "I3-balance", "debits and credits of the ledger are equal",
+        "SELECT sum(amount_usd) FROM ledger_entries HAVING sum(amount_usd) <> 0",
+    ),
+    Check("I3-hold", "no hold outlives its job", "SELECT id FROM jobs WHERE state >= 10 AND held_usd <> 0"),
+    Check(
+        "I3-held", "a project's holds are those of its open jobs",
+        "SELECT u.project_id FROM budgets u WHERE u.held_usd <> (SELECT coalesce(sum(j.held_usd), 0) FROM jobs j "
+        "WHERE j.project_id = u.project_id AND j.state < 10 AND " + OPEN_BATCH + ")",
+    ),
+    Check(
+        "I3-spent", "what a project has spent is the sum of its charges",
+        "SELECT u.project_id FROM budgets u WHERE u.spent_usd <> (SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t "
+        "WHERE t.project_id = u.project_id AND t.kind = 'charge')",
+    ),
+    Check(
+        "I4-progress", "a batch's progress says how many of its jobs have ended",
+        "SELECT b.id FROM batches b WHERE b.in_progress_at IS NOT NULL "
+        "AND (SELECT coalesce(sum(p.jobs), 0) FROM batch_progress p WHERE p.batch_id = b.id) <> "
+        "(SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10)",
+    ),
+    Check(
+        "I4-counts", "the frozen counts of an ended batch add up to its rows",
+        "SELECT b.id FROM batches b WHERE b.status IN ('completed', 'expired', 'cancelled') AND b.in_progress_at IS NOT NULL "
+        "AND (b.total <> (b.final->>'total')::int OR b.total <> (b.final->>'completed')::int + (b.final->>'failed')::int "
+        "OR b.total <> (SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10))",
+    ),
+    Check(
+        "I4-custom-id", "no custom_id appears twice in a batch",
+        "SELECT batch_id FROM jobs WHERE batch_id <> 0 GROUP BY batch_id, custom_id HAVING count(*) > 1",
+    ),
+    Check(
+        "I5-lease", "no lease stays expired beyond the recovery interval",
+        "SELECT id FROM dispatches WHERE ended_at IS NULL AND lease_until < now() - make_interval(secs => :grace_s)",
+    ),
+    Check(
+        "I5-unpublished", "no dispatch stays unclaimed beyond the recovery interval",
+        "SELECT id FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by < now() - make_interval(secs => :grace_s)",
+    ),
+    Check("I5-attempts", "attempts never pass the maximum", "SELECT id FROM jobs WHERE attempts > :most"),
+    Check(
+        "I7-target", "an idempotency key names something that exists",
+        "SELECT k.key FROM idempotency_keys k WHERE NOT EXISTS (SELECT FROM jobs j WHERE j.public_id = k.target_id) "
+        "AND NOT EXISTS (SELECT FROM batches b WHERE b.public_id = k.target_id)",
+    ),
+    Check(
+        "I8-tenant", "a job, its batch and its ledger entries belong to one tenant",
+        "SELECT j.id FROM jobs j JOIN batches b ON b.id = j.batch_id WHERE j.tenant_id <> b.tenant_id "
+        "UNION ALL SELECT t.job_id FROM transfers t JOIN jobs j ON j.id = t.job_id WHERE j.tenant_id <> t.tenant_id",
+    ),
+)  # fmt: skip
+
+
+def check(session: Session, *, grace_s: float, most_attempts: int) -> list[Violation]:
+    """Run every check on one snapshot and return what does not hold; an empty list is what everybody wants."""
+    session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+    session.execute(text("SET LOCAL statement_timeout = '10min'"))
+    found = []
+    for one in CHECKS:
+        rows = session.execute(text(f"SELECT * FROM ({one.sql}) found LIMIT 5"), {"grace_s": grace_s, "most": most_attempts})  # noqa: S608
+        examples = [str(row[0]) for row in rows]
+        if examples:
+            found.append(Violation(one.name, one.says, examples))
+    return found
