@@ -19,7 +19,7 @@ test: $(READY) ## Run the tests
 	@$(BIN)/pytest
 
 check: $(READY) ## Check format, style, types, import rules and the commands in the docs
-	@$(BIN)/ruff format --check --quiet . || { $(BIN)/ruff format --diff --quiet .; exit 1; }
+	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "Run: $(BIN)/ruff format ." >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@PYTHONPATH=. $(BIN)/lint-imports --no-logo >.venv/imports.log || { cat .venv/imports.log; exit 1; }

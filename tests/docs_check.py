@@ -244,7 +244,7 @@ def run_block(lines: Sequence[str], env: Mapping[str, str], *, cwd: Path = ROOT,
 
 def main() -> int:
     """Print every problem; 1 when there is any."""
-    from orchestrator.cli import app
+    from orchestrator.cli.app import app
 
     command = typer.main.get_command(app)
     found = [problem for page in pages() for problem in problems(page, command)]

@@ -19,7 +19,7 @@ RUN = [block for page in pages() for block in split(page)[0] if block.runs]
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
 def test_pages_show_only_what_there_is(page: Path) -> None:
-    from orchestrator.cli import app
+    from orchestrator.cli.app import app
 
     assert problems(page, get_command(app)) == []
 

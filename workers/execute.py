@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from orchestrator.contracts import Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
+from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from workers.engines.base import Engine, EngineRequest
 
@@ -23,7 +24,9 @@ async def run(job: ClaimedJob, engine: Engine) -> Outcome:
     try:
         request = prepare(job)
         async with asyncio.timeout(job.seconds_left):
+            reached("execute.before_perform")
             answer = await engine.perform(request)
+            reached("execute.after_perform")
         return normalise(job, answer, time.monotonic() - started)
     except EngineFault as fault:
         return from_fault(fault, time.monotonic() - started)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from orchestrator.contracts import ClaimedJob
+from orchestrator.crashpoints import reached
 from orchestrator.errors import NotFound
 from orchestrator.flow.context import Context
 from orchestrator.store import dispatches
@@ -26,6 +27,7 @@ def claim(context: Context, dispatch_id: int, worker: UUID) -> Claimed | None:
 
     A dispatch whose jobs were all cancelled meanwhile is ended here.
     """
+    reached("claim.before")
     with context.database.unit_of_work() as session:
         found = dispatches.claim(session, dispatch_id, worker, context.settings.lease_s)
         if found is None:
@@ -34,6 +36,7 @@ def claim(context: Context, dispatch_id: int, worker: UUID) -> Claimed | None:
         if not rows:
             dispatches.end(session, [dispatch_id], "done")
             return None
+    reached("claim.after_commit")
     for job, blob_key in rows:
         if blob_key is not None:
             job.body = _body(context, blob_key)

@@ -14,6 +14,7 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fairness import Shares, Window, window
 from orchestrator.flow.context import Context
@@ -59,8 +60,10 @@ class Dispatcher:
             if not try_lock(session, f"dispatch:{model.name}"):
                 return 0
             made = list(self._assign(session, model, line))
+        reached("dispatch.after_commit")
         for one in made:
             self._publish(model, one.dispatch_id)
+            reached("dispatch.after_publish")
         return sum(one.jobs for one in made)
 
     def _assign(self, session: Session, model: Model, line: Line) -> Iterator[Assigned]:

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 
 from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
+from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken
 from orchestrator.flow.context import Context
 from orchestrator.flow.read import drop_rows
@@ -52,6 +53,7 @@ def _finish(context: Context, batch_id: int, status: BatchStatus) -> bool:
     lines = sum(lines for _, _, lines in written.values())
     if lines != row.total:
         raise Broken(f"Batch {row.public_id} has {row.total} rows and {lines} lines. This is a bug: report it.")
+    reached("finish.after_files")
     ends_as = _ends_as(status, counts)
     owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
     with context.database.unit_of_work() as session:
@@ -144,6 +146,7 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
         {
             "tier": row.tier, "model": row.model, "rule": row.rule, "reasons": row.reasons.split("\n"),
             "attempts": row.attempts, "cost_usd": f"{row.charge_usd:f}", "simulated": row.simulated,
+            "engine_s": row.engine_s,
         }
     )  # fmt: skip
     if row.state == SUCCEEDED and body is not None:

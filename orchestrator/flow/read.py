@@ -18,7 +18,8 @@ from sqlalchemy import Row
 
 from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
-from orchestrator.errors import BudgetExhausted, InvalidRequest, NotFound, Refused
+from orchestrator.crashpoints import reached
+from orchestrator.errors import BudgetExhausted, NotFound, Refused
 from orchestrator.flow.admit import admit
 from orchestrator.flow.context import Context
 from orchestrator.flow.lines import Line, bounded_lines
@@ -228,6 +229,7 @@ def _invented_id(reading: Reading, number: int) -> str:
 def _store(context: Context, reading: Reading, chunk: list[NewJob]) -> None:
     with context.database.unit_of_work() as session:
         jobs.put(session, chunk, reading.frame)
+    reached("read.between_chunks")
 
 
 def _open(context: Context, reading: Reading) -> None:
@@ -274,5 +276,3 @@ def _endless_ids() -> Iterator[str]:
 
 _fresh_ids: Final = _endless_ids()
 """Public ids, made by the thousand; the reader is one thread."""
-
-__all__ = ["InvalidRequest", "drop_rows", "read_batch", "read_waiting"]

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import ClaimedJob, Fault, JobState, Outcome, OutcomeKind, Usage
+from orchestrator.crashpoints import reached
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow.context import Context
 from orchestrator.lifecycle import after, is_terminal, retry_delay_s
@@ -56,7 +57,10 @@ class Recorder:
     def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
         moves = [self._move(job, outcome) for job, outcome in pairs]
         with self.context.database.unit_of_work() as session:
-            return _write(session, moves, done)
+            taken = _write(session, moves, done)
+            reached("record.before_commit")
+        reached("record.after_commit")
+        return taken
 
     def record_loss(self, session: Session, job: ClaimedJob, fault: Fault, state: JobState) -> None:
         """Count, within the caller's transaction, the loss of a job that ran alone: it goes to `state`."""

@@ -10,6 +10,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import BatchStatus, ClaimedJob, Fault, Owner
+from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import cancel
 from orchestrator.flow.context import Context
@@ -42,6 +43,7 @@ def recover(context: Context) -> Recovered:
         unclaimed = _requeue_unclaimed(session)
         lost = _requeue_lost(context, session)
         woken = jobs.wake_waiting(session)
+        reached("recover.before_commit")
     republished = _publish(context, due)
     for model in woken:
         context.broker.wake(model)

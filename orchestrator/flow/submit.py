@@ -14,6 +14,7 @@ from sqlalchemy.exc import IntegrityError
 
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner
+from orchestrator.crashpoints import reached
 from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound
 from orchestrator.flow.admit import admit, check_backpressure
 from orchestrator.flow.context import Context
@@ -66,8 +67,10 @@ def submit_job(
             if dispatch_id is not None:
                 dispatches.name_jobs(session, dispatch_id, made)
             admit(session, owner, job.held_usd, None)
+            reached("submit.before_commit")
     except IntegrityError as error:
         raise InvalidRequest("The request holds text that cannot be stored, such as a NUL character.") from error
+    reached("submit.after_commit")
     if dispatch_id is not None:
         _publish(context, job.model, dispatch_id)
     else:

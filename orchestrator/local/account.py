@@ -49,6 +49,17 @@ def server_account() -> Account | None:
     )
 
 
+def require_name() -> None:
+    """Raise InvalidConfig for a user without a name, as in a container with any uid: PostgreSQL makes no data for it."""
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        raise InvalidConfig(
+            f"PostgreSQL needs a name for user {os.geteuid()}, and this machine has none: add the user to /etc/passwd, "
+            "run as another one, or give a server by RIGHTSIZE_DATABASE_URL."
+        ) from None
+
+
 def can_reach(path: Path) -> bool:
     """Whether every account may pass through all folders down to that path. A home of root is 0700, so not there."""
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path, *path.parents))

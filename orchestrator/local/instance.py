@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from orchestrator.errors import RightsizeError
-from orchestrator.local import folders, state
+from orchestrator.errors import Conflict, RightsizeError
+from orchestrator.local import folders, locks, state
+from orchestrator.local.account import SHARED
 from orchestrator.local.attaching import START_WITHIN_S, Attaching, NoneRuns, Progress
 from orchestrator.local.parts import Part
 from orchestrator.local.state import State
@@ -122,7 +125,7 @@ def attach(
 def find(data_dir: Path, *, on_progress: Progress | None = None, within_s: float = START_WITHIN_S) -> Instance | None:
     """Become a user of the instance that runs on a data directory, or None if none runs there.
 
-    One that is starting is waited for.
+    One that is starting is waited for. As no settings are given, such a user cannot start a new supervisor (`ensure`).
     """
     data_dir = data_dir.expanduser().absolute()
     if not (data_dir / state.FILE).is_file():
@@ -138,3 +141,20 @@ def find(data_dir: Path, *, on_progress: Progress | None = None, within_s: float
         attaching.leave()
         raise
     return Instance(attaching, snapshot, started=False)
+
+
+def erase(data_dir: Path) -> None:
+    """Delete an instance with all its data, also what root keeps for it elsewhere. Raises Conflict while it is used."""
+    if not data_dir.is_dir():
+        return
+    data_dir = data_dir.resolve()
+    lock = locks.open_lock(data_dir / locks.USERS)
+    try:
+        if not locks.try_exclusive(lock):
+            raise Conflict(f"The instance of {data_dir} is in use, or stops just now. End its users, then erase it.")
+        link = data_dir / "servers"
+        if link.is_symlink() and link.readlink().parent == SHARED:
+            shutil.rmtree(link.readlink(), ignore_errors=True)
+        shutil.rmtree(data_dir)
+    finally:
+        os.close(lock)

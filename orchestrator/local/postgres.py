@@ -101,6 +101,7 @@ class Postgres:
                     "the release that made it and load it into a new --data-dir, or give --data-dir another folder."
                 )
             return False
+        accounts.require_name()
         if shutil.disk_usage(self.data.parent).free < FREE_BYTES:
             raise ServiceUnavailable(
                 f"The disk of {self.data.parent} is full: a new instance needs {FREE_BYTES >> 20} MiB. "

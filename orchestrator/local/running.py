@@ -26,6 +26,10 @@ LIVED_WELL_S: Final = 30.0
 STARTS_MAX: Final = 4
 """A part that died so often without having been ready once makes the start of the instance fail."""
 SOCKET_EVERY_S: Final = 1.0
+LOOK_SOON_S: Final = 0.02
+LOOK_S: Final = 0.2
+LOADS_LONG_S: Final = 5.0
+"""A part that takes longer than this to start is looked at less often."""
 
 Check = Callable[[int], bool]
 """From the part's pid to whether it is ready."""
@@ -69,10 +73,11 @@ class Running:
         """Whether it was ready once: one that dies again and again does not keep the others from their users."""
         return self._was_ready or self.state == DONE
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing is about to change, so that the supervisor need not look soon."""
-        return self.state not in {STARTING, BACKOFF}
+    def look_within_s(self, now: float) -> float:
+        """How soon something may have changed that does not wake the supervisor."""
+        if self.state == STARTING:
+            return LOOK_SOON_S if now - self._started < LOADS_LONG_S else LOOK_S
+        return max(0.0, self._due - now) if self.state == BACKOFF else LOOK_S
 
     def published(self) -> PartState:
         """What the state file says of it."""

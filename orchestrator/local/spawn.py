@@ -16,7 +16,7 @@ PR_SET_PDEATHSIG: Final = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform.startswith("linux") else None
 
 
-def spawn(  # noqa: PLR0913
+def spawn(
     argv: Sequence[str],
     *,
     env: Mapping[str, str],

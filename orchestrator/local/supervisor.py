@@ -26,12 +26,9 @@ from orchestrator.local.assembly import Assembly
 from orchestrator.local.folders import not_usable
 from orchestrator.local.parts import SERVERS
 from orchestrator.local.plan import Plan
-from orchestrator.local.running import FAILED, Running
+from orchestrator.local.running import FAILED, LOOK_S, LOOK_SOON_S, Running
 from orchestrator.local.state import State
 
-BUSY_TICK_S: Final = 0.02
-IDLE_TICK_S: Final = 0.2
-"""How often it looks whether its last user is gone. The death of a part wakes it at once."""
 LOGS_EVERY_S: Final = 60.0
 
 
@@ -52,6 +49,7 @@ class Supervisor:
         self._ticks = processes.start_ticks(os.getpid()) or 0
         self._woken, self._waker = socket.socketpair()
         self._logs_due = 0.0
+        self._moved = False
 
     def run(self) -> None:
         """Start, watch, stop."""
@@ -76,10 +74,12 @@ class Supervisor:
         """Look at every part; raises ServiceUnavailable for one that cannot be started."""
         assembly = self._assembled()
         now = time.monotonic()
+        self._moved = False
         for running in assembly.all:
             before = running.state
             running.tick(now)
             if running.state != before:
+                self._moved = True
                 log(f"{running.part.name}: {before} -> {running.state} {running.reason}".rstrip())
             if running.state == FAILED:
                 raise failure(running)
@@ -87,8 +87,8 @@ class Supervisor:
             self.status = state.READY
         if now >= self._logs_due:
             self._logs_due = now + LOGS_EVERY_S
-            for running in assembly.all:
-                logs.cut(running.log)
+            for path in (self.data_dir / "logs").glob("*.log"):
+                logs.cut(path)
 
     def _must_end(self) -> bool:
         """Whether the last user is gone (then its lock is ours), the data directory was removed, or we are told to."""
@@ -109,7 +109,7 @@ class Supervisor:
                 running.begin_stop(time.monotonic())
             while not all([running.stop_tick(time.monotonic()) for running in group]):  # noqa: C419  (each is asked)
                 self._publish()
-                self._wait(BUSY_TICK_S)
+                self._wait(LOOK_SOON_S)
         if self.assembly:
             self.assembly.tidy()
         self.status = state.FAILED if self.error else state.STOPPED
@@ -150,9 +150,12 @@ class Supervisor:
                 log(f"cannot write the state: {error}")
 
     def _wait(self, seconds: float | None = None) -> None:
-        """Sleep until the next look, or until a child ends."""
-        busy = self.status != state.READY or not all(running.is_settled for running in self._assembled().all)
-        select.select([self._woken], [], [], seconds or (BUSY_TICK_S if busy else IDLE_TICK_S))
+        """Sleep until the next look (at the parts, and whether a user is left), or until a child ends."""
+        now = time.monotonic()
+        soon = min((running.look_within_s(now) for running in self._assembled().all), default=LOOK_S)
+        if self._moved:  # something may follow at once, such as the next stage
+            soon = 0.0
+        select.select([self._woken], [], [], soon if seconds is None else seconds)
         try:
             self._woken.recv(4096)
         except BlockingIOError:

@@ -76,7 +76,7 @@ TRANSFERS: Final = text("SELECT * FROM transfers WHERE job_id = :job ORDER BY at
 RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND stored_on = :stored_on")
 LINES: Final = text("""
     SELECT j.id, j.public_id, j.custom_id, j.state, j.tier, j.model, j.rule, j.attempts, j.fault_code, j.fault_message,
-        q.reasons, r.body, r.blob_key, coalesce(t.amount_usd, 0) AS charge_usd, coalesce(a.simulated, false) AS simulated
+        q.reasons, r.body, r.blob_key, coalesce(t.amount_usd, 0) AS charge_usd, coalesce(a.simulated, false) AS simulated, a.engine_s
     FROM jobs j
     JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on

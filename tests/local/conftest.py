@@ -78,6 +78,35 @@ def gone(pids: Sequence[int]) -> bool:
     return all(processes.start_ticks(pid) is None for pid in pids)
 
 
+def fill(attached: Instance, rows: int) -> None:
+    """Put that many rows into a table `kept` and a list `kept`, and nothing else."""
+    with connect(attached) as connection:
+        connection.execute("DROP TABLE IF EXISTS kept")
+        connection.execute(f"CREATE TABLE kept AS SELECT generate_series(1, {rows}) AS n")
+    broker(attached).delete("kept")
+    broker(attached).rpush("kept", *range(rows))
+
+
+def kept(attached: Instance) -> tuple[int, int]:
+    """How many rows and list items there are, or zeros while a server does not answer."""
+    try:
+        with connect(attached) as connection:
+            row = connection.execute("SELECT count(*) FROM kept").fetchone()
+        return (row[0] if row else 0, broker(attached).llen("kept"))
+    except (psycopg.OperationalError, redis.ConnectionError):
+        return (0, 0)
+
+
+def end(data: Path) -> None:
+    """End the supervisor of a data directory, if one runs, and all that it started."""
+    published = state.read(data)
+    if published and published.is_live():
+        processes.send(published.supervisor, signal.SIGTERM)
+        until(lambda: not published.is_live())
+    if published:
+        until(lambda: gone([part.pid for part in published.parts]))
+
+
 @pytest.fixture
 def data_dir() -> Iterator[Path]:
     """A new data directory that the servers' account can reach; nothing runs on it any more afterwards."""
@@ -85,10 +114,7 @@ def data_dir() -> Iterator[Path]:
     folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
     data = folder / "data"
     yield data
-    published = state.read(data)
-    if published and published.is_live():
-        processes.send(published.supervisor, signal.SIGTERM)
-        until(lambda: not published.is_live())
+    end(data)
     shutil.rmtree(folders.runtime_folder(data, account.server_account()))
     link = data / "servers"
     if link.is_symlink():
@@ -109,10 +135,13 @@ def made_servers() -> Iterator[Path]:
 
 
 @pytest.fixture
-def warm(data_dir: Path, made_servers: Path) -> None:
-    """Gives the test's data directory databases that are made already."""
+def warm(data_dir: Path, made_servers: Path) -> Iterator[None]:
+    """Lends the test's data directory databases that are made already (see `fill`)."""
     folders.data_dir(data_dir)
-    subprocess.run(["cp", "-a", made_servers, data_dir / "servers"], check=True)
+    made_servers.rename(data_dir / "servers")
+    yield
+    end(data_dir)
+    (data_dir / "servers").rename(made_servers)
 
 
 @pytest.fixture
@@ -139,7 +168,7 @@ def user(data_dir: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
 
     def start() -> subprocess.Popen[str]:
         argv = [sys.executable, str(HERE / "user.py"), str(data_dir)]
-        env = {**os.environ, "PYTHONPATH": str(HERE.parents[1])}
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE.parents[1]), os.environ.get("PYTHONPATH", "")])}
         one = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, start_new_session=True, env=env)
         users.append(one)
         return one

@@ -9,12 +9,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from orchestrator.local import instance
 from orchestrator.local.instance import Instance
-from tests.local.conftest import all_pids, broker, connect, gone, pid_of, stand_in, until
+from tests.local.conftest import all_pids, broker, connect, fill, gone, kept, pid_of, stand_in, until
 
 pytestmark = pytest.mark.usefixtures("warm")
 
@@ -22,22 +21,12 @@ Attach = Callable[..., Instance]
 User = Callable[[], "subprocess.Popen[str]"]
 
 
-def kept_rows(attached: Instance) -> int:
-    """Rows of the table `kept`, or 0 while the database does not answer."""
-    try:
-        with connect(attached) as connection:
-            row = connection.execute("SELECT count(*) FROM kept").fetchone()
-    except psycopg.OperationalError:
-        return 0
-    return int(row[0]) if row else 0
-
-
 def test_f17_postgres_killed_comes_back_with_what_was_committed(attach: Attach) -> None:
     attached = attach()
-    with connect(attached) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 100) AS n")
+    fill(attached, 100)
+    with connect(attached):
         os.kill(pid_of(attached, "postgres"), signal.SIGKILL)
-    until(lambda: kept_rows(attached) == 100)
+    until(lambda: kept(attached) == (100, 100))
     part = until(lambda: (found := attached.state.part("postgres")) and found.state == "ready" and found)
     assert part.restarts == 1
     assert attached.alive()
@@ -45,24 +34,23 @@ def test_f17_postgres_killed_comes_back_with_what_was_committed(attach: Attach) 
 
 def test_f10_valkey_killed_comes_back_with_its_queue(attach: Attach) -> None:
     attached = attach()
-    broker(attached).rpush("queue", *range(150))
+    fill(attached, 150)
     for _ in range(3):
         os.kill(pid := pid_of(attached, "valkey"), signal.SIGKILL)
         until(lambda pid=pid: pid_of(attached, "valkey") != pid)
-        assert broker(attached).llen("queue") == 150
+        assert kept(attached) == (150, 150)
 
 
 def test_f30_supervisor_killed_ends_its_servers_and_a_user_starts_a_new_one(attach: Attach) -> None:
     attached = attach([stand_in("worker-llm", "works")])
-    with connect(attached) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    fill(attached, 1)
     pids, url = all_pids(attached), attached.database_url
     stop = threading.Event()
     keeper = threading.Thread(target=attached.keep, args=(stop,))
     keeper.start()
     os.kill(attached.state.supervisor, signal.SIGKILL)
     until(lambda: gone(pids))
-    until(lambda: attached.alive() and kept_rows(attached) == 1)
+    until(lambda: attached.alive() and kept(attached) == (1, 1))
     stop.set()
     keeper.join()
     assert attached.database_url == url
@@ -89,9 +77,8 @@ def test_f30_everything_killed_at_once_starts_again_with_its_data(user: User, at
     assert one.stdout.readline()
     attached = instance.find(data_dir)
     assert attached
-    with connect(attached) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n")
-        broker(attached).rpush("queue", *range(100))
+    fill(attached, 1000)
+    with connect(attached):
         pids = all_pids(attached)
         for pid in (one.pid, *pids):  # the supervisor before its children, so that nothing is stopped in order
             os.kill(pid, signal.SIGKILL)
@@ -99,8 +86,7 @@ def test_f30_everything_killed_at_once_starts_again_with_its_data(user: User, at
     until(lambda: gone(pids))
     again = attach()
     assert again.started
-    assert kept_rows(again) == 1000
-    assert broker(again).llen("queue") == 100
+    assert kept(again) == (1000, 1000)
 
 
 def test_a_pid_file_of_a_process_that_lives_does_not_stop_a_start(attach: Attach, data_dir: Path) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.errors import Conflict
 from orchestrator.local import instance, processes, state
 from orchestrator.local.instance import Instance
-from tests.local.conftest import all_pids, broker, connect, gone, pid_of, until
+from tests.local.conftest import all_pids, broker, connect, fill, gone, kept, pid_of, until
 
 Attach = Callable[..., Instance]
 User = Callable[[], "subprocess.Popen[str]"]
@@ -41,19 +42,16 @@ def test_celery_reaches_the_broker_by_the_url(attach: Attach) -> None:
         assert connection.SimpleQueue("greetings").get(timeout=5).payload == "hello"
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_second_start_finds_the_data_of_the_first(attach: Attach) -> None:
     first = attach()
-    with connect(first) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
-    broker(first).set("kept", "1")
+    fill(first, 10)
     pids = all_pids(first)
     first.close()
     until(lambda: gone(pids))
     second = attach()
     assert second.started
-    with connect(second) as connection:
-        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
-    assert broker(second).get("kept") == b"1"
+    assert kept(second) == (10, 10)
 
 
 @pytest.mark.usefixtures("warm")
@@ -113,6 +111,7 @@ def test_a_user_that_comes_while_it_stops_gets_a_new_one(attach: Attach) -> None
     assert second.started is (second.state.supervisor != former)
 
 
+@pytest.mark.usefixtures("warm")
 def test_find_gives_a_running_instance_and_nothing_else(attach: Attach, data_dir: Path) -> None:
     assert instance.find(data_dir) is None
     attached = attach()
@@ -151,17 +150,24 @@ def test_servers_do_not_run_as_root(attach: Attach) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's home is out of the servers' reach")
-def test_root_may_keep_data_where_the_servers_cannot_reach(attach: Attach, data_dir: Path) -> None:
+def test_root_may_keep_data_where_the_servers_cannot_reach_and_erase_it(attach: Attach, data_dir: Path) -> None:
     data_dir.parent.chmod(0o700)
     attached = attach()
     assert (data_dir / "servers").is_symlink()
-    with connect(attached) as connection:
-        connection.execute("CREATE TABLE kept AS SELECT 1 AS n")
+    fill(attached, 10)
     pids = all_pids(attached)
     attached.close()
     until(lambda: gone(pids))
-    with connect(attach()) as connection:
-        assert connection.execute("SELECT n FROM kept").fetchone() == (1,)
+    again = attach()
+    assert kept(again) == (10, 10)
+    elsewhere, pids = (data_dir / "servers").readlink(), all_pids(again)
+    with pytest.raises(Conflict, match="in use"):
+        instance.erase(data_dir)
+    again.close()
+    until(lambda: gone(pids))
+    instance.erase(data_dir)
+    assert not elsewhere.exists()
+    assert not data_dir.exists()
 
 
 def test_a_process_is_known_by_pid_and_start() -> None:

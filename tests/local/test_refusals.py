@@ -24,6 +24,15 @@ def test_a_data_directory_that_is_a_file_is_refused(data_dir: Path) -> None:
         folders.data_dir(data_dir.parent / "file" / "data")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_data_directory_that_cannot_be_written_is_refused(data_dir: Path) -> None:
+    with pytest.raises(InvalidConfig, match=r"Permission denied.*--data-dir"):
+        folders.data_dir(Path("/usr/rightsize-test"))
+    data_dir.mkdir(mode=0o500)
+    with pytest.raises(InvalidConfig, match=r"Permission denied.*--data-dir"):
+        folders.data_dir(data_dir)
+
+
 def test_a_path_that_is_too_long_is_refused(data_dir: Path) -> None:
     with pytest.raises(InvalidConfig, match="too long"):
         folders.data_dir(data_dir.joinpath(*["x" * 200] * 5))

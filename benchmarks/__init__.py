@@ -1,0 +1,1 @@
+"""Rightsize measured against its targets, beside peers: `python -m benchmarks [NAME ...]`."""

@@ -1,0 +1,20 @@
+"""The requests that benchmarks submit."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+BODY = {"model": "auto", "messages": [{"role": "user", "content": "Where is my order? I would like to know when it comes."}]}
+
+
+def rows(count: int) -> Iterator[dict[str, Any]]:
+    """Lines of a batch's input file, as parsed objects."""
+    for number in range(count):
+        yield {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
+
+
+def owner_key() -> str:
+    """A new API key in the form that ours have."""
+    return f"rs-{secrets.token_urlsafe(32)}"

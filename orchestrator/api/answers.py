@@ -1,0 +1,122 @@
+"""The way back of an interactive answer: its Redis stream, and the row for whoever misses it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+from redis.retry import Retry
+
+from orchestrator.blobs import BlobStore
+from orchestrator.broker import SOCKET_TIMEOUT_S, plain_url
+from orchestrator.contracts import TERMINAL, JobState, answer_stream
+from orchestrator.store import jobs
+from orchestrator.store.session import Database
+
+MOST_WAITING: Final = 500
+"""Connections that wait for answers; callers beyond it look at their row twice a second."""
+LOOK_S: Final = 0.5
+"""Between two looks at the row while Redis cannot be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What became of an interactive job: a body, or why there is none."""
+
+    body: bytes | None
+    attempts: int
+    cost_usd: str
+    simulated: bool
+    status: int = 200
+    code: str = ""
+    message: str = ""
+
+
+class Answers:
+    """Waits on streams: one shared client, one pooled connection for each caller that waits."""
+
+    def __init__(self, url: str) -> None:
+        self._redis = redis.asyncio.Redis.from_url(
+            plain_url(url),
+            socket_connect_timeout=SOCKET_TIMEOUT_S,
+            socket_timeout=2 * SOCKET_TIMEOUT_S,
+            retry=Retry(NoBackoff(), 0),
+            max_connections=MOST_WAITING + 8,
+        )
+        self._places = asyncio.Semaphore(MOST_WAITING)
+
+    async def wait(self, job: UUID, within_s: float) -> Reply | None:
+        """The answer as soon as its worker has sent it; None if it is not there after a while, or came incomplete."""
+        if self._places.locked():
+            await asyncio.sleep(min(LOOK_S, within_s))
+            return None
+        async with self._places:
+            try:
+                block_ms = max(1, int(within_s * 1000))
+                found: Any = await self._redis.xread({answer_stream(job.hex): "0"}, count=1, block=block_ms)
+            except (RedisError, OSError):
+                await asyncio.sleep(min(LOOK_S, within_s))
+                return None
+        return _reply(_fields(found))
+
+    async def ping(self) -> None:
+        """Raise RedisError when the server does not answer."""
+        await self._redis.ping()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._redis.aclose()
+
+
+def _fields(found: Any) -> dict[bytes, bytes]:
+    """The fields of the first entry, in either form that redis-py gives: a list of pairs, or a mapping."""
+    if not found:
+        return {}
+    entries = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    while entries and isinstance(entries[0], list):
+        entries = entries[0]
+    fields: dict[bytes, bytes] = entries[0][1] if entries else {}
+    return fields
+
+
+def _reply(fields: dict[bytes, bytes]) -> Reply | None:
+    """A reply from what the worker sent, or None where it did not say everything: the row does."""
+    status = fields.get(b"status", b"")
+    if not status.isdigit() or b"attempt" not in fields:
+        return None
+    body = fields.get(b"body") or None
+    if status == b"200" and (body is None or b"cost_usd" not in fields):
+        return None
+    return Reply(
+        body=body,
+        attempts=int(fields[b"attempt"]),
+        cost_usd=fields.get(b"cost_usd", b"0").decode(),
+        simulated=fields.get(b"simulated") == b"1",
+        status=int(status),
+        code=fields.get(b"code", b"").decode("utf-8", "replace"),
+        message=fields.get(b"message", b"").decode("utf-8", "replace"),
+    )
+
+
+STATUS_OF: Final = {JobState.CANCELLED: 409, JobState.EXPIRED: 504, JobState.FAILED: 502}
+
+
+def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID) -> Reply | None:
+    """The reply from the row, once the job has ended."""
+    with database.unit_of_work() as session:
+        row = jobs.find(session, tenant_id, job)
+        if row is None or JobState(row.state) not in TERMINAL:
+            return None
+        result = jobs.result(session, row.id, row.stored_on) if row.state == JobState.SUCCEEDED else None
+        charges = [t.amount_usd for t in jobs.transfers(session, row.id) if t.kind == "charge"]
+        simulated = any(attempt.simulated for attempt in jobs.attempts(session, row.id))
+    cost = f"{sum(charges):f}"
+    if result is not None:
+        return Reply(blobs.get(result.blob_key) if result.blob_key else result.body, row.attempts, cost, simulated)
+    status = STATUS_OF.get(JobState(row.state), 502)
+    return Reply(None, row.attempts, cost, simulated, status, row.fault_code or "", row.fault_message or "")

@@ -1,0 +1,53 @@
+"""Reading a request's JSON, and writing an answer's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import orjson
+from fastapi import Request
+from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
+
+from orchestrator.api.limits import Unsupported, json_object
+from orchestrator.api.serving import serving_of
+from orchestrator.errors import InvalidRequest
+
+T = TypeVar("T", bound=BaseModel)
+
+_IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object that a request holds, within every bound; raises InvalidRequest with the remedy."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Unsupported(f"The body is {kind[:80]!r}. Send JSON with Content-Type: application/json.")
+    return json_object(await request.body(), serving_of(request).bounds.json_depth)
+
+
+def checked(kind: type[T], data: Mapping[str, Any]) -> T:
+    """A body in its schema; raises InvalidRequest that names the field."""
+    try:
+        return kind.model_validate(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(str(part) for part in first["loc"])
+        hint = f" Known fields: {', '.join(kind.model_fields)}." if first["type"] == "extra_forbidden" else ""
+        raise InvalidRequest(f"`{name[:80]}`: {first['msg'].removeprefix('Value error, ')}.{hint}", param=name[:80]) from None
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The Idempotency-Key header; raises InvalidRequest for one that cannot be kept."""
+    key = request.headers.get("idempotency-key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        raise InvalidRequest("`Idempotency-Key` must be 1 to 255 printable ASCII characters.", param="Idempotency-Key")
+    return key
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A JSON response. Nothing that the API answers may be kept by caches on the way."""
+    kept_out = {"Cache-Control": "no-store", **(headers or {})}
+    return Response(orjson.dumps(value), status_code=status, headers=kept_out, media_type="application/json")

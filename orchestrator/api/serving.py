@@ -1,0 +1,80 @@
+"""What every route needs: the context, its own bounded threads for the store, and what is kept between requests."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
+
+import anyio
+from anyio import CapacityLimiter
+from fastapi import Request
+
+from orchestrator.api.answers import Answers
+from orchestrator.api.keys import KeyCache
+from orchestrator.api.limits import Bounds
+from orchestrator.api.metrics import Metrics
+from orchestrator.flow.context import Context
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+CONNECTIONS: Final = 24
+"""The database pool of an API process: one for each thread below."""
+SUBMITTERS: Final = 16
+READERS: Final = 8
+WRITERS: Final = 8
+"""Threads that write uploads; they hold no connection."""
+MOST_PLANS: Final = 1_000
+
+Plan = tuple[tuple[str, str, int], ...]
+"""Tier, model and number of jobs: how a batch's rows were routed."""
+
+
+@dataclass(slots=True)
+class Serving:
+    """One API process."""
+
+    context: Context
+    bounds: Bounds
+    answers: Answers
+    metrics: Metrics = field(default_factory=Metrics)
+    keys: KeyCache = field(default_factory=KeyCache)
+    plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
+    """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
+    _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))
+    _readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+    _writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
+    _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+
+    async def submit(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a step that writes to the store on a thread; reads never wait behind it."""
+        return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._submitters)
+
+    async def read(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a step that reads the store on a thread."""
+        return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._readers)
+
+    async def write(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a step that writes to the blob store on a thread."""
+        return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._writers)
+
+    async def probe(self, within_s: float, step: Callable[[], R]) -> R | None:
+        """Run a check on a thread of its own, and give up on it after a while: None."""
+        with anyio.move_on_after(within_s):
+            return await anyio.to_thread.run_sync(step, limiter=self._probes, abandon_on_cancel=True)
+        return None
+
+    def keep_plan(self, batch_id: int, plan: Plan) -> None:
+        """Remember how the rows of an opened batch were routed."""
+        self.plans[batch_id] = plan
+        while len(self.plans) > MOST_PLANS:
+            self.plans.popitem(last=False)
+
+
+def serving_of(request: Request) -> Serving:
+    """What `create_app` put there."""
+    serving: Serving = request.app.state.serving
+    return serving

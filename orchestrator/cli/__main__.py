@@ -1,0 +1,7 @@
+"""`python -m orchestrator.cli`, as the local supervisor starts its parts."""
+
+from __future__ import annotations
+
+from orchestrator.cli.app import main
+
+main()

@@ -1,0 +1,73 @@
+"""How a command reaches Rightsize: a remote service by URL, or the local instance of its data directory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from orchestrator.cli.display import note
+from orchestrator.client import Rightsize
+from orchestrator.errors import InvalidConfig
+from orchestrator.settings import Settings
+
+
+@contextmanager
+def connected(url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None) -> Iterator[Rightsize]:
+    """A client of the remote service at `url`, or of the local instance, which is started if none runs, and said so."""
+    if url:
+        if not api_key:
+            raise InvalidConfig("A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`.")
+        with Rightsize(url, api_key) as client:
+            yield client
+        return
+    with local_instance(settings_of(data_dir, config)) as instance, Rightsize(instance.api_url, instance.api_key) as client:
+        yield client
+
+
+def settings_of(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:
+    """The settings of this command, flags first."""
+    return Settings.load({"data_dir": data_dir.absolute() if data_dir else None, "config": config, **flags})
+
+
+@contextmanager
+def local_instance(settings: Settings, *, port: int | None = None) -> Iterator[Any]:
+    """The local instance of the data directory, held for as long as the block runs."""
+    from orchestrator.local.instance import attach  # a remote command needs nothing of it
+
+    with attach(settings, port=port, on_progress=note) as instance:
+        if instance.started:
+            note(f"Started a local instance in {settings.data_dir} for as long as this command runs.")
+        yield instance
+
+
+@contextmanager
+def with_servers(settings: Settings) -> Iterator[Settings]:
+    """Settings whose database and Redis are known: the given ones, or those of the local instance."""
+    if settings.database_url is not None and settings.redis_url is not None:
+        yield settings
+        return
+    with local_instance(settings) as instance:
+        yield Settings.load(
+            {
+                **{name: getattr(settings, name) for name in settings.model_fields_set},
+                "database_url": instance.database_url,
+                "redis_url": instance.redis_url,
+            }
+        )
+
+
+def server_command(name: str) -> Callable[..., Any]:
+    """A command of the server's side; raises InvalidConfig where its libraries are not installed."""
+    found = entry_points(group="rightsize.server_commands", name=name)
+    if not found:
+        raise InvalidConfig(f"The command {name} is not installed. Install Rightsize with pip, not by copying its folder.")
+    try:
+        command: Callable[..., Any] = next(iter(found)).load()
+    except ModuleNotFoundError as error:
+        raise InvalidConfig(
+            f"This command needs {error.name}, which is not installed. Run: pip install 'rightsize[server,slm,embedded]'"
+        ) from error
+    return command

@@ -1,0 +1,78 @@
+"""What people see: notes on standard error, tables on standard output, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.fleet import usd
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """Say something to the person, beside the output."""
+    err.print(text, style="dim", markup=False)
+
+
+def complain(text: str) -> None:
+    """Say what went wrong and what to do."""
+    err.print("[bold red]error[/] ", end="")
+    err.print(text, markup=False)
+
+
+def print_json(value: Any) -> None:
+    """Print a value for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def money(value: str | Decimal | None) -> str:
+    """A sum as people read it, exact."""
+    return "" if value is None else usd(Decimal(value))
+
+
+def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
+    """An empty table; columns in `right` are aligned to the right."""
+    made = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def show_batch(batch: Mapping[str, Any]) -> None:
+    """A batch: status, counts and cost by tier."""
+    counts, ours = batch["request_counts"], batch["rightsize"]
+    out.print(f"[bold]{batch['id']}[/]  {batch['status']}  {counts['completed']} of {counts['total']} done, {counts['failed']} failed")
+    rows = table("", "tier", "planned", "completed", "failed", "cost", right=("planned", "completed", "failed", "cost"))
+    for tier, row in sorted(ours["tiers"].items()):
+        rows.add_row(tier, str(row.get("planned", "")), str(row["completed"]), str(row["failed"]), money(row["cost_usd"]))
+    if ours["tiers"]:
+        rows.add_section()
+        rows.add_row("all", str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(ours["cost_usd"]))
+        out.print(rows)
+    for error in (batch.get("errors") or {}).get("data", []):
+        where = f"line {error['line']}: " if error.get("line") else ""
+        complain(f"{where}{error['message']} ({error['code']})")
+
+
+def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
+    """What the doctor found."""
+    rows = table("", "", "what", "finding")
+    for one in findings:
+        rows.add_row("[green]ok[/]" if one["holds"] else "[bold red]no[/]", one["name"], one["detail"])
+    out.print(rows)
+
+
+def show_instance(instance: Any) -> None:
+    """Where a local instance answers, and what runs in it."""
+    out.print(f"[bold]Rightsize is up[/] at {instance.api_url}  (data in {instance.data_dir})")
+    out.print(f"  key       RIGHTSIZE_API_KEY={instance.api_key}", markup=False)
+    out.print("  try       rightsize submit FILE.jsonl --wait      rightsize status      rightsize doctor", markup=False)
+    out.print("  stop      Ctrl-C")

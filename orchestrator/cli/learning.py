@@ -1,0 +1,63 @@
+"""Commands that make small models: train, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.connect import server_command, settings_of, with_servers
+from orchestrator.cli.display import note, out, print_json, table
+from orchestrator.cli.options import Config, DataDir, Json
+
+Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows, with a header.")]
+TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the text.")]
+LabelColumn = Annotated[str, typer.Option("--label-column", help="The column with the right answer.")]
+Task = Annotated[str, typer.Argument(metavar="TASK", help="The named kind of work, such as support-triage.")]
+
+
+def train(
+    task: Task,
+    labels: Labels,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Train a specialist for a task: a small classifier on CPU. Requests of the task may go to slm from then on."""
+    with with_servers(settings_of(data_dir, config)) as settings:
+        record = server_command("train")(settings, task, labels, text_column, label_column, _tell)
+    if as_json:
+        print_json(record)
+    else:
+        out.print(f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels")
+        out.print(f"  right on rows that it had not seen: {record['held_out_accuracy']:.1%}")
+        note(f"Use it: rightsize submit FILE --task {task}      Check it: rightsize evaluate {task} --labels OTHER.csv")
+
+
+def _tell(step: str, share: float) -> None:
+    note(f"{share:4.0%}  {step}")
+
+
+def evaluate(
+    task: Task,
+    labels: Labels,
+    text_column: TextColumn = "text",
+    label_column: LabelColumn = "label",
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a task's specialist on labelled rows."""
+    settings = settings_of(data_dir, config)
+    found = server_command("evaluate")(settings, task, labels, text_column, label_column)
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"[bold]{task}[/]: {found['accuracy']:.1%} right of {found['n']}")
+    rows = table("", "label", "rows", "precision", "recall", right=("rows", "precision", "recall"))
+    for label, one in sorted(found.get("per_class", {}).items()):
+        rows.add_row(label, str(one.get("n", "")), f"{one['precision']:.1%}", f"{one['recall']:.1%}")
+    out.print(rows)

@@ -1,0 +1,70 @@
+"""Progress of a batch for people: a live table by tier on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Self
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.text import Text
+
+from orchestrator.cli.display import err, money, note, table
+
+LINE_EVERY_S: Final = 5.0
+
+
+class Progress:
+    """Shows what a batch has done by tier, what it has cost so far, and about how long it still takes."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal and not quiet else None
+        self._began = time.monotonic()
+        self._said_at = 0.0
+        self._said = ""
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def show(self, batch: Mapping[str, Any]) -> None:
+        """Show where a batch stands now."""
+        if self._live:
+            self._live.update(self._drawn(batch))
+        elif not self._quiet and (time.monotonic() - self._said_at > LINE_EVERY_S or batch["status"] != self._said):
+            self._said_at, self._said = time.monotonic(), batch["status"]
+            note(self._sentence(batch))
+
+    def _sentence(self, batch: Mapping[str, Any]) -> str:
+        counts = batch["request_counts"]
+        done = counts["completed"] + counts["failed"]
+        left = self._left(done, counts["total"])
+        return f"{batch['status']}: {done} of {counts['total']} done, {counts['failed']} failed, {money(batch['rightsize']['cost_usd'])} so far{left}"
+
+    def _left(self, done: int, total: int) -> str:
+        """About how long it still takes, from the pace so far."""
+        if not done or done >= total:
+            return ""
+        seconds = (time.monotonic() - self._began) * (total - done) / done
+        return f", about {seconds:.0f} s left" if seconds < 120 else f", about {seconds / 60:.0f} min left"
+
+    def _drawn(self, batch: Mapping[str, Any]) -> Group:
+        rows = table("", "tier", "", "done", "failed", "cost so far", right=("done", "failed", "cost so far"))
+        for tier, row in sorted(batch["rightsize"]["tiers"].items()):
+            planned = row.get("planned") or 1
+            done = row["completed"] + row["failed"]
+            rows.add_row(
+                tier, ProgressBar(total=planned, completed=done, width=30), f"{done}/{planned}", str(row["failed"]), money(row["cost_usd"])
+            )
+        return Group(Text(self._sentence(batch), style="bold"), rows)

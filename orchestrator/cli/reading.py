@@ -1,0 +1,176 @@
+"""Commands that read: status, results, explain, cost, models."""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.connect import connected
+from orchestrator.cli.display import money, note, out, print_json, show_batch, table
+from orchestrator.cli.options import ApiKey, Config, DataDir, Json, Url
+from orchestrator.cli.saving import print_results, save_results
+from orchestrator.cli.submitting import TierChoice, follow
+from orchestrator.contracts import Stakes
+from orchestrator.errors import InvalidRequest
+from orchestrator.requests import CHAT
+
+
+class By(StrEnum):
+    """What costs are summed by."""
+
+    BATCH = "batch"
+    TIER = "tier"
+    MODEL = "model"
+    DAY = "day"
+
+
+def status(
+    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help="The id of a batch; without it, the latest ones.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show a batch by tier with its cost so far, or list the latest batches."""
+    with connected(url, api_key, data_dir, config) as client:
+        if batch is None:
+            _list(client.batches(), as_json=as_json)
+            return
+        found = client.batch(batch)
+        if wait:
+            found = follow(client, found, quiet=as_json)
+    print_json(found) if as_json else show_batch(found)
+
+
+def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json(batches)
+        return
+    if not batches:
+        note("No batches yet. Submit one: rightsize submit FILE.jsonl")
+        return
+    rows = table("", "batch", "status", "rows", "done", "failed", "cost", right=("rows", "done", "failed", "cost"))
+    for one in batches:
+        counts = one["request_counts"]
+        rows.add_row(
+            one["id"], one["status"], str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(one["rightsize"]["cost_usd"])
+        )
+    out.print(rows)
+
+
+def results(
+    batch: Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch that has ended.")],
+    results_to: Annotated[Path | None, typer.Option("--out", metavar="FILE.jsonl", help="Write them there instead of standard output.")] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Write the results of a batch, one JSON line for each row: answers first, then what failed and why."""
+    with connected(url, api_key, data_dir, config) as client:
+        found = client.batch(batch)
+        if not found.get("output_file_id") and not found.get("error_file_id"):
+            raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: rightsize status {batch} --wait")
+        if results_to is None:
+            print_results(client, found)
+        else:
+            note(f"{save_results(client, found, results_to)} lines in {results_to}")
+
+
+def explain(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the request would say.")],
+    task: Annotated[str | None, typer.Option("--task", help="The named kind of work.")] = None,
+    tier: Annotated[TierChoice, typer.Option("--tier", help="An explicit tier.")] = TierChoice.AUTO,
+    stakes: Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")] = None,
+    image: Annotated[list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="An image that goes with it.")] = None,
+    max_cost_usd: Annotated[str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that it may cost.")] = None,
+    max_latency_s: Annotated[float | None, typer.Option("--max-latency-s", metavar="S", help="The most seconds that it may take.")] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show how a request would be routed: the tree walked, the four factors, and what each model would cost and take."""
+    hints = {"task": task, "stakes": stakes, "max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s}
+    content: Any = [{"type": "text", "text": text}, *map(_picture, image)] if image else text
+    body = {
+        "model": str(tier),
+        "messages": [{"role": "user", "content": content}],
+        "rightsize": {key: value for key, value in hints.items() if value is not None},
+    }
+    with connected(url, api_key, data_dir, config) as client:
+        found = client.explain(CHAT, body)
+    print_json(found) if as_json else _show_explanation(found)
+
+
+def _picture(path: Path) -> dict[str, Any]:
+    kind = mimetypes.guess_type(path.name)[0] or "image/png"
+    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"}}
+
+
+def _show_explanation(found: dict[str, Any]) -> None:
+    if found.get("tier"):
+        out.print(f"[bold]{found['tier']}[/] on {found['model']}, by the rule [bold]{found['rule']}[/]")
+    for number, reason in enumerate(found["reasons"], 1):
+        out.print(f"  {number}. {reason}", markup=False)
+    factors = table("\nThe four factors", "factor", "finding")
+    for one in found["factors"]:
+        factors.add_row(one["name"], one["finding"])
+    out.print(factors)
+    rows = table(
+        "\nWhat each model would cost and take", "tier", "model", "expected", "at most", "seconds", "", right=("expected", "at most", "seconds")
+    )
+    for one in found["alternatives"]:
+        chosen = "chosen" if one["model"] == found.get("model") else one["problem"] or ""
+        rows.add_row(one["tier"], one["model"], money(one["cost_usd"]), money(one["hold_usd"]), f"{one['latency_s']:g}", chosen)
+    out.print(rows)
+
+
+def cost(
+    by: Annotated[By, typer.Option("--by", help="What to sum by.")] = By.TIER,
+    batch: Annotated[str | None, typer.Option("--batch", help="Only this batch.")] = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was charged and what it cost, exact to the last digit of the ledger."""
+    with connected(url, api_key, data_dir, config) as client:
+        found = client.cost(by=str(by), batch=batch)
+    if as_json:
+        print_json(found)
+        return
+    rows = table("", str(by), "jobs", "charged", "cost", "borne by us", right=("jobs", "charged", "cost", "borne by us"))
+    for row in found["data"]:
+        rows.add_row(str(row[str(by)]), str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"]))
+    total = found["total"]
+    rows.add_section()
+    rows.add_row("all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"]))
+    out.print(rows)
+
+
+def models(
+    url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None, as_json: Json = False
+) -> None:
+    """List the models of the fleet with tier, engine, price and live workers."""
+    with connected(url, api_key, data_dir, config) as client:
+        found = client.models()
+    if as_json:
+        print_json(found)
+        return
+    rows = table("", "model", "tier", "engine", "slots", "workers", "price", right=("slots", "workers"))
+    for one in found:
+        ours = one.get("rightsize")
+        if ours and ours.get("engine"):
+            prices = ", ".join(f"{money(amount)} {unit}" for unit, amount in ours["prices"].items())
+            rows.add_row(one["id"], ours["tier"], ours["engine"], str(ours["slots"]), str(ours["workers"]), prices)
+    out.print(rows)

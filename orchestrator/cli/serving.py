@@ -1,0 +1,106 @@
+"""Commands that run or look after the servers: up, doctor, migrate, orchestrator, api, worker, keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Annotated, Any
+
+import typer
+
+from orchestrator.cli.connect import local_instance, server_command, settings_of, with_servers
+from orchestrator.cli.display import note, print_json, show_findings, show_instance
+from orchestrator.cli.options import Config, DataDir, Json
+from orchestrator.contracts import Tier
+
+
+def up(
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port on 127.0.0.1 (default: any free one).")] = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Run everything on this machine: servers, orchestrator, API and a worker for each tier. Ends in order with Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    settings = settings_of(data_dir, config)
+    with local_instance(settings, port=port) as instance:
+        show_instance(instance)
+        instance.keep(stop, on_problem=note)
+        note("Stopping. Jobs that are not done stay in Postgres and go on with the next start.")
+
+
+def doctor(data_dir: DataDir = None, config: Config = None, as_json: Json = False) -> None:
+    """Look at servers, versions, schema, fleet, workers and every invariant; leaves with 0 only when everything holds."""
+    with with_servers(settings_of(data_dir, config)) as settings:
+        findings = server_command("doctor")(settings)
+    if as_json:
+        print_json({"holds": all(one["holds"] for one in findings), "findings": findings})
+    else:
+        show_findings(findings)
+    if not all(one["holds"] for one in findings):
+        raise typer.Exit(1)
+
+
+def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Bring the database to this release's schema. Safe to run twice, and by two processes at once."""
+    with with_servers(settings_of(data_dir)) as settings:
+        done = server_command("migrate")(settings)
+    if as_json:
+        print_json(done)
+    elif done["before"] == done["after"]:
+        note(f"The schema is at {done['after']} already.")
+    else:
+        note(f"The schema went from {done['before'] or 'nothing'} to {done['after']}.")
+
+
+def create_key(
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")], data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """Make an API key. It is shown this once: only its hash is stored."""
+    with with_servers(settings_of(data_dir)) as settings:
+        made = server_command("create_key")(settings, name)
+    if as_json:
+        print_json(made)
+    else:
+        typer.echo(made["key"])
+        note(f"{made['id']}: keep it safe, it is not shown again.")
+
+
+def orchestrator(data_dir: DataDir = None, config: Config = None) -> None:
+    """Run an orchestrator: it reads batches, assigns jobs, recovers what was lost and finishes batches."""
+    with with_servers(settings_of(data_dir, config)) as settings:
+        server_command("orchestrator")(settings)
+
+
+def api(
+    host: Annotated[str, typer.Option("--host", help="The address to serve on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="The port to serve on.")] = 8000,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Serve the HTTP API."""
+    with with_servers(settings_of(data_dir, config)) as settings:
+        server_command("api")(settings, host, port)
+
+
+def worker(
+    tier: Annotated[list[Tier], typer.Option("--tier", help="A tier to serve; may be given several times.")],
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Run a Celery worker for the queues of one or more tiers."""
+    with with_servers(settings_of(data_dir, config)) as settings:
+        _hand_on(settings)
+        server_command("worker")(tier)
+
+
+def _hand_on(settings: Any) -> None:
+    """Put the settings where the worker's Celery application reads them when it is imported."""
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if value is not None:
+            text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
+            os.environ[f"RIGHTSIZE_{name.upper()}"] = text
+

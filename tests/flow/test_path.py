@@ -1,0 +1,36 @@
+"""A job's path from end to end, on real processes."""
+
+from __future__ import annotations
+
+from tests.stack import Stack, chat, row, rows
+
+
+def test_a_batch_goes_from_rows_to_recorded_priced_results(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm", "rlm", "mllm")
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    lines = [
+        *rows(300),
+        row("grave", chat("Should we merge the companies?", rightsize={"stakes": "high"})),
+        row("seen", {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, picture]}]}),
+    ]
+    batch = stack.submit(lines)
+    ended = stack.wait(batch)
+    assert ended.status == "completed"
+    assert (ended.final["total"], ended.final["completed"], ended.final["failed"]) == (302, 302, 0)
+    stack.must_hold(batch, 302)
+    by_id = {line["custom_id"]: line["rightsize"] for line in stack.lines(batch)}
+    assert (by_id["row-0"]["tier"], by_id["grave"]["tier"], by_id["seen"]["tier"]) == ("llm", "rlm", "mllm")
+    assert by_id["grave"]["rule"] == "high_stakes"
+    assert all(line["simulated"] and line["reasons"] and float(line["cost_usd"]) > 0 for line in by_id.values())
+    charged = stack.query("SELECT sum(amount_usd) FROM transfers WHERE kind = 'charge'")[0][0]
+    assert f"{charged:f}" == ended.final["cost_usd"]
+
+
+def test_an_interactive_job_is_assigned_in_its_own_transaction(stack: Stack) -> None:
+    stack.worker("llm")
+    job = stack.submit_now(chat("Hello"))
+    assert job.interactive
+    ended = stack.wait_job(job.public_id)
+    assert (ended.state, ended.attempts) == (10, 1)
+    stack.must_hold()
