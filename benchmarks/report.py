@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.stack import ROOT
 
 FOLDER = ROOT / "build" / "bench"
+WIDTH = 150
+"""Of a table that goes into a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,7 @@ def write(name: str, rows: Sequence[Row], scale: Scale) -> Path:
 
 def show(name: str, rows: Sequence[Row], seconds: float) -> None:
     """Print one benchmark's table."""
-    table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left")
+    table = Table(title=f"{name} ({seconds:.0f} s)", title_justify="left", box=box.SIMPLE_HEAD)
     for heading in ("metric", "value", "unit", "target", "holds", "baseline"):
         table.add_column(heading, justify="right" if heading in ("value", "baseline") else "left")
     table.add_column("note", overflow="fold")
@@ -84,7 +87,10 @@ def show(name: str, rows: Sequence[Row], seconds: float) -> None:
         holds = "" if row.holds is None else "[green]yes[/]" if row.holds else "[red]no[/]"
         baseline = "" if row.baseline is None else f"{row.baseline:g}"
         table.add_row(row.metric, f"{row.value:g}", row.unit, row.target or "", holds, baseline, row.note)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDTH
+    console.print(table)
 
 
 def _short(value: float | None) -> float | None:

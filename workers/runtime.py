@@ -80,6 +80,7 @@ class Runtime:
         self._served: dict[str, Served] = {}
         self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
+        self._suspects = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
         self._bulk_recorder = RecordingThread(context, "recorder")
@@ -110,7 +111,14 @@ class Runtime:
     def run_dispatch(self, dispatch_id: int) -> None:
         """Claim a dispatch, run its jobs, and return when their outcomes are recorded: that is Celery's backpressure."""
         claimed = self._claim(dispatch_id)
-        if claimed is None:
+        if claimed == claiming.SUSPECT:
+            with self._suspects:
+                self._run(dispatch_id, self._claim(dispatch_id, alone=True))
+        else:
+            self._run(dispatch_id, claimed)
+
+    def _run(self, dispatch_id: int, claimed: Claimed | str | None) -> None:
+        if not isinstance(claimed, Claimed):
             return
         running = Running(claimed, Open(dispatch_id, len(claimed.jobs)))
         with self._lock:
@@ -125,12 +133,12 @@ class Runtime:
             with self._lock:
                 del self._running[dispatch_id]
 
-    def _claim(self, dispatch_id: int) -> Claimed | None:
+    def _claim(self, dispatch_id: int, *, alone: bool = False) -> Claimed | str | None:
         """Claim with patience. A worker that stops leaves the message: nobody claims it, and it is sent again."""
         pause_s = 0.1
         while not self.stopping.is_set():
             try:
-                return claiming.claim(self.context, dispatch_id, self.worker)
+                return claiming.claim(self.context, dispatch_id, self.worker, alone=alone)
             except ServiceUnavailable as error:
                 log("database_away", logging.WARNING, detail=error.message)
                 time.sleep(pause_s)

@@ -222,6 +222,7 @@ CREATE TABLE dispatches (
     tier          text NOT NULL,
     model         text NOT NULL,
     interactive   boolean NOT NULL DEFAULT false,
+    alone         boolean NOT NULL DEFAULT false,
     job_ids       bigint[] NOT NULL,
     size          integer NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),

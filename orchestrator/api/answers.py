@@ -15,6 +15,7 @@ from redis.retry import Retry
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import SOCKET_TIMEOUT_S, plain_url
 from orchestrator.contracts import TERMINAL, JobState, answer_stream
+from orchestrator.pricing import ZERO
 from orchestrator.store import jobs
 from orchestrator.store.session import Database
 
@@ -115,7 +116,7 @@ def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID
         result = jobs.result(session, row.id, row.stored_on) if row.state == JobState.SUCCEEDED else None
         charges = [t.amount_usd for t in jobs.transfers(session, row.id) if t.kind == "charge"]
         simulated = any(attempt.simulated for attempt in jobs.attempts(session, row.id))
-    cost = f"{sum(charges):f}"
+    cost = f"{sum(charges, start=ZERO):f}"
     if result is not None:
         return Reply(blobs.get(result.blob_key) if result.blob_key else result.body, row.attempts, cost, simulated)
     status = STATUS_OF.get(JobState(row.state), 502)

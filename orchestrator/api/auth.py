@@ -31,7 +31,9 @@ async def caller(request: Request) -> Owner:
         owner = await serving.read(_find, serving, key_hash)
         serving.keys.put(key_hash, owner)
     if owner is None:
-        raise Unauthorized("This API key is not known, or it was revoked. `rightsize keys create --name NAME` makes another.")
+        raise Unauthorized(
+            "This API key is not known, or it was revoked. `rightsize keys create --name NAME` makes another."
+        )
     return owner
 
 

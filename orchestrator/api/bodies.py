@@ -36,7 +36,9 @@ def checked(kind: type[T], data: Mapping[str, Any]) -> T:
         first = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in first["loc"])
         hint = f" Known fields: {', '.join(kind.model_fields)}." if first["type"] == "extra_forbidden" else ""
-        raise InvalidRequest(f"`{name[:80]}`: {first['msg'].removeprefix('Value error, ')}.{hint}", param=name[:80]) from None
+        raise InvalidRequest(
+            f"`{name[:80]}`: {first['msg'].removeprefix('Value error, ')}.{hint}", param=name[:80]
+        ) from None
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -79,9 +79,7 @@ def _submit(
 ) -> tuple[UUID, Route]:
     context = serving.context
     chosen = route(features_of(endpoint, body, NO_HINTS), context.situation(owner.tenant_id))
-    made = submit.submit_job(
-        context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key
-    )
+    made = submit.submit_job(context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key)
     return made.public_id, chosen
 
 

@@ -69,7 +69,11 @@ def install(app: FastAPI) -> None:
     """Put every kind of error into OpenAI's form."""
 
     async def ours(_: Request, error: Exception) -> Response:
-        return of_error(error) if isinstance(error, RightsizeError) and error.code != "internal_error" else unexpected(error)
+        return (
+            of_error(error)
+            if isinstance(error, RightsizeError) and error.code != "internal_error"
+            else unexpected(error)
+        )
 
     async def invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "invalid"}

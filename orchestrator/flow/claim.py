@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, Literal
 from uuid import UUID
 
 from orchestrator.contracts import ClaimedJob
@@ -22,16 +23,21 @@ class Claimed:
     jobs: Sequence[ClaimedJob]
 
 
-def claim(context: Context, dispatch_id: int, worker: UUID) -> Claimed | None:
+SUSPECT: Final = "suspect"
+"""Said of a dispatch that must run alone: its one job was in a dispatch that was lost, and may be what ends workers."""
+
+
+def claim(context: Context, dispatch_id: int, worker: UUID, *, alone: bool = False) -> Claimed | Literal["suspect"] | None:
     """Claim a dispatch, or None if it is cancelled, finished or somebody else's: a message may come twice or late.
 
-    A dispatch whose jobs were all cancelled meanwhile is ended here.
+    A suspect is only claimed with `alone`, by a worker that claims no other suspect until it is done; otherwise SUSPECT comes
+    back. A dispatch whose jobs were all cancelled meanwhile is ended here.
     """
     reached("claim.before")
     with context.database.unit_of_work() as session:
-        found = dispatches.claim(session, dispatch_id, worker, context.settings.lease_s)
+        found = dispatches.claim(session, dispatch_id, worker, context.settings.lease_s, alone=alone)
         if found is None:
-            return None
+            return SUSPECT if not alone and dispatches.is_suspect(session, dispatch_id) else None
         rows = dispatches.claimed_jobs(session, dispatch_id)
         if not rows:
             dispatches.end(session, [dispatch_id], "done")

@@ -26,6 +26,8 @@ from orchestrator.store.session import try_lock
 
 START: Final = (-(2**63), 0)
 """Before every place in a lane."""
+SUSPECTS: Final = 4
+"""Dispatches of suspects outstanding at one worker, which runs them one after the other."""
 RECHECK_S: Final = 60.0
 """A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
 
@@ -76,20 +78,26 @@ class Dispatcher:
         # Waiting until a whole group fits keeps dispatches from getting ever smaller; an idle model takes any.
         if room <= 0 or places <= 0 or (room < allowed.group and found.outstanding_jobs > found.slots):
             return
-        for one in self._steps(session, model, line, allowed, room):
+        suspects = SUSPECTS * found.workers - found.outstanding_alone
+        for one in self._steps(session, model, line, allowed, room, suspects):
             yield one
             room -= one.jobs
             places -= 1
             if room <= 0 or places <= 0:
                 return
 
-    def _steps(self, session: Session, model: Model, line: Line, allowed: Window, room: int) -> Iterator[Assigned]:
+    def _steps(
+        self, session: Session, model: Model, line: Line, allowed: Window, room: int, suspects: int
+    ) -> Iterator[Assigned]:
         """Jobs that came back first, then the lanes in their rank, one group at a time."""
         claim_by_s = self.context.settings.claim_by_s
-        for alone in (True, False):
-            while back := dispatches.assign_requeued(
-                session, tier=model.tier, model=model.name, alone=alone, limit=min(allowed.group, room), claim_by_s=claim_by_s
-            ):
+        for alone, most in ((True, suspects), (False, allowed.dispatches)):
+            for _ in range(most):
+                back = dispatches.assign_requeued(
+                    session, tier=model.tier, model=model.name, alone=alone, limit=min(allowed.group, room), claim_by_s=claim_by_s
+                )
+                if back is None:
+                    break
                 yield back
         lanes = self._lanes(session, model, line)
         while lanes:

@@ -18,12 +18,13 @@ CAPACITY: Final = text("""
         (SELECT count(*) FROM workers WHERE model = :model AND last_seen > now() - make_interval(secs => :seen)),
         (SELECT avg(latency_s) FROM workers WHERE model = :model AND last_seen > now() - make_interval(secs => :seen)),
         (SELECT coalesce(sum(size), 0) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive),
-        (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive)
+        (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive),
+        (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND alone)
 """)
 _MAKE: Final = """
     made AS (
-        INSERT INTO dispatches (tier, model, job_ids, size, claim_by)
-        SELECT :tier, :model, array_agg(id ORDER BY prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
+        INSERT INTO dispatches (tier, model, alone, job_ids, size, claim_by)
+        SELECT :tier, :model, :alone, array_agg(id ORDER BY prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
         FROM picked HAVING count(*) > 0 RETURNING id
     ), taken AS (
         UPDATE jobs SET state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()
@@ -62,7 +63,10 @@ ADD_INTERACTIVE: Final = text("""
 NAME_JOBS: Final = text("UPDATE dispatches SET job_ids = :jobs WHERE id = :id")
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
-    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL RETURNING model, size, interactive
+    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone) RETURNING model, size, interactive
+""")
+IS_SUSPECT: Final = text("""
+    SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
 """)
 CLAIMED_JOBS: Final = text("""
     SELECT j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
@@ -128,6 +132,8 @@ class Capacity:
     """Their own measured median, if they have one."""
     outstanding_jobs: int
     outstanding_dispatches: int
+    outstanding_alone: int
+    """Dispatches of one job each that was in a lost dispatch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ class Published:
 def capacity(session: Session, model: str, seen_s: float) -> Capacity:
     """Slots and outstanding bulk work of a model, in one round trip."""
     row = session.execute(CAPACITY, {"model": model, "seen": seen_s}).one()
-    return Capacity(int(row[0]), int(row[1]), row[2], int(row[3]), int(row[4]))
+    return Capacity(int(row[0]), int(row[1]), row[2], int(row[3]), int(row[4]), int(row[5]))
 
 
 def assign(
@@ -171,6 +177,7 @@ def assign(
     """Put up to `limit` queued jobs of a lane, beyond the place `after`, into a new dispatch; None if there are none."""
     values = {
         "tier": tier, "model": model, "lane": lane, "prefix": after[0], "after": after[1], "limit": limit, "claim_by": claim_by_s,
+        "alone": False,
     }  # fmt: skip
     row = session.execute(ASSIGN, values).one_or_none()
     return Assigned(*row) if row else None
@@ -200,10 +207,16 @@ def name_jobs(session: Session, dispatch_id: int, job_ids: Sequence[int]) -> Non
     session.execute(NAME_JOBS, {"id": dispatch_id, "jobs": list(job_ids)})
 
 
-def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float) -> Claim | None:
-    """Start a worker's lease on a dispatch, or None if it is claimed, ended or unknown."""
-    row = session.execute(CLAIM, {"dispatch": dispatch_id, "worker": worker, "lease": lease_s}).one_or_none()
+def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, alone: bool) -> Claim | None:
+    """Start a worker's lease on a dispatch, or None if it is claimed, ended, unknown, or a suspect and `alone` is false."""
+    values = {"dispatch": dispatch_id, "worker": worker, "lease": lease_s, "alone": alone}
+    row = session.execute(CLAIM, values).one_or_none()
     return Claim(dispatch_id, row.model, row.size, row.interactive) if row else None
+
+
+def is_suspect(session: Session, dispatch_id: int) -> bool:
+    """Whether a dispatch waits for a claim and holds a job that was in a lost dispatch."""
+    return bool(session.execute(IS_SUSPECT, {"dispatch": dispatch_id}).scalar_one())
 
 
 def claimed_jobs(session: Session, dispatch_id: int) -> list[tuple[ClaimedJob, str | None]]:

@@ -253,6 +253,8 @@ class Dispatch(Base):
     tier: Mapped[str]
     model: Mapped[str]
     interactive: Mapped[bool]
+    alone: Mapped[bool]
+    """Holds one job that was in a lost dispatch: a worker runs only one such at a time, so that only a poison job spends attempts."""
     job_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     size: Mapped[int]
     created_at: Mapped[When]

@@ -1,0 +1,46 @@
+"""The application: routes, bounds, errors in OpenAI's form."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+import orchestrator
+from orchestrator.api import batches, chat, failures, files, health, insight, jobs, models
+from orchestrator.api.answers import Answers
+from orchestrator.api.limits import Bounds, LimitBody
+from orchestrator.api.metrics import Measured
+from orchestrator.api.serving import Serving
+from orchestrator.flow.context import Context
+
+
+def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
+    """The API over a context that stays the caller's to close."""
+    answers = Answers(context.settings.require_redis())
+    serving = Serving(context, bounds or Bounds.of(context.settings), answers)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        await answers.close()
+
+    app = FastAPI(
+        title="Rightsize",
+        version=orchestrator.__version__,
+        description="Runs language-model jobs on the smallest model that does them well.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.serving = serving
+    for part in (files, batches, chat, models, jobs, insight, health):
+        app.include_router(part.router)
+    failures.install(app)
+    # The last one added is the outermost: what it counts includes what the others refuse.
+    app.add_middleware(LimitBody, bounds=serving.bounds)
+    app.add_middleware(failures.LastResort)
+    app.add_middleware(Measured, metrics=serving.metrics)
+    return app

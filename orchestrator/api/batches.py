@@ -1,0 +1,125 @@
+"""`/v1/batches`: create, read, list and cancel."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+from starlette.responses import Response
+
+from orchestrator import ids
+from orchestrator.api import batch_view, schemas
+from orchestrator.api.auth import Caller
+from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
+from orchestrator.api.serving import Serving, serving_of
+from orchestrator.contracts import Owner
+from orchestrator.errors import NotFound
+from orchestrator.flow import cancel as cancelling
+from orchestrator.flow import submit
+from orchestrator.store import batches
+
+router = APIRouter(prefix="/v1/batches", tags=["batches"])
+
+RESENT_WITHIN: Final = timedelta(minutes=5)
+"""A create that the official client sends again after a lost answer is recognised for so long."""
+
+
+@router.post("", openapi_extra=schemas.body_of(schemas.CreateBatch))
+async def create(request: Request, owner: Caller) -> Response:
+    """Make a batch of an uploaded file; its rows are checked while it is `validating`."""
+    serving = serving_of(request)
+    wanted = checked(schemas.CreateBatch, await read_object(request))
+    key = idempotency_key(request)
+    # The official client sends no idempotency key, but says when it sends a request again.
+    again = key is None and request.headers.get("x-stainless-retry-count", "0") != "0"
+    return answer(await serving.submit(_create, serving, owner, wanted, key, again=again))
+
+
+@router.get("")
+async def listed(
+    request: Request,
+    owner: Caller,
+    after: Annotated[str | None, Query(max_length=128)] = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> Response:
+    """The project's batches, the newest first; `after` names the last one of the page before."""
+    serving = serving_of(request)
+    return answer(await serving.read(_list, serving, owner, after, limit))
+
+
+@router.get("/{batch_id}")
+async def show(batch_id: str, request: Request, owner: Caller) -> Response:
+    """One batch."""
+    serving = serving_of(request)
+    return answer(await serving.read(_show, serving, owner, batch_id))
+
+
+@router.post("/{batch_id}/cancel")
+async def cancel(batch_id: str, request: Request, owner: Caller) -> Response:
+    """Cancel a batch at once; what runs just now may still end, and is in the output."""
+    serving = serving_of(request)
+    await serving.submit(cancelling.cancel_batch, serving.context, owner, ids.parse("batch", batch_id))
+    return answer(await serving.read(_show, serving, owner, batch_id))
+
+
+def _create(
+    serving: Serving, owner: Owner, wanted: schemas.CreateBatch, key: str | None, *, again: bool
+) -> dict[str, Any]:
+    context = serving.context
+    row = _sent_before(serving, owner, wanted) if again else None
+    if row is None:
+        row = submit.create_batch(
+            context, owner, input_file=ids.parse("file", wanted.input_file_id), endpoint=wanted.endpoint,
+            window=wanted.completion_window, metadata=wanted.metadata, hints=wanted.rightsize, idempotency_key=key,
+        )  # fmt: skip
+    with context.database.unit_of_work() as session:
+        return batch_view.read(serving, session, row)
+
+
+def _sent_before(serving: Serving, owner: Owner, wanted: schemas.CreateBatch) -> Row[Any] | None:
+    """The batch that the first sending of this request made, if it did: same key, file, endpoint, metadata and hints."""
+    file = ids.parse("file", wanted.input_file_id)
+    with serving.context.database.unit_of_work() as session:
+        recent = batches.recent(session, owner.project_id, limit=100)
+    since = datetime.now(UTC) - RESENT_WITHIN
+    for row in recent:
+        same = (row.api_key_id, row.input_file, row.endpoint, row.completion_window) == (
+            owner.api_key_id, file, wanted.endpoint, wanted.completion_window,
+        )  # fmt: skip
+        if (
+            same
+            and row.metadata == wanted.metadata
+            and row.hints == (wanted.rightsize or {})
+            and row.created_at > since
+        ):
+            return row
+    return None
+
+
+def _list(serving: Serving, owner: Owner, after: str | None, limit: int) -> dict[str, Any]:
+    with serving.context.database.unit_of_work() as session:
+        before = 2**62 if after is None else _find(session, owner, after).id
+        rows = batches.recent(session, owner.project_id, before=before, limit=limit + 1)
+        data = [batch_view.read(serving, session, row) for row in rows[:limit]]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": len(rows) > limit,
+    }
+
+
+def _show(serving: Serving, owner: Owner, batch_id: str) -> dict[str, Any]:
+    with serving.context.database.unit_of_work() as session:
+        return batch_view.read(serving, session, _find(session, owner, batch_id))
+
+
+def _find(session: Session, owner: Owner, batch_id: str) -> Row[Any]:
+    row = batches.find(session, owner.tenant_id, ids.parse("batch", batch_id))
+    if row is None:
+        raise NotFound(f"There is no batch {batch_id[:80]!r}.")
+    return row

@@ -1,0 +1,52 @@
+"""`/v1/models`: what `model` may be: auto, the tiers of the fleet, and its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from orchestrator.api.auth import Caller
+from orchestrator.api.bodies import answer
+from orchestrator.api.serving import serving_of
+from orchestrator.errors import UnknownModel
+from orchestrator.fleet import Fleet
+
+router = APIRouter(prefix="/v1/models", tags=["models"])
+
+
+@router.get("")
+async def listed(request: Request, owner: Caller) -> Response:  # noqa: ARG001 - only callers with a key may see it
+    """Every name that `model` may have."""
+    fleet = serving_of(request).context.config.fleet
+    return answer({"object": "list", "data": list(_entries(fleet))})
+
+
+@router.get("/{name}")
+async def show(name: str, request: Request, owner: Caller) -> Response:  # noqa: ARG001 - as above
+    """One of them."""
+    fleet = serving_of(request).context.config.fleet
+    for entry in _entries(fleet):
+        if entry["id"] == name:
+            return answer(entry)
+    raise UnknownModel(name[:80], [entry["id"] for entry in _entries(fleet)])
+
+
+def _entries(fleet: Fleet) -> Iterator[dict[str, Any]]:
+    yield _entry("auto", {"kind": "auto"})
+    for tier in fleet.tiers:
+        yield _entry(tier, {"kind": "tier", "models": [model.name for model in fleet.of_tier(tier)]})
+    for model in fleet.models:
+        about = {
+            "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": model.tasks,
+            "simulated": model.engine == "simulated", "max_input_tokens": model.max_input_tokens,
+            "max_output_tokens": model.max_output_tokens,
+        }  # fmt: skip
+        yield _entry(model.name, about)
+
+
+def _entry(name: str, about: dict[str, Any]) -> dict[str, Any]:
+    # OpenAI's object wants a day of birth; ours have none.
+    return {"id": name, "object": "model", "created": 0, "owned_by": "rightsize", "rightsize": about}

@@ -1,0 +1,131 @@
+"""The API's process: one uvicorn server on uvloop and httptools."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from orchestrator.api.app import create_app
+from orchestrator.api.serving import CONNECTIONS
+from orchestrator.errors import InvalidConfig
+from orchestrator.flow.context import open_context
+from orchestrator.settings import Settings
+from orchestrator.telemetry import log
+
+HEAD_WITHIN_S: Final = 15.0
+"""How long a client may take over a request's line and headers."""
+MOST_HEAD_BYTES: Final = 64 * 1024
+BACKLOG: Final = 1024
+BROKER_WITHIN_S: Final = 60.0
+
+
+class Patience(HttpToolsProtocol):
+    """uvicorn's protocol, with a bound on the time and the size of a request's head, which it lacks."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client came."""
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, transport.close)
+        self._in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
+        self._in_head, self._head_bytes = True, 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A request's head is whole."""
+        self._head_timer.cancel()
+        self._in_head = False
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client left."""
+        self._head_timer.cancel()
+        super().connection_lost(exc)
+
+
+class Server(uvicorn.Server):
+    """Says when it is up."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, then tell the local supervisor, if there is one."""
+        await super().startup(sockets)
+        _touch_ready_file()
+        log("started", part="api", pid=os.getpid())
+
+
+def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
+    """Serve until SIGTERM or SIGINT, then let what runs end within `stop_within_s`.
+
+    Raises InvalidConfig for a port in use, an old schema or a broker that evicts, ServiceUnavailable for servers that are away.
+    """
+    listening = listen(host, port)
+    try:
+        context = open_context(settings, "app", connections=CONNECTIONS)
+        try:
+            context.broker.wait_until_up(BROKER_WITHIN_S)
+            Server(config(create_app(context), settings)).run(sockets=[listening])
+        finally:
+            context.close()
+    finally:
+        listening.close()
+    log("stopped", part="api", pid=os.getpid())
+
+
+def _touch_ready_file() -> None:
+    if path := os.environ.get("RIGHTSIZE_READY_FILE"):
+        Path(path).touch()
+
+
+def config(app: Any, settings: Settings) -> uvicorn.Config:
+    """How uvicorn runs; logging is ours alone."""
+    return uvicorn.Config(
+        app,
+        http=Patience,
+        loop="uvloop",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, round(settings.stop_within_s)),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises InvalidConfig for an address that cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OverflowError:
+        raise InvalidConfig(f"--port must lie between 0 and 65535; it is {port}.") from None
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            message = f"Port {port} of {host} is in use by another program. Give --port another one."
+        elif error.errno == errno.EACCES:
+            message = f"Port {port} of {host} may not be opened by this user. Give --port one above 1023."
+        else:
+            message = f"Cannot listen on {host}:{port}: {error.strerror}. Check --host and --port."
+        raise InvalidConfig(message) from error

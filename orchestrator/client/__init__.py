@@ -1,0 +1,5 @@
+"""The Python client: light, so that it can live in any service."""
+
+from orchestrator.client.client import Rightsize
+
+__all__ = ["Rightsize"]
