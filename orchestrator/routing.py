@@ -105,7 +105,7 @@ def _first_that_serves(
     for tier in candidates:
         if (features.images or features.audio) and tier is not Tier.MLLM:
             continue
-        models = now.fleet.of_tier(tier)
+        models = _specialist_first(now.fleet.of_tier(tier), features.hints.task in now.specialists)
         if not models:
             refusals.append(f"The fleet has no {tier} model.")
         for model in models:
@@ -122,6 +122,11 @@ def _first_that_serves(
         "Raise the bound, name another tier, or add a model in rightsize.toml.",
         param="rightsize",
     )
+
+
+def _specialist_first(models: tuple[Model, ...], wanted: bool) -> tuple[Model, ...]:
+    """The specialist before the tier's default, for a task that has one."""
+    return tuple(sorted(models, key=lambda model: model.engine != "specialist")) if wanted else models
 
 
 def _problem(features: Features, model: Model, now: Situation) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,7 @@ from orchestrator.api.auth import Caller
 from orchestrator.api.bodies import answer
 from orchestrator.api.serving import serving_of
 from orchestrator.errors import UnknownModel
-from orchestrator.fleet import Fleet
+from orchestrator.fleet import Fleet, Model
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -41,10 +42,20 @@ def _entries(fleet: Fleet) -> Iterator[dict[str, Any]]:
     for model in fleet.models:
         about = {
             "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": model.tasks,
-            "simulated": model.engine == "simulated", "max_input_tokens": model.max_input_tokens,
+            "simulated": model.engine == "simulated", "engine": model.engine, "slots": model.slots, "prices": _prices(model), "max_input_tokens": model.max_input_tokens,
             "max_output_tokens": model.max_output_tokens,
         }  # fmt: skip
         yield _entry(model.name, about)
+
+
+def _prices(model: Model) -> dict[str, str]:
+    """Today's prices that are not zero: unit -> US dollars. Token prices are per million."""
+    card = model.card_on(datetime.now(UTC).date())
+    units = {
+        "per M input": card.input, "per M cached": card.cached, "per M output": card.output, "per M reasoning": card.reasoning,
+        "per request": card.request, "per image": card.image, "per audio second": card.audio_second, "per hour": card.hour,
+    }  # fmt: skip
+    return {unit: f"{amount:f}" for unit, amount in units.items() if amount}
 
 
 def _entry(name: str, about: dict[str, Any]) -> dict[str, Any]:

@@ -115,7 +115,7 @@ def _one(client: Rightsize, line: dict[str, Any], asked: Mapping[str, Any]) -> A
     response = (line["response"] or {}).get("body") or {}
     said = response["choices"][0]["message"]["content"] if response else None
     expected = body.get("metadata", {}).get("expected")
-    explained = client.explain(CHAT, body)
+    explained = client.explain(body)
     on_llm = [Decimal(one["cost_usd"]) for one in explained["alternatives"] if one["tier"] == "llm" and not one["problem"]]
     simulated_s = response.get("rightsize_simulated", {}).get("latency_s")
     return Answered(
@@ -194,7 +194,7 @@ def _show_examples(answered: Sequence[Answered]) -> None:
 def _show_simulated(answered: Sequence[Answered]) -> None:
     simulated = sorted({one.model for one in answered if one.simulated})
     real = sorted({one.model for one in answered if not one.simulated})
-    out.print(f"   real       {', '.join(real) or 'none'}: trained and run on this machine")
+    out.print(f"   real       {', '.join(real) or 'none'}{': trained and run on this machine' if real else ''}")
     speeds = {one.row["response"]["body"]["rightsize_simulated"]["speed"] for one in answered if one.simulated and one.row["response"]}
     told = f"; time ran {', '.join(f'{speed:g}' for speed in sorted(speeds))} times as fast as in life" if speeds else ""
     out.print(f"   simulated  {', '.join(simulated) or 'none'}: times, accuracy and prices are reference figures{told}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import mimetypes
 from enum import StrEnum
 from pathlib import Path
@@ -11,13 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.cli.connect import connected
-from orchestrator.cli.display import money, note, out, print_json, show_batch, table
+from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.options import ApiKey, Config, DataDir, Json, Url
 from orchestrator.cli.saving import print_results, save_results
 from orchestrator.cli.submitting import TierChoice, follow
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import CHAT
+
+
+MOST_LISTED = 20
 
 
 class By(StrEnum):
@@ -41,7 +44,7 @@ def status(
     """Show a batch by tier with its cost so far, or list the latest batches."""
     with connected(url, api_key, data_dir, config) as client:
         if batch is None:
-            _list(client.batches(), as_json=as_json)
+            _list(list(itertools.islice(client.batches(page=MOST_LISTED), MOST_LISTED)), as_json=as_json)
             return
         found = client.batch(batch)
         if wait:
@@ -107,7 +110,7 @@ def explain(
         "rightsize": {key: value for key, value in hints.items() if value is not None},
     }
     with connected(url, api_key, data_dir, config) as client:
-        found = client.explain(CHAT, body)
+        found = client.explain(body)
     print_json(found) if as_json else _show_explanation(found)
 
 
@@ -117,10 +120,15 @@ def _picture(path: Path) -> dict[str, Any]:
 
 
 def _show_explanation(found: dict[str, Any]) -> None:
-    if found.get("tier"):
-        out.print(f"[bold]{found['tier']}[/] on {found['model']}, by the rule [bold]{found['rule']}[/]")
-    for number, reason in enumerate(found["reasons"], 1):
-        out.print(f"  {number}. {reason}", markup=False)
+    chosen = found["route"]
+    for step in found["tree"]:
+        out.print(f"  {step['question']} [bold]{step['answer']}[/]")
+    if chosen:
+        out.print(f"So: [bold]{chosen['tier']}[/] on {chosen['model']}, by the rule [bold]{chosen['rule']}[/]")
+        for reason in chosen["reasons"]:
+            out.print(f"  - {reason}", markup=False)
+    else:
+        complain(found["problem"])
     factors = table("\nThe four factors", "factor", "finding")
     for one in found["factors"]:
         factors.add_row(one["name"], one["finding"])
@@ -129,8 +137,7 @@ def _show_explanation(found: dict[str, Any]) -> None:
         "\nWhat each model would cost and take", "tier", "model", "expected", "at most", "seconds", "", right=("expected", "at most", "seconds")
     )
     for one in found["alternatives"]:
-        chosen = "chosen" if one["model"] == found.get("model") else one["problem"] or ""
-        rows.add_row(one["tier"], one["model"], money(one["cost_usd"]), money(one["hold_usd"]), f"{one['latency_s']:g}", chosen)
+        rows.add_row(one["tier"], one["model"], money(one["cost_usd"]), money(one["hold_usd"]), f"{one['latency_s']:g}", "chosen" if one["chosen"] else one["problem"] or "")
     out.print(rows)
 
 
@@ -151,7 +158,7 @@ def cost(
         return
     rows = table("", str(by), "jobs", "charged", "cost", "borne by us", right=("jobs", "charged", "cost", "borne by us"))
     for row in found["data"]:
-        rows.add_row(str(row[str(by)]), str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"]))
+        rows.add_row(row["key"], str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"]))
     total = found["total"]
     rows.add_section()
     rows.add_row("all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"]))
@@ -167,10 +174,11 @@ def models(
     if as_json:
         print_json(found)
         return
-    rows = table("", "model", "tier", "engine", "slots", "workers", "price", right=("slots", "workers"))
+    rows = table("", "model", "tier", "engine", "slots", "price", right=("slots",))
     for one in found:
-        ours = one.get("rightsize")
-        if ours and ours.get("engine"):
+        ours = one["rightsize"]
+        if ours.get("kind") == "model":
             prices = ", ".join(f"{money(amount)} {unit}" for unit, amount in ours["prices"].items())
-            rows.add_row(one["id"], ours["tier"], ours["engine"], str(ours["slots"]), str(ours["workers"]), prices)
+            told = ours["engine"] + (", default" if ours["default"] else "")
+            rows.add_row(one["id"], ours["tier"], told, str(ours["slots"]), prices)
     out.print(rows)

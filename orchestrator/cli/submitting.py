@@ -111,7 +111,7 @@ def cancel(
 ) -> None:
     """Cancel a batch or a job. What is done stays done and can be read."""
     with connected(url, api_key, data_dir, config) as client:
-        found = client.cancel(what)
+        found = client.cancel_job(what) if what.startswith("job_") else client.cancel(what)
     if as_json:
         print_json(found)
     else:
