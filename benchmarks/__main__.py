@@ -16,7 +16,9 @@ NAMES = ("throughput", "cpu", "latency", "assign", "ingest", "chaos")
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(NAMES)}; all of them by default")
-    parser.add_argument("--quick", action="store_true", help="a tenth of the size: shows that it works, and measures little")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the size: shows that it works, and measures little"
+    )
     given = parser.parse_args()
     if unknown := set(given.names) - set(NAMES):
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}. There are: {', '.join(NAMES)}.")

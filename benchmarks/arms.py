@@ -96,5 +96,7 @@ def _ask(caller: Process, jobs: int) -> dict[str, Any]:
     caller.say(json.dumps({"jobs": jobs, "body": BODY}))
     told = caller.hear()
     if told.get("status", "completed") != "completed":
-        raise RuntimeError(f"A batch ended as {told['status']}. The log of the caller ends:\n{caller.log.read_text()[-2000:]}")
+        raise RuntimeError(
+            f"A batch ended as {told['status']}. The log of the caller ends:\n{caller.log.read_text()[-2000:]}"
+        )
     return told

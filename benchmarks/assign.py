@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
 
 import psycopg
 
@@ -61,7 +60,8 @@ class Queue:
         started = time.perf_counter()
         jobs = self.dispatcher.pass_over(model)
         passed = time.perf_counter() - started
-        assert jobs and jobs % GROUP == 0, jobs
+        assert jobs > 0, "nothing was assigned"
+        assert jobs % GROUP == 0, jobs
         self._finish()
         return passed * 1000 / (jobs // GROUP)
 

@@ -29,7 +29,9 @@ DOUBLED_RESULTS = """
     SELECT (SELECT count(*) FROM (SELECT FROM results GROUP BY job_id HAVING count(*) > 1) r)
         + (SELECT count(*) FROM (SELECT FROM attempts WHERE outcome = 'succeeded' GROUP BY job_id HAVING count(*) > 1) a)
 """
-DOUBLED_CHARGES = "SELECT count(*) FROM (SELECT FROM transfers WHERE kind = 'charge' GROUP BY job_id HAVING count(*) > 1) t"
+DOUBLED_CHARGES = (
+    "SELECT count(*) FROM (SELECT FROM transfers WHERE kind = 'charge' GROUP BY job_id HAVING count(*) > 1) t"
+)
 RESULTS = "SELECT count(*) FROM results"
 RERUN = "SELECT count(*) FROM jobs WHERE requeued"
 ENDINGS = "SELECT coalesce(ending, 'open'), count(*) FROM dispatches GROUP BY 1 ORDER BY 1"
@@ -56,9 +58,27 @@ def measure(scale: Scale) -> list[Row]:
         broken = _violations(stack)
     kills = f"{len(left)} times {WORKERS} workers; jobs left at each kill: {', '.join(map(str, left))}"
     return [
-        at_most("from the last kill until all is complete", after_s, 60.0, "s", note=f"ended as {told_by_caller['status']}; {kills}"),
-        at_most("lost", found["lost"] + jobs - found["stored"] - found["not succeeded"], 0, "jobs", note=f"{found['stored']} results"),
-        at_most("ended without an answer", found["not succeeded"], 0, "jobs", note="attempts spent on workers that were killed"),
+        at_most(
+            "from the last kill until all is complete",
+            after_s,
+            60.0,
+            "s",
+            note=f"ended as {told_by_caller['status']}; {kills}",
+        ),
+        at_most(
+            "lost",
+            found["lost"] + jobs - found["stored"] - found["not succeeded"],
+            0,
+            "jobs",
+            note=f"{found['stored']} results",
+        ),
+        at_most(
+            "ended without an answer",
+            found["not succeeded"],
+            0,
+            "jobs",
+            note="attempts spent on workers that were killed",
+        ),
         at_most("doubled results", found["results"], 0, "jobs"),
         at_most("double charges", found["charges"], 0, "jobs"),
         at_most("broken invariants", len(broken), 0, "checks", note="; ".join(broken)),
@@ -66,7 +86,9 @@ def measure(scale: Scale) -> list[Row]:
     ]
 
 
-def _kill_again_and_again(stack: Stack, workers: list[Process], connection: psycopg.Connection[Any], for_s: float) -> list[int]:
+def _kill_again_and_again(
+    stack: Stack, workers: list[Process], connection: psycopg.Connection[Any], for_s: float
+) -> list[int]:
     """kill -9 of all workers, started again at once; returns how many jobs were left each time."""
     left: list[int] = []
     first = time.monotonic()

@@ -32,7 +32,9 @@ def measure(scale: Scale) -> list[Row]:
             loaded = _added_ms(stack, client, requests)
             busy = not finished()
     rows += _rows("idle", idle, 15.0, "one worker with nothing else to do")
-    rows += _rows("with bulk", loaded, 30.0, _during(f"a batch of {ENGINE_S * 1000:g} ms jobs fills every bulk slot", busy))
+    rows += _rows(
+        "with bulk", loaded, 30.0, _during(f"a batch of {ENGINE_S * 1000:g} ms jobs fills every bulk slot", busy)
+    )
     with _service((0.0, 0.0), 64) as (stack, client), _bulk(stack, scale.of(200_000)) as finished:
         flooded = _added_ms(stack, client, requests)
         busy = not finished()
@@ -60,6 +62,7 @@ def _bulk(stack: Stack, jobs: int) -> Iterator:
     caller = stack.start("caller", [sys.executable, "-m", "benchmarks.produce"], talks=True)
     caller.hear()
     with stack.connect() as connection:
+
         def recorded() -> int:
             return int(connection.execute("SELECT coalesce(sum(jobs), 0) FROM batch_progress").fetchone()[0])
 

@@ -21,7 +21,9 @@ def environment() -> Path:
     if not stamp.is_file() or stamp.read_text().split() != list(PINS):
         print("Setting up the peers in", folder.relative_to(ROOT))
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        subprocess.run([str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PINS], check=True)
+        subprocess.run(
+            [str(folder / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check", *PINS], check=True
+        )
         stamp.write_text(" ".join(PINS))
     return folder / "bin"
 
@@ -35,11 +37,24 @@ class Peer:
         env = {"PEER_SOCKET": stack.valkey_socket, "PYTHONPATH": str(HERE)}
         module = f"peers_{name}"
         workers = {
-            "celery": [programs / "celery", "-A", module, "worker", "--pool", "prefork", "--concurrency", "2", "--loglevel", "ERROR"],
+            "celery": [
+                programs / "celery",
+                "-A",
+                module,
+                "worker",
+                "--pool",
+                "prefork",
+                "--concurrency",
+                "2",
+                "--loglevel",
+                "ERROR",
+            ],
             "dramatiq": [programs / "dramatiq", module, "--processes", "2"],
         }
         self.worker = stack.start(name, [str(word) for word in workers[name]], env)
-        self.producer = stack.start(f"{name}-producer", [str(programs / "python"), str(HERE / f"{module}.py")], env, talks=True)
+        self.producer = stack.start(
+            f"{name}-producer", [str(programs / "python"), str(HERE / f"{module}.py")], env, talks=True
+        )
         self.producer.hear()
 
     def parts(self) -> tuple[Process, ...]:

@@ -18,12 +18,28 @@ import psutil
 class Process:
     """One program with its children, which are killed with it."""
 
-    def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: Path, *, talks: bool = False, cwd: Path | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str],
+        log: Path,
+        *,
+        talks: bool = False,
+        cwd: Path | None = None,
+    ) -> None:
         self.name, self.log = name, log
         pipe = subprocess.PIPE if talks else subprocess.DEVNULL
         with log.open("ab") as out:
             self.popen = subprocess.Popen(
-                list(argv), env=dict(env), stdin=pipe, stdout=pipe if talks else out, stderr=out, start_new_session=True, text=True, cwd=cwd
+                list(argv),
+                env=dict(env),
+                stdin=pipe,
+                stdout=pipe if talks else out,
+                stderr=out,
+                start_new_session=True,
+                text=True,
+                cwd=cwd,
             )
 
     @property

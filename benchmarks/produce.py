@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -99,10 +100,10 @@ def main() -> None:
     begin: Callable[[Iterable[dict[str, Any]]], Look]
     if given.url:
         client = httpx2.Client(base_url=given.url, headers={"Authorization": f"Bearer {given.api_key}"}, timeout=300.0)
-        begin = lambda requests: submit_by_http(client, requests)
+        begin = partial(submit_by_http, client)
     else:
         context = open_context(Settings.load(), "app")
-        begin = lambda requests: submit_by_flow(context, requests)
+        begin = partial(submit_by_flow, context)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:
         print(json.dumps(run(begin, json.loads(line)["jobs"], until_queued=given.until_queued)), flush=True)

@@ -44,11 +44,15 @@ class Scale:
         return max(1, whole // 10) if self.quick else whole
 
 
-def at_most(metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = "") -> Row:
+def at_most(
+    metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = ""
+) -> Row:
     return Row(metric, _short(value), unit, f"<= {limit:g}", value <= limit, _short(baseline), note)
 
 
-def at_least(metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = "") -> Row:
+def at_least(
+    metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = ""
+) -> Row:
     return Row(metric, _short(value), unit, f">= {limit:g}", value >= limit, _short(baseline), note)
 
 

@@ -6,7 +6,10 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
-BODY = {"model": "auto", "messages": [{"role": "user", "content": "Where is my order? I would like to know when it comes."}]}
+BODY = {
+    "model": "auto",
+    "messages": [{"role": "user", "content": "Where is my order? I would like to know when it comes."}],
+}
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:

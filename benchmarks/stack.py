@@ -63,7 +63,9 @@ class Stack:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def close(self) -> None:
@@ -101,7 +103,11 @@ class Stack:
     @property
     def settings(self) -> Settings:
         """The same for code that runs in this process."""
-        given = {key.removeprefix("RIGHTSIZE_").lower(): value for key, value in self.env.items() if key.startswith("RIGHTSIZE_")}
+        given = {
+            key.removeprefix("RIGHTSIZE_").lower(): value
+            for key, value in self.env.items()
+            if key.startswith("RIGHTSIZE_")
+        }
         return Settings.load(given)
 
     @property
@@ -122,7 +128,9 @@ class Stack:
             raise RuntimeError(f"rightsize {' '.join(words)} failed: {out}{process.log.read_text()[-2000:]}")
         return out
 
-    def start(self, name: str, argv: Sequence[str], env: dict[str, str] | None = None, *, talks: bool = False) -> Process:
+    def start(
+        self, name: str, argv: Sequence[str], env: dict[str, str] | None = None, *, talks: bool = False
+    ) -> Process:
         """Start a program that ends with the stack."""
         process = Process(name, argv, {**self.env, **(env or {})}, self.folder / f"{name}.log", talks=talks, cwd=ROOT)
         self._processes.append(process)

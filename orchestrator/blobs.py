@@ -43,7 +43,7 @@ class BlobStore:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            Path(temporary).replace(path)
         except OSError as error:
             raise _unwritable(self.root, error) from error
         finally:
@@ -65,7 +65,9 @@ class BlobStore:
         try:
             file = self._path(key).open("rb")
         except FileNotFoundError as error:
-            raise NotFound("The content of this file is gone: its retention ended, or the blob folder was moved.") from error
+            raise NotFound(
+                "The content of this file is gone: its retention ended, or the blob folder was moved."
+            ) from error
         with file:
             yield file
 
@@ -88,5 +90,9 @@ class BlobStore:
 
 def _unwritable(root: Path, error: OSError) -> ServiceUnavailable:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ServiceUnavailable(f"The disk that holds {root} is full. Free some space, then try again.", retry_after_s=30.0)
-    return ServiceUnavailable(f"Cannot write to {root}: {error.strerror}. Check that the folder exists and may be written.")
+        return ServiceUnavailable(
+            f"The disk that holds {root} is full. Free some space, then try again.", retry_after_s=30.0
+        )
+    return ServiceUnavailable(
+        f"Cannot write to {root}: {error.strerror}. Check that the folder exists and may be written."
+    )

@@ -74,7 +74,12 @@ def orchestrator(settings: Settings) -> None:
 
 
 def train(
-    settings: Settings, task: str, labels_file: Path, text_column: str, label_column: str, on_progress: Callable[[str, float], None]
+    settings: Settings,
+    task: str,
+    labels_file: Path,
+    text_column: str,
+    label_column: str,
+    on_progress: Callable[[str, float], None],
 ) -> dict[str, Any]:
     """Train a specialist for a task from a file of labels, store it, and make it the task's current one."""
     from orchestrator.rightsizing.labels import read_labels

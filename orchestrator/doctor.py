@@ -91,7 +91,11 @@ def _workers(settings: Settings, config: Config, database: Database) -> Iterator
     yield Finding("workers", True, told)
     strangers = sorted({f"{host} pid {pid} ({model})" for host, pid, model, version in used if version != ours})
     if strangers:
-        yield Finding("versions", False, f"Run on another fleet version: {', '.join(strangers)}. Restart them with this rightsize.toml.")
+        yield Finding(
+            "versions",
+            False,
+            f"Run on another fleet version: {', '.join(strangers)}. Restart them with this rightsize.toml.",
+        )
     else:
         yield Finding("versions", True, "every live worker runs on this fleet, policy and prices")
 

@@ -53,7 +53,9 @@ class Shares:
         """The lanes in the order in which they are served: urgent ones, then by tenant and lane served least."""
         self._level(self.tenants, {lane.tenant_id for lane in lanes})
         self._level(self.lanes, {lane.id for lane in lanes})
-        return sorted(lanes, key=lambda lane: (not lane.urgent, self.tenants[lane.tenant_id], self.lanes[lane.id], lane.id))
+        return sorted(
+            lanes, key=lambda lane: (not lane.urgent, self.tenants[lane.tenant_id], self.lanes[lane.id], lane.id)
+        )
 
     def served(self, lane: Ranked, work: float) -> None:
         """Count work given to a lane."""

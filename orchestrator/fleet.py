@@ -116,7 +116,9 @@ class Fleet(Strict):
         for tier in {model.tier for model in self.models}:
             defaults = [model.name for model in self.models if model.tier is tier and model.default]
             if len(defaults) > 1:
-                raise ValueError(f"tier {tier} has two default models, {' and '.join(defaults)}: keep `default` on one.")
+                raise ValueError(
+                    f"tier {tier} has two default models, {' and '.join(defaults)}: keep `default` on one."
+                )
         return self
 
     @cached_property
@@ -183,7 +185,9 @@ def load(path: Path | None) -> Config:
         text = path.read_text("utf-8") if path else resources.files("orchestrator").joinpath("sample.toml").read_text()
         data = tomllib.loads(text)
     except OSError as error:
-        raise InvalidConfig(f"Cannot read {source}: {error.strerror}. Give --config or RIGHTSIZE_CONFIG a file.") from error
+        raise InvalidConfig(
+            f"Cannot read {source}: {error.strerror}. Give --config or RIGHTSIZE_CONFIG a file."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{source} is not valid TOML: {error}.") from error
     return parse(data, source)

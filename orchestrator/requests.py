@@ -53,8 +53,16 @@ _SIGNAL_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("recommend", "strategy", "strategic", "plan", "roadmap", "diligence"), "planning"),
     **dict.fromkeys(("steps", "step", "tradeoff", "tradeoffs", "stages", "phases"), "several steps"),
 }
-_CONSTRAINTS: Final = frozenset({"must", "least", "most", "exactly", "without", "unless", "ensure", "only", "should", "within"})
-_MARKS: Final = (("```", "code"), ("#include", "code"), ("trade-off", "several steps"), ("∑", "mathematics"), ("∫", "mathematics"))
+_CONSTRAINTS: Final = frozenset(
+    {"must", "least", "most", "exactly", "without", "unless", "ensure", "only", "should", "within"}
+)
+_MARKS: Final = (
+    ("```", "code"),
+    ("#include", "code"),
+    ("trade-off", "several steps"),
+    ("∑", "mathematics"),
+    ("∫", "mathematics"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,20 +103,30 @@ def hints_from(raw: object) -> Hints:
     if not isinstance(raw, Mapping):
         raise InvalidRequest("`rightsize` must be an object.", param="rightsize")
     if unknown := set(raw) - HINTS:
-        raise InvalidRequest(f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize")
+        raise InvalidRequest(
+            f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize"
+        )
     task, tier, stakes = raw.get("task"), raw.get("tier"), raw.get("stakes")
     if task is not None and not (isinstance(task, str) and TASK_NAME.fullmatch(task)):
-        raise InvalidRequest("`rightsize.task` must be lower-case letters, digits and dashes, at most 63.", param="task")
+        raise InvalidRequest(
+            "`rightsize.task` must be lower-case letters, digits and dashes, at most 63.", param="task"
+        )
     if tier not in (None, "auto", *Tier):
-        raise InvalidRequest(f"`rightsize.tier` must be auto, {', '.join(Tier)}; it is {str(tier)[:40]!r}.", param="tier")
+        raise InvalidRequest(
+            f"`rightsize.tier` must be auto, {', '.join(Tier)}; it is {str(tier)[:40]!r}.", param="tier"
+        )
     if stakes not in (None, *Stakes):
         raise InvalidRequest(f"`rightsize.stakes` must be {', '.join(Stakes)}.", param="stakes")
     instructions = raw.get("instructions")
     if instructions is not None and not (isinstance(instructions, str) and len(instructions) <= 100_000):
-        raise InvalidRequest("`rightsize.instructions` must be text of at most 100,000 characters.", param="instructions")
+        raise InvalidRequest(
+            "`rightsize.instructions` must be text of at most 100,000 characters.", param="instructions"
+        )
     latency = raw.get("max_latency_s")
     if latency is not None and not _is_number(latency, 0.001, 1e6):
-        raise InvalidRequest("`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s")
+        raise InvalidRequest(
+            "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
+        )
     return Hints(
         task=task,
         tier=Tier(tier) if tier not in (None, "auto") else None,
@@ -153,14 +171,20 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     """
     allowed = ALLOWED.get(endpoint)
     if allowed is None:
-        raise InvalidRequest(f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="url")
+        raise InvalidRequest(
+            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="url"
+        )
     if not isinstance(body, dict):
         raise InvalidRequest("`body` must be a JSON object.", param="body")
     if unknown := body.keys() - allowed - {"rightsize"}:
-        raise InvalidRequest(f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown))
+        raise InvalidRequest(
+            f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown)
+        )
     _check_caps(body)
     if body.get("stream") and not streams:
-        raise InvalidRequest("`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream")
+        raise InvalidRequest(
+            "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
+        )
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
@@ -242,7 +266,9 @@ def _read_messages(messages: object) -> tuple[str, int, int, int, int]:
         elif content is not None or message["role"] != "assistant":
             raise InvalidRequest(f"`messages[{index}].content` must be text or a list of parts.", param="messages")
     if images > MAX_IMAGES:
-        raise InvalidRequest(f"A request may have at most {MAX_IMAGES} images; this one has {images}.", param="messages")
+        raise InvalidRequest(
+            f"A request may have at most {MAX_IMAGES} images; this one has {images}.", param="messages"
+        )
     return "\n".join(texts)[:READ_CHARS], images, audio, prefix, sum(map(len, texts))
 
 
@@ -264,7 +290,9 @@ def _read_parts(parts: list[Any], texts: list[str], index: int) -> tuple[int, in
         elif kind == "input_audio" and isinstance(part.get("input_audio"), dict):
             audio += 1
         else:
-            raise InvalidRequest(f"`messages[{index}]` has a part that is not text, image_url or input_audio.", param="messages")
+            raise InvalidRequest(
+                f"`messages[{index}]` has a part that is not text, image_url or input_audio.", param="messages"
+            )
     return images, audio
 
 

@@ -85,9 +85,15 @@ def _ask(features: Features, now: Situation) -> tuple[Tier, str, list[str]]:
     if depth >= thresholds.complex_signals and hints.stakes is not Stakes.LOW and not has_specialist:
         signs = ", ".join(features.signals)
         return Tier.RLM, "deep_analysis", [*reasons, f"It needs deep analysis: {signs}."]
-    reasons.append("Stakes are low." if hints.stakes is Stakes.LOW else "Nothing declares high stakes or asks for deep analysis.")
+    reasons.append(
+        "Stakes are low." if hints.stakes is Stakes.LOW else "Nothing declares high stakes or asks for deep analysis."
+    )
     if has_specialist:
-        return Tier.SLM, "repetitive_domain", [*reasons, f"Task {hints.task} is repetitive and has a trained specialist."]
+        return (
+            Tier.SLM,
+            "repetitive_domain",
+            [*reasons, f"Task {hints.task} is repetitive and has a trained specialist."],
+        )
     if hints.task is not None:
         reasons.append(f"Task {hints.task} has no specialist yet.")
     default = now.policy.default_tier
@@ -118,7 +124,7 @@ def _first_that_serves(
             if problem not in refusals:
                 refusals.append(problem)
     raise TierUnavailable(
-        f"No model can serve this request. {' '.join(refusals) or f'Only mllm could, and the fleet has none.'} "
+        f"No model can serve this request. {' '.join(refusals) or 'Only mllm could, and the fleet has none.'} "
         "Raise the bound, name another tier, or add a model in rightsize.toml.",
         param="rightsize",
     )
@@ -153,7 +159,8 @@ def _problem(features: Features, model: Model, now: Situation) -> str | None:
 def _must_see(features: Features, tier: Tier) -> None:
     if (features.images or features.audio) and tier is not Tier.MLLM:
         raise TierUnavailable(
-            f"The request holds images or audio, and {tier} cannot see or hear. Use mllm, or leave the tier to auto.", param="model"
+            f"The request holds images or audio, and {tier} cannot see or hear. Use mllm, or leave the tier to auto.",
+            param="model",
         )
 
 
@@ -195,8 +202,13 @@ def factors(features: Features) -> Iterator[Factor]:
     """The four factors of the decision: complexity, response time, budget and input type."""
     hints = features.hints
     signs = ", ".join(features.signals) or "no signal of depth"
-    yield Factor("task complexity", f"about {features.input_tokens} input tokens; {signs}; stakes {hints.stakes or 'not declared'}")
-    yield Factor("response time", f"at most {hints.max_latency_s:g} s" if hints.max_latency_s is not None else "no bound")
+    yield Factor(
+        "task complexity",
+        f"about {features.input_tokens} input tokens; {signs}; stakes {hints.stakes or 'not declared'}",
+    )
+    yield Factor(
+        "response time", f"at most {hints.max_latency_s:g} s" if hints.max_latency_s is not None else "no bound"
+    )
     yield Factor("budget", f"at most {usd(hints.max_cost_usd)}" if hints.max_cost_usd is not None else "no bound")
     kinds = [*([_count(features.images, "image")] if features.images else []), *(["audio"] if features.audio else [])]
     yield Factor("input type", " and ".join(["text", *kinds]))

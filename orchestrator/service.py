@@ -162,5 +162,3 @@ def _touch_ready_file() -> None:
     """Tell the local supervisor, if there is one, that this process is up."""
     if path := os.environ.get("RIGHTSIZE_READY_FILE"):
         Path(path).touch()
-
-

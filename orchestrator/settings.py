@@ -140,7 +140,9 @@ def _settings_table(path: Path) -> dict[str, Any]:
     try:
         table = tomllib.loads(path.read_text("utf-8")).get("settings", {})
     except OSError as error:
-        raise InvalidConfig(f"Cannot read {path}: {error.strerror}. Give --config or RIGHTSIZE_CONFIG a file.") from error
+        raise InvalidConfig(
+            f"Cannot read {path}: {error.strerror}. Give --config or RIGHTSIZE_CONFIG a file."
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidConfig(f"{path} is not valid TOML: {error}.") from error
     if not isinstance(table, dict):

@@ -18,7 +18,14 @@ from orchestrator.store.migrate import migrate
 from orchestrator.store.session import Database
 from tests.stack import Stack
 
-PACE = {"lease_s": 2.0, "heartbeat_s": 0.4, "claim_by_s": 1.0, "recover_every_s": 0.3, "poll_s": 0.3, "stop_within_s": 3.0}
+PACE = {
+    "lease_s": 2.0,
+    "heartbeat_s": 0.4,
+    "claim_by_s": 1.0,
+    "recover_every_s": 0.3,
+    "poll_s": 0.3,
+    "stop_within_s": 3.0,
+}
 _numbers = itertools.count(1)
 
 
@@ -51,7 +58,9 @@ def servers(_clean_environment: None) -> Iterator[Servers]:
             found = Servers(running.database_url, running.redis_url)
             with psycopg.connect(running.database_url, autocommit=True) as connection:
                 connection.execute("CREATE DATABASE migrated")
-            database = Database(Settings.load({"database_url": found.with_database("migrated")}), "owner", connections=1)
+            database = Database(
+                Settings.load({"database_url": found.with_database("migrated")}), "owner", connections=1
+            )
             migrate(database)
             database.close()
             yield found

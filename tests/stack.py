@@ -72,7 +72,9 @@ class Stack:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for process in self.processes:
             with suppress(ProcessLookupError):
                 process.send_signal(signal.SIGCONT)
@@ -99,7 +101,9 @@ class Stack:
 
     # Processes
 
-    def start(self, code: str, name: str, *, crash_at: str | None = None, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, code: str, name: str, *, crash_at: str | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start a process of ours with the stack's settings."""
         given = {
             f"RIGHTSIZE_{key.upper()}": value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
@@ -127,7 +131,11 @@ class Stack:
         """Start a worker for some tiers (`llm` if none is named), and wait until it has said that it is there."""
         named = list(tiers or ("llm",))
         before = self.count("SELECT count(DISTINCT worker_id) FROM workers")
-        process = self.start(f"from workers import app; from orchestrator.contracts import Tier; app.main([Tier(n) for n in {named!r}])", "worker", **options)
+        process = self.start(
+            f"from workers import app; from orchestrator.contracts import Tier; app.main([Tier(n) for n in {named!r}])",
+            "worker",
+            **options,
+        )
         if ready:
             until(lambda: self.count("SELECT count(DISTINCT worker_id) FROM workers") > before, what="worker is ready")
         return process
@@ -148,9 +156,18 @@ class Stack:
             for line in lines:
                 file.write((line if isinstance(line, bytes) else orjson.dumps(line)) + b"\n")
         with self.context.database.unit_of_work() as session:
-            stored = files.add(session, OWNER, ids.uuid7(), purpose="batch", filename="rows.jsonl", size=0, blob_key=blob_key)
+            stored = files.add(
+                session, OWNER, ids.uuid7(), purpose="batch", filename="rows.jsonl", size=0, blob_key=blob_key
+            )
         made = submit.create_batch(
-            self.context, OWNER, input_file=stored.public_id, endpoint=CHAT, window=window, metadata=None, hints=hints, idempotency_key=key
+            self.context,
+            OWNER,
+            input_file=stored.public_id,
+            endpoint=CHAT,
+            window=window,
+            metadata=None,
+            hints=hints,
+            idempotency_key=key,
         )
         return int(made.id)
 
@@ -161,7 +178,9 @@ class Stack:
 
     def wait(self, batch_id: int, within_s: float = 60.0) -> Row[Any]:
         """Wait until a batch has ended."""
-        return until(lambda: (found := self.batch(batch_id)).status in ENDED and found, within_s, f"batch {batch_id} ends")
+        return until(
+            lambda: (found := self.batch(batch_id)).status in ENDED and found, within_s, f"batch {batch_id} ends"
+        )
 
     def lines(self, batch_id: int) -> list[dict[str, Any]]:
         """All output and error lines of an ended batch."""
@@ -173,7 +192,9 @@ class Stack:
 
     def submit_now(self, body: Mapping[str, Any], *, key: str | None = None, within_s: float = 60.0) -> Row[Any]:
         """Submit an interactive job and return its row."""
-        made = submit.submit_job(self.context, OWNER, CHAT, dict(body), interactive=True, within_s=within_s, idempotency_key=key)
+        made = submit.submit_job(
+            self.context, OWNER, CHAT, dict(body), interactive=True, within_s=within_s, idempotency_key=key
+        )
         return self.job(made.public_id)
 
     def job(self, public_id: Any) -> Row[Any]:

@@ -39,10 +39,21 @@ def main(tiers: Sequence[Tier]) -> None:
     models = [model for tier in tiers for model in fleet.of_tier(tier)]
     missing = [tier for tier in tiers if not fleet.of_tier(tier)]
     if missing:
-        raise InvalidConfig(f"The fleet has no model of tier {', '.join(missing)}. It serves: {', '.join(fleet.tiers)}.")
+        raise InvalidConfig(
+            f"The fleet has no model of tier {', '.join(missing)}. It serves: {', '.join(fleet.tiers)}."
+        )
     queues = [fleet.queue_of(model, interactive=now) for model in models for now in (False, True)]
     app.worker_main(
-        ["worker", "-Q", ",".join(queues), "--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "WARNING"]
+        [
+            "worker",
+            "-Q",
+            ",".join(queues),
+            "--without-gossip",
+            "--without-mingle",
+            "--without-heartbeat",
+            "--loglevel",
+            "WARNING",
+        ]
     )
 
 
@@ -55,7 +66,9 @@ def models_of(fleet: Fleet, queues: Sequence[str]) -> list[Model]:
     ]
     if not found:
         known = ", ".join(fleet.queue_of(model) for model in fleet.models)
-        raise InvalidConfig(f"No model has one of the queues {', '.join(queues)}. Give -Q some of: {known} (and their .now).")
+        raise InvalidConfig(
+            f"No model has one of the queues {', '.join(queues)}. Give -Q some of: {known} (and their .now)."
+        )
     return found
 
 

@@ -31,18 +31,21 @@ async def run(job: ClaimedJob, engine: Engine) -> Outcome:
     except EngineFault as fault:
         return from_fault(fault, time.monotonic() - started)
     except TimeoutError:
-        fault = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
-        return Outcome(OutcomeKind.EXPIRED, fault=fault, engine_s=time.monotonic() - started)
+        late = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
+        return Outcome(OutcomeKind.EXPIRED, fault=late, engine_s=time.monotonic() - started)
     except Exception:
-        logging.getLogger("rightsize").exception("unexpected_outcome", extra={"fields": {"model": job.model, "job": job.public_id}})
-        fault = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
-        return Outcome(OutcomeKind.RETRY, fault=fault, engine_s=time.monotonic() - started)
+        about = {"model": job.model, "job": job.public_id}
+        logging.getLogger("rightsize").exception("unexpected_outcome", extra={"fields": about})
+        ours = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
+        return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=time.monotonic() - started)
 
 
 def prepare(job: ClaimedJob) -> EngineRequest:
     """The engine's request from a stored body; raises EngineFault for a body that is gone."""
     if not job.body:
-        raise EngineFault("The request's body is gone from the blob store.", code="body_missing", retryable=False, http_status=410)
+        raise EngineFault(
+            "The request's body is gone from the blob store.", code="body_missing", retryable=False, http_status=410
+        )
     body: dict[str, Any] = orjson.loads(job.body)
     return EngineRequest(
         job_id=job.public_id, endpoint=job.endpoint, body=body, task=job.task, seconds_left=job.seconds_left
@@ -63,15 +66,18 @@ def normalise(job: ClaimedJob, answer: Answer, engine_s: float) -> Outcome:
         ) from error
     if b"\\u0000" in content:
         raise EngineFault("The model's answer holds a NUL character.", code="bad_answer", retryable=True)
-    return Outcome(
-        OutcomeKind.SUCCEEDED, usage, content, None, answer.model_revision, answer.simulated, engine_s
-    )
+    return Outcome(OutcomeKind.SUCCEEDED, usage, content, None, answer.model_revision, answer.simulated, engine_s)
 
 
 def _check_usage(usage: Usage) -> None:
     """Refuse what no model can have used: it would be charged."""
     counts = (usage.input_tokens, usage.cached_tokens, usage.output_tokens, usage.reasoning_tokens, usage.images)
-    if min(counts) < 0 or max(counts) > MAX_TOKENS or usage.cached_tokens > usage.input_tokens or usage.reasoning_tokens > usage.output_tokens:
+    if (
+        min(counts) < 0
+        or max(counts) > MAX_TOKENS
+        or usage.cached_tokens > usage.input_tokens
+        or usage.reasoning_tokens > usage.output_tokens
+    ):
         raise EngineFault("The model reported a usage that cannot be.", code="bad_usage", retryable=True)
 
 

@@ -10,7 +10,8 @@ from uuid import UUID
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import lease
 from orchestrator.flow.context import Context
-from orchestrator.flow.lease import Beat, Presence
+from orchestrator.flow.lease import Beat
+from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log
 
 

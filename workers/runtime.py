@@ -24,7 +24,8 @@ from orchestrator.flow import claim as claiming
 from orchestrator.flow import lease
 from orchestrator.flow.claim import Claimed
 from orchestrator.flow.context import Context
-from orchestrator.flow.lease import Beat, Presence
+from orchestrator.flow.lease import Beat
+from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log
 from workers.engines import open_engine
 from workers.engines.base import Engine
@@ -55,7 +56,9 @@ class Served:
 
     def observe(self, engine_s: float) -> None:
         """Follow how long requests take."""
-        self.latency_s = engine_s if self.latency_s is None else self.latency_s + SMOOTHING * (engine_s - self.latency_s)
+        self.latency_s = (
+            engine_s if self.latency_s is None else self.latency_s + SMOOTHING * (engine_s - self.latency_s)
+        )
 
 
 @dataclass(slots=True)
@@ -205,7 +208,8 @@ class Runtime:
             "message": fault.message if fault else "",
         }
         self.context.broker.send_answer(
-            item.job.public_id, {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""}
+            item.job.public_id,
+            {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""},
         )
 
     def _presence(self) -> list[Presence]:
@@ -224,7 +228,9 @@ class Runtime:
         lost = {dispatch_id for _, dispatch_id in asked} - beat.held
         if lost:
             log("lease_lost", logging.WARNING, dispatches=sorted(lost))
-        gone = {(job_id, dispatch_id) for job_id, dispatch_id in asked if dispatch_id in lost or job_id in beat.gone_jobs}
+        gone = {
+            (job_id, dispatch_id) for job_id, dispatch_id in asked if dispatch_id in lost or job_id in beat.gone_jobs
+        }
         if gone:
             self._loop.call_soon_threadsafe(self._cancel, gone)
 

@@ -13,7 +13,7 @@ from workers.runtime import Runtime
 def register(app: Celery, runtimes: Sequence[Runtime]) -> None:
     """Register what a worker can be asked to do; `runtimes` holds the process's one runtime once it has started."""
 
-    @app.task(name=EXECUTE_TASK, ignore_result=True)  # type: ignore[untyped-decorator]
+    @app.task(name=EXECUTE_TASK, ignore_result=True)
     def execute(dispatch_id: int) -> None:
         """Run one dispatch."""
         runtimes[0].run_dispatch(dispatch_id)

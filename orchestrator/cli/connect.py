@@ -19,11 +19,16 @@ def connected(url: str | None, api_key: str | None, data_dir: Path | None, confi
     """A client of the remote service at `url`, or of the local instance, which is started if none runs, and said so."""
     if url:
         if not api_key:
-            raise InvalidConfig("A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`.")
+            raise InvalidConfig(
+                "A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`."
+            )
         with Rightsize(url, api_key) as client:
             yield client
         return
-    with local_instance(settings_of(data_dir, config)) as instance, Rightsize(instance.api_url, instance.api_key) as client:
+    with (
+        local_instance(settings_of(data_dir, config)) as instance,
+        Rightsize(instance.api_url, instance.api_key) as client,
+    ):
         yield client
 
 
@@ -63,7 +68,9 @@ def server_command(name: str) -> Callable[..., Any]:
     """A command of the server's side; raises InvalidConfig where its libraries are not installed."""
     found = entry_points(group="rightsize.server_commands", name=name)
     if not found:
-        raise InvalidConfig(f"The command {name} is not installed. Install Rightsize with pip, not by copying its folder.")
+        raise InvalidConfig(
+            f"The command {name} is not installed. Install Rightsize with pip, not by copying its folder."
+        )
     try:
         command: Callable[..., Any] = next(iter(found)).load()
     except ModuleNotFoundError as error:

@@ -49,7 +49,9 @@ def demo(data_dir: DataDir = None, config: Config = None) -> None:
     with with_servers(settings) as served:
         _heading("1. Train a specialist for support tickets (real: a small classifier on this CPU)")
         record = server_command("train")(served, TASK, folder / "tickets-train.csv", "text", "label", lambda *_: None)
-        out.print(f"   {record['n']} labelled tickets, {record['seconds']:.1f} s, right on {record['held_out_accuracy']:.0%} of tickets it had not seen")
+        out.print(
+            f"   {record['n']} labelled tickets, {record['seconds']:.1f} s, right on {record['held_out_accuracy']:.0%} of tickets it had not seen"
+        )
         with connected(None, None, data_dir, config) as client:
             _run(client, folder, settings.data_dir)
 
@@ -60,7 +62,9 @@ def examples_folder() -> Path:
     for found in (inside, inside.parent.parent / "examples"):
         if (found / "demo.jsonl").is_file():
             return found
-    raise InvalidConfig("The demo's examples are not installed. Install Rightsize again, or run the demo from a checkout.")
+    raise InvalidConfig(
+        "The demo's examples are not installed. Install Rightsize again, or run the demo from a checkout."
+    )
 
 
 def _run(client: Rightsize, folder: Path, data_dir: Path) -> None:
@@ -116,7 +120,9 @@ def _one(client: Rightsize, line: dict[str, Any], asked: Mapping[str, Any]) -> A
     said = response["choices"][0]["message"]["content"] if response else None
     expected = body.get("metadata", {}).get("expected")
     explained = client.explain(body)
-    on_llm = [Decimal(one["cost_usd"]) for one in explained["alternatives"] if one["tier"] == "llm" and not one["problem"]]
+    on_llm = [
+        Decimal(one["cost_usd"]) for one in explained["alternatives"] if one["tier"] == "llm" and not one["problem"]
+    ]
     simulated_s = response.get("rightsize_simulated", {}).get("latency_s")
     return Answered(
         tier=ours["tier"],
@@ -133,7 +139,9 @@ def _one(client: Rightsize, line: dict[str, Any], asked: Mapping[str, Any]) -> A
 
 def _text_of(body: Mapping[str, Any]) -> str:
     content = body["messages"][-1]["content"]
-    return content if isinstance(content, str) else next((part["text"] for part in content if part["type"] == "text"), "")
+    return (
+        content if isinstance(content, str) else next((part["text"] for part in content if part["type"] == "text"), "")
+    )
 
 
 def _show_tiers(answered: Sequence[Answered]) -> None:
@@ -153,7 +161,11 @@ def _show_tiers(answered: Sequence[Answered]) -> None:
 def _figures(some: Sequence[Answered]) -> list[str]:
     seconds = sorted(one.seconds for one in some)
     on_llm = [one.on_llm_usd for one in some]
-    price = "cannot" if None in on_llm and len(set(on_llm)) == 1 else money(sum((p for p in on_llm if p is not None), Decimal(0)))
+    price = (
+        "cannot"
+        if None in on_llm and len(set(on_llm)) == 1
+        else money(sum((p for p in on_llm if p is not None), Decimal(0)))
+    )
     simulated = sum(one.simulated for one in some)
     told = "" if not simulated else "simulated" if simulated == len(some) else f"{simulated} simulated"
     return [
@@ -173,7 +185,9 @@ def _show_saving(answered: Sequence[Answered], on_llm: Sequence[Answered]) -> No
     ours, theirs = (sum((one.cost_usd for one in some), Decimal(0)) for some in (tickets, on_llm))
     if not tickets or not theirs:
         return
-    difference = 100 * (sum(bool(one.right) for one in tickets) / len(tickets) - sum(bool(one.right) for one in on_llm) / len(on_llm))
+    difference = 100 * (
+        sum(bool(one.right) for one in tickets) / len(tickets) - sum(bool(one.right) for one in on_llm) / len(on_llm)
+    )
     out.print(
         f"\n   The {len(tickets)} tickets cost {money(ours)} here and {money(theirs)} on llm: {1 - ours / theirs:.1%} saved, "
         f"at {_right(tickets)} right against {_right(on_llm)} ({difference:+.1f} points; the llm is simulated)."
@@ -195,7 +209,13 @@ def _show_simulated(answered: Sequence[Answered]) -> None:
     simulated = sorted({one.model for one in answered if one.simulated})
     real = sorted({one.model for one in answered if not one.simulated})
     out.print(f"   real       {', '.join(real) or 'none'}{': trained and run on this machine' if real else ''}")
-    speeds = {one.row["response"]["body"]["rightsize_simulated"]["speed"] for one in answered if one.simulated and one.row["response"]}
-    told = f"; time ran {', '.join(f'{speed:g}' for speed in sorted(speeds))} times as fast as in life" if speeds else ""
+    speeds = {
+        one.row["response"]["body"]["rightsize_simulated"]["speed"]
+        for one in answered
+        if one.simulated and one.row["response"]
+    }
+    told = (
+        f"; time ran {', '.join(f'{speed:g}' for speed in sorted(speeds))} times as fast as in life" if speeds else ""
+    )
     out.print(f"   simulated  {', '.join(simulated) or 'none'}: times, accuracy and prices are reference figures{told}")
     out.print("   Put your own models into rightsize.toml: any OpenAI-compatible server serves a tier.")

@@ -49,13 +49,19 @@ def table(title: str, *columns: str, right: Sequence[str] = ()) -> Table:
 def show_batch(batch: Mapping[str, Any]) -> None:
     """A batch: status, counts and cost by tier."""
     counts, ours = batch["request_counts"], batch["rightsize"]
-    out.print(f"[bold]{batch['id']}[/]  {batch['status']}  {counts['completed']} of {counts['total']} done, {counts['failed']} failed")
+    out.print(
+        f"[bold]{batch['id']}[/]  {batch['status']}  {counts['completed']} of {counts['total']} done, {counts['failed']} failed"
+    )
     rows = table("", "tier", "planned", "completed", "failed", "cost", right=("planned", "completed", "failed", "cost"))
     for tier, row in sorted(ours["tiers"].items()):
-        rows.add_row(tier, str(row.get("planned", "")), str(row["completed"]), str(row["failed"]), money(row["cost_usd"]))
+        rows.add_row(
+            tier, str(row.get("planned", "")), str(row["completed"]), str(row["failed"]), money(row["cost_usd"])
+        )
     if ours["tiers"]:
         rows.add_section()
-        rows.add_row("all", str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(ours["cost_usd"]))
+        rows.add_row(
+            "all", str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(ours["cost_usd"])
+        )
         out.print(rows)
     for error in (batch.get("errors") or {}).get("data", []):
         where = f"line {error['line']}: " if error.get("line") else ""
@@ -74,5 +80,7 @@ def show_instance(instance: Any) -> None:
     """Where a local instance answers, and what runs in it."""
     out.print(f"[bold]Rightsize is up[/] at {instance.api_url}  (data in {instance.data_dir})")
     out.print(f"  key       RIGHTSIZE_API_KEY={instance.api_key}", markup=False)
-    out.print("  try       rightsize submit FILE.jsonl --wait      rightsize status      rightsize doctor", markup=False)
+    out.print(
+        "  try       rightsize submit FILE.jsonl --wait      rightsize status      rightsize doctor", markup=False
+    )
     out.print("  stop      Ctrl-C")

@@ -32,7 +32,9 @@ def train(
     if as_json:
         print_json(record)
     else:
-        out.print(f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels")
+        out.print(
+            f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels"
+        )
         out.print(f"  right on rows that it had not seen: {record['held_out_accuracy']:.1%}")
         note(f"Use it: rightsize submit FILE --task {task}      Check it: rightsize evaluate {task} --labels OTHER.csv")
 

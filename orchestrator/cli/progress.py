@@ -65,6 +65,10 @@ class Progress:
             planned = row.get("planned") or 1
             done = row["completed"] + row["failed"]
             rows.add_row(
-                tier, ProgressBar(total=planned, completed=done, width=30), f"{done}/{planned}", str(row["failed"]), money(row["cost_usd"])
+                tier,
+                ProgressBar(total=planned, completed=done, width=30),
+                f"{done}/{planned}",
+                str(row["failed"]),
+                money(row["cost_usd"]),
             )
         return Group(Text(self._sentence(batch), style="bold"), rows)

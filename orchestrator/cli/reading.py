@@ -19,7 +19,6 @@ from orchestrator.cli.submitting import TierChoice, follow
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
 
-
 MOST_LISTED = 20
 
 
@@ -33,7 +32,9 @@ class By(StrEnum):
 
 
 def status(
-    batch: Annotated[str | None, typer.Argument(metavar="[BATCH]", help="The id of a batch; without it, the latest ones.")] = None,
+    batch: Annotated[
+        str | None, typer.Argument(metavar="[BATCH]", help="The id of a batch; without it, the latest ones.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -63,14 +64,21 @@ def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
     for one in batches:
         counts = one["request_counts"]
         rows.add_row(
-            one["id"], one["status"], str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(one["rightsize"]["cost_usd"])
+            one["id"],
+            one["status"],
+            str(counts["total"]),
+            str(counts["completed"]),
+            str(counts["failed"]),
+            money(one["rightsize"]["cost_usd"]),
         )
     out.print(rows)
 
 
 def results(
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch that has ended.")],
-    results_to: Annotated[Path | None, typer.Option("--out", metavar="FILE.jsonl", help="Write them there instead of standard output.")] = None,
+    results_to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.jsonl", help="Write them there instead of standard output.")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -80,7 +88,9 @@ def results(
     with connected(url, api_key, data_dir, config) as client:
         found = client.batch(batch)
         if not found.get("output_file_id") and not found.get("error_file_id"):
-            raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: rightsize status {batch} --wait")
+            raise InvalidRequest(
+                f"The batch is {found['status']} and has no files yet. Wait for it: rightsize status {batch} --wait"
+            )
         if results_to is None:
             print_results(client, found)
         else:
@@ -92,9 +102,15 @@ def explain(
     task: Annotated[str | None, typer.Option("--task", help="The named kind of work.")] = None,
     tier: Annotated[TierChoice, typer.Option("--tier", help="An explicit tier.")] = TierChoice.AUTO,
     stakes: Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")] = None,
-    image: Annotated[list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="An image that goes with it.")] = None,
-    max_cost_usd: Annotated[str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that it may cost.")] = None,
-    max_latency_s: Annotated[float | None, typer.Option("--max-latency-s", metavar="S", help="The most seconds that it may take.")] = None,
+    image: Annotated[
+        list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="An image that goes with it.")
+    ] = None,
+    max_cost_usd: Annotated[
+        str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that it may cost.")
+    ] = None,
+    max_latency_s: Annotated[
+        float | None, typer.Option("--max-latency-s", metavar="S", help="The most seconds that it may take.")
+    ] = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -116,7 +132,10 @@ def explain(
 
 def _picture(path: Path) -> dict[str, Any]:
     kind = mimetypes.guess_type(path.name)[0] or "image/png"
-    return {"type": "image_url", "image_url": {"url": f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"}}
+    return {
+        "type": "image_url",
+        "image_url": {"url": f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"},
+    }
 
 
 def _show_explanation(found: dict[str, Any]) -> None:
@@ -134,10 +153,24 @@ def _show_explanation(found: dict[str, Any]) -> None:
         factors.add_row(one["name"], one["finding"])
     out.print(factors)
     rows = table(
-        "\nWhat each model would cost and take", "tier", "model", "expected", "at most", "seconds", "", right=("expected", "at most", "seconds")
+        "\nWhat each model would cost and take",
+        "tier",
+        "model",
+        "expected",
+        "at most",
+        "seconds",
+        "",
+        right=("expected", "at most", "seconds"),
     )
     for one in found["alternatives"]:
-        rows.add_row(one["tier"], one["model"], money(one["cost_usd"]), money(one["hold_usd"]), f"{one['latency_s']:g}", "chosen" if one["chosen"] else one["problem"] or "")
+        rows.add_row(
+            one["tier"],
+            one["model"],
+            money(one["cost_usd"]),
+            money(one["hold_usd"]),
+            f"{one['latency_s']:g}",
+            "chosen" if one["chosen"] else one["problem"] or "",
+        )
     out.print(rows)
 
 
@@ -156,12 +189,18 @@ def cost(
     if as_json:
         print_json(found)
         return
-    rows = table("", str(by), "jobs", "charged", "cost", "borne by us", right=("jobs", "charged", "cost", "borne by us"))
+    rows = table(
+        "", str(by), "jobs", "charged", "cost", "borne by us", right=("jobs", "charged", "cost", "borne by us")
+    )
     for row in found["data"]:
-        rows.add_row(row["key"], str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"]))
+        rows.add_row(
+            row["key"], str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"])
+        )
     total = found["total"]
     rows.add_section()
-    rows.add_row("all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"]))
+    rows.add_row(
+        "all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"])
+    )
     out.print(rows)
 
 

@@ -32,7 +32,9 @@ def save_results(client: Rightsize, batch: Mapping[str, Any], path: Path) -> int
                 file.write(piece)
         temporary.replace(path)
     except OSError as error:
-        raise InvalidRequest(f"Cannot write {path}: {error.strerror}. The results stay: `rightsize results {batch['id']}`.") from error
+        raise InvalidRequest(
+            f"Cannot write {path}: {error.strerror}. The results stay: `rightsize results {batch['id']}`."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
     return lines

@@ -16,7 +16,10 @@ from orchestrator.contracts import Tier
 
 
 def up(
-    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, help="The API's port on 127.0.0.1 (default: any free one).")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="The API's port on 127.0.0.1 (default: any free one)."),
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
@@ -56,7 +59,9 @@ def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
 
 
 def create_key(
-    name: Annotated[str, typer.Option("--name", help="What the key is for.")], data_dir: DataDir = None, as_json: Json = False
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")],
+    data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
     """Make an API key. It is shown this once: only its hash is stored."""
     with with_servers(settings_of(data_dir)) as settings:
@@ -103,4 +108,3 @@ def _hand_on(settings: Any) -> None:
         if value is not None:
             text = value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
             os.environ[f"RIGHTSIZE_{name.upper()}"] = text
-

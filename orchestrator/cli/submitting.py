@@ -34,15 +34,33 @@ class TierChoice(StrEnum):
 
 
 def submit(
-    path: Annotated[Path, typer.Argument(metavar="PATH|FILE.jsonl|-", help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.")],
-    task: Annotated[str | None, typer.Option("--task", help="The named kind of work; one with a specialist may go to slm.")] = None,
-    tier: Annotated[TierChoice, typer.Option("--tier", help="Where to run; auto asks the decision tree for every row.")] = TierChoice.AUTO,
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH|FILE.jsonl|-",
+            help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.",
+        ),
+    ],
+    task: Annotated[
+        str | None, typer.Option("--task", help="The named kind of work; one with a specialist may go to slm.")
+    ] = None,
+    tier: Annotated[
+        TierChoice, typer.Option("--tier", help="Where to run; auto asks the decision tree for every row.")
+    ] = TierChoice.AUTO,
     stakes: Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")] = None,
-    instructions: Annotated[str | None, typer.Option("--instructions", help="What to do with each file or plain row.")] = None,
-    max_cost_usd: Annotated[str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that the whole submission may cost.")] = None,
-    deadline: Annotated[str, typer.Option("--deadline", help="Until when it must be done, such as 24h, 90m or 7d.")] = "24h",
+    instructions: Annotated[
+        str | None, typer.Option("--instructions", help="What to do with each file or plain row.")
+    ] = None,
+    max_cost_usd: Annotated[
+        str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that the whole submission may cost.")
+    ] = None,
+    deadline: Annotated[
+        str, typer.Option("--deadline", help="Until when it must be done, such as 24h, 90m or 7d.")
+    ] = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended, with progress by tier.")] = False,
-    results_to: Annotated[Path | None, typer.Option("--out", metavar="FILE.jsonl", help="With --wait: write one line for each row there.")] = None,
+    results_to: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.jsonl", help="With --wait: write one line for each row there.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="With --wait: leave with code 3 if any row failed.")] = False,
     url: Url = None,
     api_key: ApiKey = None,

@@ -27,7 +27,9 @@ SUSPECT: Final = "suspect"
 """Said of a dispatch that must run alone: its one job was in a dispatch that was lost, and may be what ends workers."""
 
 
-def claim(context: Context, dispatch_id: int, worker: UUID, *, alone: bool = False) -> Claimed | Literal["suspect"] | None:
+def claim(
+    context: Context, dispatch_id: int, worker: UUID, *, alone: bool = False
+) -> Claimed | Literal["suspect"] | None:
     """Claim a dispatch, or None if it is cancelled, finished or somebody else's: a message may come twice or late.
 
     A suspect is only claimed with `alone`, by a worker that claims no other suspect until it is done; otherwise SUSPECT comes

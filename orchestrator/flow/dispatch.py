@@ -17,8 +17,8 @@ from sqlalchemy.orm import Session
 from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fairness import Shares, Window, window
-from orchestrator.flow.context import Context
 from orchestrator.fleet import Model
+from orchestrator.flow.context import Context
 from orchestrator.store import batches, dispatches
 from orchestrator.store.batches import Lane
 from orchestrator.store.dispatches import Assigned
@@ -72,7 +72,9 @@ class Dispatcher:
         settings = self.context.settings
         found = dispatches.capacity(session, model.name, settings.worker_seen_s)
         latency = model.expected_latency_s if found.latency_s is None else found.latency_s
-        allowed = window(slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs)
+        allowed = window(
+            slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs
+        )
         room = allowed.jobs - found.outstanding_jobs
         places = allowed.dispatches - found.outstanding_dispatches
         # Waiting until a whole group fits keeps dispatches from getting ever smaller; an idle model takes any.
@@ -94,7 +96,12 @@ class Dispatcher:
         for alone, most in ((True, suspects), (False, allowed.dispatches)):
             for _ in range(most):
                 back = dispatches.assign_requeued(
-                    session, tier=model.tier, model=model.name, alone=alone, limit=min(allowed.group, room), claim_by_s=claim_by_s
+                    session,
+                    tier=model.tier,
+                    model=model.name,
+                    alone=alone,
+                    limit=min(allowed.group, room),
+                    claim_by_s=claim_by_s,
                 )
                 if back is None:
                     break
@@ -119,7 +126,9 @@ class Dispatcher:
 
     def _lanes(self, session: Session, model: Model, line: Line) -> list[Lane]:
         """The lanes that may have something queued for the model: singles by tenant, and open batches."""
-        singles = [Lane(lane_id, -lane_id, None, urgent=False) for lane_id in dispatches.singles_lanes(session, model.name)]
+        singles = [
+            Lane(lane_id, -lane_id, None, urgent=False) for lane_id in dispatches.singles_lanes(session, model.name)
+        ]
         for lane in singles:
             line.places.setdefault(lane.id, Place()).empty_since = None
         lanes = singles + batches.open_lanes(session)

@@ -141,7 +141,12 @@ def _lines(context: Context, batch_id: int, purpose: str) -> Iterator[bytes]:
 
 def output_line(row: Row[Any], body: bytes | None) -> bytes:
     """One line of an output or error file, in OpenAI's form with our `rightsize` object. The body goes in as it was stored."""
-    head = b'{"id":' + orjson.dumps(ids.public("batch_req", row.public_id)) + b',"custom_id":' + orjson.dumps(row.custom_id)
+    head = (
+        b'{"id":'
+        + orjson.dumps(ids.public("batch_req", row.public_id))
+        + b',"custom_id":'
+        + orjson.dumps(row.custom_id)
+    )
     note = orjson.dumps(
         {
             "tier": row.tier, "model": row.model, "rule": row.rule, "reasons": row.reasons.split("\n"),

@@ -24,7 +24,11 @@ def beat(context: Context, worker: UUID, presence: Sequence[Presence], running: 
     """Say that a worker is alive, renew its leases, and learn what was cancelled. `running` are (job, dispatch) pairs."""
     with context.database.unit_of_work() as session:
         workers.seen(session, worker, presence, context.versions.fleet)
-        held = dispatches.renew(session, sorted({d for _, d in running}), worker, context.settings.lease_s) if running else set()
+        held = (
+            dispatches.renew(session, sorted({d for _, d in running}), worker, context.settings.lease_s)
+            if running
+            else set()
+        )
         ours = dispatches.still_ours(session, running) if running else set()
     return Beat(frozenset(held), frozenset(job for job, _ in running if job not in ours))
 
@@ -42,5 +46,3 @@ def give_back(context: Context, dispatch_id: int, jobs: Sequence[ClaimedJob]) ->
         dispatches.end(session, [dispatch_id], "given_back")
     for model in {job.model for job in jobs}:
         context.broker.wake(model)
-
-

@@ -38,7 +38,9 @@ MAX_CUSTOM_ID: Final = 512
 class RowError(Exception):
     """A row that cannot become a job: what OpenAI's validation would say of it."""
 
-    def __init__(self, code: str, message: str, line: int | None, param: str | None = None, custom_id: str | None = None) -> None:
+    def __init__(
+        self, code: str, message: str, line: int | None, param: str | None = None, custom_id: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code, self.message, self.line, self.param, self.custom_id = code, message, line, param, custom_id
 
@@ -130,7 +132,9 @@ def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
     if chunk and not reading.errors:
         _store(context, reading, chunk)
     if reading.rows == 0 and not reading.errors:
-        reading.errors.append(_error_entry("empty_file", "The file has no rows. Write one JSON object a line.", None, None))
+        reading.errors.append(
+            _error_entry("empty_file", "The file has no rows. Write one JSON object a line.", None, None)
+        )
 
 
 def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool) -> NewJob | None:
@@ -171,7 +175,10 @@ def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> Ne
     endpoint = reading.row.endpoint
     declared = row.get("error")
     if isinstance(declared, dict) and "body" not in row:
-        code, message = str(declared.get("code", "unreadable"))[:64], str(declared.get("message", "The row could not be read."))[:2000]
+        code, message = (
+            str(declared.get("code", "unreadable"))[:64],
+            str(declared.get("message", "The row could not be read."))[:2000],
+        )
         raise RowError(code, message, line.number, custom_id=custom_id)
     if row.get("method", "POST") != "POST":
         raise RowError("invalid_method", "`method` must be POST.", line.number, "method", custom_id)
@@ -187,18 +194,26 @@ def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> Ne
     except Refused as error:
         raise RowError(error.code, error.message, line.number, error.param, custom_id) from None
     except (UnicodeEncodeError, TypeError, orjson.JSONEncodeError):
-        raise RowError("invalid_text", "The row holds text that is not valid Unicode.", line.number, "body", custom_id) from None
+        raise RowError(
+            "invalid_text", "The row holds text that is not valid Unicode.", line.number, "body", custom_id
+        ) from None
 
 
 def _row_of(line: Line, most_bytes: int) -> dict[str, Any]:
     if line.content is None:
-        raise RowError("row_too_large", f"The row is longer than {most_bytes} bytes. Split it, or raise max_row_bytes.", line.number)
+        raise RowError(
+            "row_too_large",
+            f"The row is longer than {most_bytes} bytes. Split it, or raise max_row_bytes.",
+            line.number,
+        )
     try:
         row = orjson.loads(line.content)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise RowError("invalid_json_line", f"The line is not valid JSON: {str(error)[:200]}.", line.number) from None
     if not isinstance(row, dict):
-        raise RowError("invalid_row", "The line must be a JSON object with custom_id, method, url and body.", line.number)
+        raise RowError(
+            "invalid_row", "The line must be a JSON object with custom_id, method, url and body.", line.number
+        )
     if b"\\u0000" in line.content:
         raise RowError("invalid_text", "The row holds a NUL character, which cannot be stored. Remove it.", line.number)
     return row
@@ -239,7 +254,9 @@ def _open(context: Context, reading: Reading) -> None:
         if not batches.open_batch(session, row.id, reading.rows, reading.hold_usd):
             return
         tallies = [
-            batches.Tally(row.id, tier, "none", JobState.FAILED, count) for tier, count in reading.born_failed.items() if count
+            batches.Tally(row.id, tier, "none", JobState.FAILED, count)
+            for tier, count in reading.born_failed.items()
+            if count
         ]
         batches.add_progress(session, tallies)
         admit(session, reading.frame.owner, reading.hold_usd, row.max_cost_usd)

@@ -105,8 +105,12 @@ class Recorder:
     def _unrecordable(pair: Pair) -> Pair:
         """The outcome of a job whose own outcome cannot be stored: a failure that says so."""
         job, outcome = pair
-        fault = Fault("unrecordable", "The model's answer could not be stored. It may hold characters that no text may hold.")
-        return job, Outcome(OutcomeKind.FAILED, fault=fault, model_revision=outcome.model_revision, simulated=outcome.simulated)
+        fault = Fault(
+            "unrecordable", "The model's answer could not be stored. It may hold characters that no text may hold."
+        )
+        return job, Outcome(
+            OutcomeKind.FAILED, fault=fault, model_revision=outcome.model_revision, simulated=outcome.simulated
+        )
 
 
 def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> dict[int, Decimal]:

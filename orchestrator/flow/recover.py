@@ -92,7 +92,10 @@ def _requeue_lost(context: Context, session: Session) -> int:
 
 
 def _count_loss(context: Context, session: Session, dispatch_id: int, held: Sequence[Row[Any]]) -> None:
-    fault = Fault("worker_lost", "The worker that ran this request ended without an answer, each time. The request may be what ends it.")
+    fault = Fault(
+        "worker_lost",
+        "The worker that ran this request ended without an answer, each time. The request may be what ends it.",
+    )
     recorder = Recorder(context)
     for row in held:
         state, _ = after_loss(row.attempts, alone=True, limits=context.limits)

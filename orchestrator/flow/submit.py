@@ -36,7 +36,14 @@ class Submitted:
 
 
 def submit_job(
-    context: Context, owner: Owner, endpoint: str, body: Any, *, interactive: bool, within_s: float, idempotency_key: str | None = None
+    context: Context,
+    owner: Owner,
+    endpoint: str,
+    body: Any,
+    *,
+    interactive: bool,
+    within_s: float,
+    idempotency_key: str | None = None,
 ) -> Submitted:
     """Accept one request as a job, durably, in one transaction; an interactive one is assigned and published at once.
 
@@ -52,12 +59,22 @@ def submit_job(
     dispatch_id = None
     try:
         with context.database.unit_of_work() as session:
-            if idempotency_key is not None and not single.remember_key(session, owner.tenant_id, idempotency_key, digest, public_id):
-                return Submitted(_same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), False, None)
+            if idempotency_key is not None and not single.remember_key(
+                session, owner.tenant_id, idempotency_key, digest, public_id
+            ):
+                return Submitted(
+                    _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), False, None
+                )
             check_backpressure(session, context.settings)
             versions = context.versions
             frame = Frame(
-                owner, 0, single.deadline_in(session, within_s), versions.fleet, versions.policy, versions.prices, interactive
+                owner,
+                0,
+                single.deadline_in(session, within_s),
+                versions.fleet,
+                versions.policy,
+                versions.prices,
+                interactive,
             )
             if interactive:
                 dispatch_id = dispatches.add_interactive(
@@ -86,7 +103,9 @@ def _publish(context: Context, model: str, dispatch_id: int) -> None:
 
 def _same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
     if found is None or found[0] != digest:
-        raise IdempotencyConflict("This Idempotency-Key was used with another request. Use a new key for a new request.")
+        raise IdempotencyConflict(
+            "This Idempotency-Key was used with another request. Use a new key for a new request."
+        )
     return found[1]
 
 
@@ -102,19 +121,26 @@ def create_batch(
     hints = dict(hints or {})
     _check_hints(hints)
     if endpoint not in ENDPOINTS:
-        raise InvalidRequest(f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint")
+        raise InvalidRequest(
+            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint"
+        )
     window_s = window_seconds(window)
     described = {"file": input_file.hex, "endpoint": endpoint, "window": window, "metadata": metadata, "hints": hints}
     digest = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).digest()
     public_id = ids.uuid7()
     with context.database.unit_of_work() as session:
-        if idempotency_key is not None and not single.remember_key(session, owner.tenant_id, idempotency_key, digest, public_id):
+        if idempotency_key is not None and not single.remember_key(
+            session, owner.tenant_id, idempotency_key, digest, public_id
+        ):
             known = _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest)
             return _existing(batches.find(session, owner.tenant_id, known))
         check_backpressure(session, context.settings)
         file = files.find(session, owner.tenant_id, input_file)
         if file is None:
-            raise NotFound(f"There is no file {ids.public('file', input_file)}. Upload it with purpose=batch first.", param="input_file_id")
+            raise NotFound(
+                f"There is no file {ids.public('file', input_file)}. Upload it with purpose=batch first.",
+                param="input_file_id",
+            )
         batch_id = batches.add(
             session, owner, public_id, endpoint=endpoint, window=window, window_s=window_s, input_file_id=file.id,
             metadata=metadata, hints=hints, max_cost_usd=usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
@@ -141,7 +167,9 @@ def window_seconds(window: str) -> float:
     units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
     digits, unit = window[:-1], window[-1:]
     if unit not in units or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
-        raise InvalidRequest("`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window")
+        raise InvalidRequest(
+            "`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window"
+        )
     seconds = int(digits) * units[unit]
     if not 1 <= seconds <= MAX_WINDOW_S:
         raise InvalidRequest("`completion_window` must lie between 1 second and 30 days.", param="completion_window")

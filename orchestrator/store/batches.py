@@ -28,10 +28,10 @@ _COLUMNS: Final = """b.id, b.public_id, b.tenant_id, b.project_id, b.api_key_id,
     b.cancelled_at, i.public_id AS input_file, o.public_id AS output_file, e.public_id AS error_file"""
 _FROM: Final = """FROM batches b JOIN files i ON i.id = b.input_file_id
     LEFT JOIN files o ON o.id = b.output_file_id LEFT JOIN files e ON e.id = b.error_file_id"""
-FIND: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.public_id = :public_id AND b.tenant_id = :tenant")  # noqa: S608
-GET: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.id = :id")  # noqa: S608
+FIND: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.public_id = :public_id AND b.tenant_id = :tenant")
+GET: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.id = :id")
 RECENT: Final = text(
-    f"SELECT {_COLUMNS} {_FROM} WHERE b.project_id = :project AND b.id < :before ORDER BY b.id DESC LIMIT :limit"  # noqa: S608
+    f"SELECT {_COLUMNS} {_FROM} WHERE b.project_id = :project AND b.id < :before ORDER BY b.id DESC LIMIT :limit"
 )
 OF_STATUS: Final = text("SELECT id FROM batches WHERE status = :status ORDER BY id LIMIT 1000")
 PAST_DEADLINE: Final = text("""
@@ -196,7 +196,12 @@ def start_finalizing(session: Session, batch_id: int) -> None:
 
 
 def end(
-    session: Session, batch_id: int, status: BatchStatus, final: Mapping[str, Any], output_id: int | None, error_id: int | None
+    session: Session,
+    batch_id: int,
+    status: BatchStatus,
+    final: Mapping[str, Any],
+    output_id: int | None,
+    error_id: int | None,
 ) -> bool:
     """End a batch with its frozen counts and its files; False if somebody else did."""
     values = {"id": batch_id, "status": status, "final": json.dumps(final), "output": output_id, "error": error_id}

@@ -39,7 +39,7 @@ ASSIGN: Final = text(f"""
         WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
         ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
     ), {_MAKE}
-""")  # noqa: S608
+""")
 ASSIGN_REQUEUED: Final = text(f"""
     WITH picked AS MATERIALIZED (
         SELECT j.id, j.prefix_hash FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
@@ -47,7 +47,7 @@ ASSIGN_REQUEUED: Final = text(f"""
             AND (b.id IS NULL OR b.status = 'in_progress')
         ORDER BY j.id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
     ), {_MAKE}
-""")  # noqa: S608
+""")
 SINGLES: Final = text("""
     WITH RECURSIVE lanes AS (
         (SELECT min(lane) AS lane FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane < 0)
@@ -294,4 +294,3 @@ def requeue(session: Session, dispatch_id: int, job_ids: Sequence[int], *, alone
 def forget_ended(session: Session) -> int:
     """Delete a chunk of dispatches that ended over an hour ago; returns how many."""
     return int(session.execute(FORGET).rowcount)  # type: ignore[attr-defined]
-

@@ -17,8 +17,8 @@ ADD: Final = text("""
     VALUES (:public_id, :tenant, :project, :key, :purpose, :filename, :bytes, :blob_key) RETURNING id, created_at
 """)
 _COLUMNS: Final = "id, public_id, purpose, filename, bytes, blob_key, created_at, expires_at"
-FIND: Final = text(f"SELECT {_COLUMNS} FROM files WHERE public_id = :public_id AND tenant_id = :tenant")  # noqa: S608
-GET: Final = text(f"SELECT {_COLUMNS} FROM files WHERE id = :id")  # noqa: S608
+FIND: Final = text(f"SELECT {_COLUMNS} FROM files WHERE public_id = :public_id AND tenant_id = :tenant")
+GET: Final = text(f"SELECT {_COLUMNS} FROM files WHERE id = :id")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,9 @@ class Violation:
     examples: Sequence[str]
 
 
-OPEN_BATCH: Final = "(j.batch_id = 0 OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.in_progress_at IS NOT NULL))"
+OPEN_BATCH: Final = (
+    "(j.batch_id = 0 OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.in_progress_at IS NOT NULL))"
+)
 
 CHECKS: Final = (
     Check(
@@ -124,7 +126,9 @@ def check(session: Session, *, grace_s: float, most_attempts: int) -> list[Viola
     session.execute(text("SET LOCAL statement_timeout = '10min'"))
     found = []
     for one in CHECKS:
-        rows = session.execute(text(f"SELECT * FROM ({one.sql}) found LIMIT 5"), {"grace_s": grace_s, "most": most_attempts})  # noqa: S608
+        rows = session.execute(
+            text(f"SELECT * FROM ({one.sql}) found LIMIT 5"), {"grace_s": grace_s, "most": most_attempts}
+        )
         examples = [str(row[0]) for row in rows]
         if examples:
             found.append(Violation(one.name, one.says, examples))

@@ -68,7 +68,9 @@ def check_schema(database: Database) -> None:
             f"The database's schema is {found}, newer than this release knows (up to {head()}). Install the newer release."
         )
     if found < OLDEST:
-        raise InvalidConfig(f"The database's schema is {found}; this release needs {OLDEST} or later. Run `rightsize migrate`.")
+        raise InvalidConfig(
+            f"The database's schema is {found}; this release needs {OLDEST} or later. Run `rightsize migrate`."
+        )
 
 
 def head() -> str:

@@ -79,7 +79,10 @@ def write(session: Session, won: Sequence[Move]) -> None:
     copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in counted for row in _transfers(m)))
     results = [m for m in counted if m.state is JobState.SUCCEEDED]
     if results:
-        rows = ((m.job.stored_on, m.job.id, m.job.attempt, None if m.blob_key else m.outcome.body, m.blob_key) for m in results)
+        rows = (
+            (m.job.stored_on, m.job.id, m.job.attempt, None if m.blob_key else m.outcome.body, m.blob_key)
+            for m in results
+        )
         copy_rows(session, "results", RESULT_COLUMNS, rows)
 
 

@@ -22,7 +22,9 @@ Role = Literal["owner", "app", "worker"]
 class Database:
     """A bounded pool of connections, each under one of the three database roles."""
 
-    def __init__(self, settings: Settings, role: Role, *, connections: int = 8, statement_timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, settings: Settings, role: Role, *, connections: int = 8, statement_timeout_s: float = 60.0
+    ) -> None:
         url = _url_of(settings)
         options = [f"-c statement_timeout={int(statement_timeout_s * 1000)}", "-c timezone=UTC", "-c jit=off"]
         options.append("-c idle_in_transaction_session_timeout=60000")
@@ -72,7 +74,9 @@ class Database:
     def locked(self, name: str) -> Iterator[bool]:
         """Whether this process now holds the advisory lock `name`, on a connection of its own, until the block ends."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            held = connection.execute(text("SELECT pg_try_advisory_lock(hashtextextended(:name, 7))"), {"name": name}).scalar_one()
+            held = connection.execute(
+                text("SELECT pg_try_advisory_lock(hashtextextended(:name, 7))"), {"name": name}
+            ).scalar_one()
             try:
                 yield bool(held)
             finally:
@@ -107,7 +111,9 @@ def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterab
 def try_lock(session: Session, name: str) -> bool:
     """Take the advisory lock `name` until the transaction ends, or say that somebody else holds it."""
     return bool(
-        session.execute(text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 7))"), {"name": name}).scalar_one()
+        session.execute(
+            text("SELECT pg_try_advisory_xact_lock(hashtextextended(:name, 7))"), {"name": name}
+        ).scalar_one()
     )
 
 
@@ -125,4 +131,3 @@ def _url_of(settings: Settings) -> URL:
     if password_file is not None:
         url = url.set(password=settings.secret_in(password_file))
     return url.set(drivername="postgresql+psycopg")
-

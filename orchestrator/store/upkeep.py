@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 PARTITIONED: Final = ("job_requests", "results")
 WEEKS_AHEAD: Final = 2
 TODAY: Final = text("SELECT (now() AT TIME ZONE 'UTC')::date")
-PARTITIONS: Final = text("SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST(:table AS regclass)")
+PARTITIONS: Final = text(
+    "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST(:table AS regclass)"
+)
 IN_REST: Final = "SELECT EXISTS (SELECT FROM {table}_rest WHERE stored_on >= :low AND stored_on < :high)"
 STILL_OPEN: Final = text("SELECT EXISTS (SELECT FROM jobs WHERE state < 10 AND stored_on < :before)")
 
@@ -30,7 +32,10 @@ def add_partitions(session: Session) -> list[str]:
             low = monday + timedelta(weeks=week)
             high = low + timedelta(weeks=1)
             name = f"{table}_{low:%Y%m%d}"
-            if name in there or session.execute(text(IN_REST.format(table=table)), {"low": low, "high": high}).scalar_one():
+            if (
+                name in there
+                or session.execute(text(IN_REST.format(table=table)), {"low": low, "high": high}).scalar_one()
+            ):
                 continue
             session.execute(text(f"CREATE TABLE {name} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"))
             made.append(name)

@@ -16,11 +16,20 @@ from tests.stack import Stack
 if TYPE_CHECKING:
     from tests.conftest import Servers
 
-QUICK = {"lease_s": 2.0, "heartbeat_s": 0.4, "claim_by_s": 1.0, "recover_every_s": 0.3, "poll_s": 0.3, "stop_within_s": 3.0}
+QUICK = {
+    "lease_s": 2.0,
+    "heartbeat_s": 0.4,
+    "claim_by_s": 1.0,
+    "recover_every_s": 0.3,
+    "poll_s": 0.3,
+    "stop_within_s": 3.0,
+}
 
 
 @pytest.fixture(scope="module")
-def module_settings(servers: Servers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Settings:
+def module_settings(
+    servers: Servers, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Settings:
     """Settings with a migrated database of the file's own."""
     name = request.module.__name__.rpartition(".")[2]
     with psycopg.connect(servers.database_url, autocommit=True) as connection:

@@ -97,9 +97,11 @@ def test_progress_is_told_by_tier_while_a_batch_runs(api: Api) -> None:
     lines = [*rows(50), *(row(f"slow-{n}", chat("[[sleep:1]] Hi", rightsize={"stakes": "high"})) for n in range(4))]
     batch_id = create(api, lines)
     seen = until(
-        lambda: (tiers := api.http.get(f"/v1/batches/{batch_id}").json()["rightsize"]["tiers"])
-        and tiers["llm"]["completed"] == 50
-        and tiers,
+        lambda: (
+            (tiers := api.http.get(f"/v1/batches/{batch_id}").json()["rightsize"]["tiers"])
+            and tiers["llm"]["completed"] == 50
+            and tiers
+        ),
         15,
     )
     assert (seen["llm"]["planned"], seen["rlm"]["planned"]) == (50, 4)
@@ -176,7 +178,8 @@ def test_a_file_comes_back_as_it_was_sent(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["../../../etc/passwd", "/etc/passwd", "a\x00b.jsonl", "..\\x.jsonl", "n" * 4000, "b\u202egnp.exe", "\r\nX: y"]
+    "name",
+    ["../../../etc/passwd", "/etc/passwd", "a\x00b.jsonl", "..\\x.jsonl", "n" * 4000, "b\u202egnp.exe", "\r\nX: y"],
 )
 def test_a11_a_file_name_is_a_label_and_never_a_path(api: Api, name: str, module_settings: object) -> None:
     response = api.http.post("/v1/files", data={"purpose": "batch"}, files={"file": (name, b"{}\n")})
@@ -233,9 +236,13 @@ def test_the_order_of_fields_does_not_matter(api: Api) -> None:
 
 def test_a_file_over_the_limit_is_refused_by_its_length_and_by_its_bytes(api: Api) -> None:
     most = api.stack.settings.max_file_bytes
-    declared = api.http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("x", io.BytesIO(b"x" * (most + 200_000)))})
+    declared = api.http.post(
+        "/v1/files", data={"purpose": "batch"}, files={"file": ("x", io.BytesIO(b"x" * (most + 200_000)))}
+    )
     assert (declared.status_code, declared.json()["error"]["code"]) == (413, "request_too_large")
-    slightly = api.http.post("/v1/files", data={"purpose": "batch"}, files={"file": ("x", io.BytesIO(b"x" * (most + 1)))})
+    slightly = api.http.post(
+        "/v1/files", data={"purpose": "batch"}, files={"file": ("x", io.BytesIO(b"x" * (most + 1)))}
+    )
     assert slightly.status_code == 413
     assert not list(api.stack.context.blobs.root.rglob(".writing-*"))
 
@@ -256,7 +263,13 @@ def test_an_upload_does_not_grow_memory(api: Api, tmp_path: Path) -> None:
 
 
 def test_what_is_not_there_is_a_404_in_openais_form(api: Api) -> None:
-    for path in ("/v1/files/file_x", f"/v1/files/file_{'0' * 32}/content", f"/v1/batches/batch_{'f' * 32}", "/v1/nope", "/docs"):
+    for path in (
+        "/v1/files/file_x",
+        f"/v1/files/file_{'0' * 32}/content",
+        f"/v1/batches/batch_{'f' * 32}",
+        "/v1/nope",
+        "/docs",
+    ):
         response = api.http.get(path)
         assert response.status_code == 404
         assert response.json()["error"]["type"] == "not_found_error"

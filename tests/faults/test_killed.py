@@ -88,7 +88,11 @@ def test_f6_a_worker_that_slept_past_its_lease_changes_nothing(stack: Stack) -> 
     stack.wait_job(job.public_id)
     before = stack.query("SELECT * FROM transfers ORDER BY attempt, kind")
     zombie.send_signal(signal.SIGCONT)
-    until(lambda: stack.count("SELECT count(*) FROM workers WHERE pid = :pid AND last_seen > now() - interval '1 second'", pid=zombie.pid))
+    until(
+        lambda: stack.count(
+            "SELECT count(*) FROM workers WHERE pid = :pid AND last_seen > now() - interval '1 second'", pid=zombie.pid
+        )
+    )
     zombie.send_signal(signal.SIGTERM)
     zombie.wait(20)
     assert stack.query("SELECT * FROM transfers ORDER BY attempt, kind") == before
@@ -143,6 +147,12 @@ def test_a_worker_told_to_stop_gives_back_uncounted_what_it_cannot_finish(stack:
 
 
 def test_every_crash_point_is_struck_by_some_test() -> None:
-    struck = {*WORKER_POINTS, *ORCHESTRATOR_POINTS, "submit.before_commit", "submit.after_commit", "recover.before_commit"}
+    struck = {
+        *WORKER_POINTS,
+        *ORCHESTRATOR_POINTS,
+        "submit.before_commit",
+        "submit.after_commit",
+        "recover.before_commit",
+    }
     assert struck == set(POINTS)
     assert os.environ.get("RIGHTSIZE_CRASH_AT") is None
