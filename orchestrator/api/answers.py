@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
@@ -104,7 +105,15 @@ def _reply(fields: dict[bytes, bytes]) -> Reply | None:
     )
 
 
-STATUS_OF: Final = {JobState.CANCELLED: 409, JobState.EXPIRED: 504, JobState.FAILED: 502}
+ENDED_AS: Final = {JobState.CANCELLED: 409, JobState.EXPIRED: 504}
+STATUS_OF: Final[Mapping[str, int]] = {
+    "bad_request": 400,
+    "unsupported_endpoint": 400,
+    "rate_limited": 429,
+    "engine_closed": 503,
+    **dict.fromkeys(("timeout", "deadline", "connect_timeout", "first_byte_timeout", "upstream_timeout"), 504),
+}
+"""HTTP statuses of fault codes: the row keeps the code alone. Any other is a 502."""
 
 
 def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID) -> Reply | None:
@@ -119,5 +128,5 @@ def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID
     cost = f"{sum(charges, start=ZERO):f}"
     if result is not None:
         return Reply(blobs.get(result.blob_key) if result.blob_key else result.body, row.attempts, cost, simulated)
-    status = STATUS_OF.get(JobState(row.state), 502)
+    status = ENDED_AS.get(JobState(row.state)) or STATUS_OF.get(row.fault_code, 502)
     return Reply(None, row.attempts, cost, simulated, status, row.fault_code or "", row.fault_message or "")

@@ -179,5 +179,5 @@ def test_a16_a_request_that_is_wrong_is_refused_with_a_remedy(api: Api, body: di
 
 
 def test_an_unknown_model_is_the_official_clients_not_found(api: Api) -> None:
-    with pytest.raises(openai.NotFoundError, match="Known: auto, llm"):
+    with pytest.raises(openai.NotFoundError, match="Known: auto, slm, llm"):
         api.openai.chat.completions.create(model="gpt-9", messages=[{"role": "user", "content": "x"}])
