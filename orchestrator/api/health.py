@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Final
 
@@ -65,8 +66,9 @@ def _database(serving: Serving) -> str:
 
 async def _redis(serving: Serving) -> str:
     try:
-        await serving.answers.ping()
-    except (RedisError, OSError) as error:
+        async with asyncio.timeout(WITHIN_S):
+            await serving.answers.ping()
+    except (RedisError, OSError) as error:  # TimeoutError is an OSError
         return f"Redis does not answer ({type(error).__name__}). Check RIGHTSIZE_REDIS_URL and the server."
     return "ok"
 

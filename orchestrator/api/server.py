@@ -116,11 +116,11 @@ def config(app: Any, settings: Settings) -> uvicorn.Config:
 
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; raises InvalidConfig for an address that cannot be had."""
+    if not 0 <= port <= 65_535:
+        raise InvalidConfig(f"--port must lie between 0 and 65535; it is {port}.")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
-    except OverflowError:
-        raise InvalidConfig(f"--port must lie between 0 and 65535; it is {port}.") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             message = f"Port {port} of {host} is in use by another program. Give --port another one."

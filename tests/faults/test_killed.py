@@ -101,14 +101,14 @@ def test_f6_a_worker_that_slept_past_its_lease_changes_nothing(stack: Stack) -> 
 
 def test_f8_workers_killed_again_and_again_lose_and_double_nothing(stack: Stack) -> None:
     stack.orchestrator()
-    batch = stack.submit(rows(3000, "[[sleep:0.02]] Where is my order?"))
+    batch = stack.submit(rows(1200, "[[sleep:0.02]] Where is my order?"))
     worker = stack.worker()
     for _ in range(4):
         time.sleep(1.0)  # the pace of the killer, not a wait for something
         stack.kill(worker)
         worker = stack.worker()
-    assert stack.wait(batch, 120).final["completed"] == 3000
-    stack.must_hold(batch, 3000)
+    assert stack.wait(batch, 120).final["completed"] == 1200
+    stack.must_hold(batch, 1200)
 
 
 def test_f24_a_poison_job_fails_alone_and_its_neighbours_finish(stack: Stack) -> None:

@@ -151,7 +151,7 @@ def test_f27_a_server_that_drips_is_left_at_the_total_timeout(stream: bool) -> N
     began = time.monotonic()
     fault = fault_of("drip-20", stream=stream, timeout_s=0.4)
     assert (fault.fault_code, fault.retryable) == ("timeout", True)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15
 
 
 def test_f27_the_deadline_of_the_job_ends_the_request() -> None:

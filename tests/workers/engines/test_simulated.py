@@ -109,7 +109,7 @@ def test_speed_makes_simulated_time_pass_faster() -> None:
     began = time.monotonic()
     answer = perform(chat(), latency_s=[100, 100], speed=1000)[0]
     assert answer.body["rightsize_simulated"] == {"latency_s": 100.0, "speed": 1000.0}
-    assert 0.09 < time.monotonic() - began < 2
+    assert 0.09 < time.monotonic() - began < 15
     perform(chat(), latency_s=[100, 100], speed="max")
 
 
@@ -191,7 +191,7 @@ def test_markers_are_plain_text_unless_they_are_to_be_obeyed() -> None:
 def test_a_marker_can_take_real_time() -> None:
     began = time.monotonic()
     perform(chat("[[sleep:0.1]]"), obey_markers=True)
-    assert 0.09 < time.monotonic() - began < 2
+    assert 0.09 < time.monotonic() - began < 15
 
 
 def test_f24_a_marker_kills_the_process() -> None:
