@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
+from orchestrator.contracts import ClaimedJob, Outcome
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
+from orchestrator.lifecycle import after, is_terminal
 from orchestrator.telemetry import log
 
 MOST_PAUSE_S = 5.0
@@ -90,10 +91,14 @@ class RecordingThread(threading.Thread):
             return
         if self._on_recorded is not None:
             for item in group:
-                if item.job.id in taken and item.outcome.kind is not OutcomeKind.RETRY:
+                if item.job.id in taken and self._is_last(item):
                     self._on_recorded(item, taken[item.job.id])
         for model in {item.job.model for item in group}:
             self._context.broker.wake(model)
+
+    def _is_last(self, item: Item) -> bool:
+        """Whether nothing follows this outcome: only then has an interactive caller its answer."""
+        return is_terminal(after(item.outcome.kind, item.job.attempt, self._context.limits))
 
     def _record(self, group: list[Item], done: list[int]) -> dict[int, Decimal] | None:
         """Record with patience: a database that is away is waited for, and the work is not lost with it."""

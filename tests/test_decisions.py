@@ -1,0 +1,125 @@
+"""The pure decisions: lifecycle, prices, routes and shares, as properties and as the table that the design gives."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import fleet, lifecycle
+from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
+from orchestrator.errors import IllegalTransition, InvalidConfig, TierUnavailable, UnknownModel
+from orchestrator.fairness import Shares, window
+from orchestrator.pricing import RateCard, price
+from orchestrator.requests import CHAT, NO_HINTS, features_of
+from orchestrator.routing import Route, Situation, route
+from orchestrator.store.batches import Lane
+
+CONFIG = fleet.load(None)
+NOW = Situation(CONFIG.fleet, CONFIG.policy, frozenset({"support-triage"}), date(2026, 11, 24))
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def routed(content: object, model: str = "auto", **hints: object) -> Route:
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "rightsize": hints}
+    return route(features_of(CHAT, body, NO_HINTS), NOW)
+
+
+@given(st.sampled_from(list(OutcomeKind)), st.integers(1, 30))
+def test_whatever_an_attempt_comes_to_the_table_allows_what_follows(kind: OutcomeKind, attempt: int) -> None:
+    lifecycle.check(JobState.ASSIGNED, lifecycle.after(kind, attempt, lifecycle.Limits()))
+
+
+@given(st.sampled_from(list(JobState)))
+def test_nothing_follows_a_terminal_state(state: JobState) -> None:
+    for before in (state for state in JobState if lifecycle.is_terminal(state)):
+        with pytest.raises(IllegalTransition):
+            lifecycle.check(before, state)
+
+
+@given(st.integers(1, 50), st.floats(0, 0.999), st.floats(0, 600))
+def test_a_retry_is_never_sooner_than_asked_and_bounded_otherwise(attempt: int, jitter: float, asked_s: float) -> None:
+    limits = lifecycle.Limits()
+    delay = lifecycle.retry_delay_s(attempt, limits, jitter, asked_s)
+    assert asked_s <= delay <= max(asked_s, limits.max_delay_s)
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7), st.integers(0, 10**6), st.integers(0, 10**6))
+def test_a_price_is_exact_and_adds_up(fresh: int, cached: int, spoken: int, reasoning: int) -> None:
+    card = RateCard(
+        date(2026, 1, 1),
+        input=Decimal("0.15"),
+        cached=Decimal("0.075"),
+        output=Decimal("0.60"),
+        reasoning=Decimal("1.1"),
+    )
+    whole = price(Usage(fresh + cached, cached, spoken + reasoning, reasoning), card)
+    parts = (
+        price(Usage(fresh), card)
+        + price(Usage(cached, cached), card)
+        + price(Usage(0, 0, spoken), card)
+        + price(Usage(0, 0, reasoning, reasoning), card)
+    )
+    assert whole == parts
+
+
+@pytest.mark.parametrize(
+    "content, hints, tier, rule",
+    [
+        ([{"type": "text", "text": "What is this?"}, PICTURE], {}, Tier.MLLM, "needs_eyes_or_ears"),
+        ([{"type": "text", "text": "What is this?"}, PICTURE], {"stakes": "high"}, Tier.MLLM, "needs_eyes_or_ears"),
+        ("Should we merge?", {"stakes": "high"}, Tier.RLM, "high_stakes"),
+        ("Where is my order?", {"task": "support-triage"}, Tier.SLM, "repetitive_domain"),
+        ("Where is my order?", {"task": "support-triage", "stakes": "high"}, Tier.RLM, "high_stakes"),
+        ("Where is my order?", {"task": "unknown"}, Tier.LLM, "default"),
+        ("Where is my order?", {"tier": "rlm"}, Tier.RLM, "explicit_tier"),
+        ("Where is my order?", {"max_cost_usd": "0.01"}, Tier.SLM, "default_fallback"),
+        (
+            "Analyse this plan step by step: it must be exactly right, at least without an unproved equation.",
+            {},
+            Tier.RLM,
+            "deep_analysis",
+        ),
+    ],
+)
+def test_the_four_questions_are_asked_in_their_order(
+    content: object, hints: dict[str, object], tier: Tier, rule: str
+) -> None:
+    found = routed(content, **hints)
+    assert (found.tier, found.rule) == (tier, rule)
+    assert all(reason.endswith(".") for reason in found.reasons)
+
+
+def test_what_cannot_be_routed_is_refused_with_a_remedy() -> None:
+    with pytest.raises(UnknownModel, match="Known: auto"):
+        routed("Hello", model="gpt-9")
+    with pytest.raises(TierUnavailable, match="cannot see"):
+        routed([PICTURE], tier="slm")
+    with pytest.raises(TierUnavailable, match="over the bound"):
+        routed("Hello", max_cost_usd="0.0000001")
+
+
+def test_a_model_without_a_price_stops_the_start() -> None:
+    with pytest.raises(InvalidConfig, match="has no price"):
+        fleet.parse({"models": {"free": {"tier": "llm", "engine": "simulated"}}}, "rightsize.toml")
+
+
+@given(st.lists(st.integers(1, 4), min_size=1, max_size=60))
+def test_tenants_that_are_always_there_are_served_within_one_group_of_each_other(work: list[int]) -> None:
+    shares, lanes = Shares(), [Lane(number, number, None, urgent=False) for number in range(1, 4)]
+    totals = dict.fromkeys((1, 2, 3), 0)
+    for amount in work:
+        first = shares.rank(lanes)[0]
+        shares.served(first, amount)
+        totals[first.tenant_id] += amount
+    assert max(totals.values()) - min(totals.values()) <= max(work)
+
+
+@given(st.integers(1, 512), st.integers(1, 8), st.floats(0, 60))
+def test_a_window_never_drains_and_never_floods(slots: int, workers: int, latency_s: float) -> None:
+    found = window(slots=slots, workers=workers, latency_s=latency_s, most_group=500)
+    assert slots <= found.jobs <= max(4_000 * workers, 2 * slots)
+    assert 1 <= found.group <= 500
