@@ -14,7 +14,7 @@ COPY orchestrator orchestrator
 COPY workers workers
 COPY migrations migrations
 COPY examples examples
-RUN python -m hatchling build --target wheel --directory /wheels
+RUN python -m hatchling build --target wheel --directory /built
 
 # A user of its own, its folders, and nothing that runs as root. Volumes take owner and mode from these folders.
 FROM ${PYTHON} AS base
@@ -32,8 +32,8 @@ COPY requirements /tmp/requirements
 RUN pip install --no-cache-dir --require-hashes \
         -r /tmp/requirements/server.txt -r /tmp/requirements/slm.txt -r /tmp/requirements/documents.txt \
     && rm -r /tmp/requirements
-COPY --from=wheel /wheels /tmp/wheels
-RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl && rm -r /tmp/wheels
+COPY --from=wheel /built /tmp/built
+RUN pip install --no-cache-dir --no-deps /tmp/built/*.whl && rm -r /tmp/built
 USER 10001:10001
 
 # gpu.txt is a lock of its own (vLLM with the CUDA libraries it was built for, and the server's part), rather than the
@@ -45,8 +45,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 COPY requirements/gpu.txt /tmp/gpu.txt
 RUN pip install --no-cache-dir --require-hashes -r /tmp/gpu.txt && rm /tmp/gpu.txt
-COPY --from=wheel /wheels /tmp/wheels
-RUN pip install --no-cache-dir --no-deps /tmp/wheels/*.whl && rm -r /tmp/wheels
+COPY --from=wheel /built /tmp/built
+RUN pip install --no-cache-dir --no-deps /tmp/built/*.whl && rm -r /tmp/built
 ENV HF_HOME=/var/cache/rightsize/huggingface \
     TORCHINDUCTOR_CACHE_DIR=/var/cache/rightsize/inductor \
     TRITON_CACHE_DIR=/var/cache/rightsize/triton \
