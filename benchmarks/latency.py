@@ -44,7 +44,7 @@ def measure(scale: Scale) -> list[Row]:
 
 @contextmanager
 def _service(latency_s: tuple[float, float], slots: int) -> Iterator[tuple[Stack, httpx2.Client]]:
-    with Stack(fleet(slots=slots, latency_s=latency_s)) as stack:
+    with Stack(fleet(slots=slots, latency_s=latency_s), stop_within_s=1) as stack:
         stack.orchestrator()
         stack.worker()
         _, url = stack.api()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,8 +15,3 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
     """Lines of a batch's input file, as parsed objects."""
     for number in range(count):
         yield {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/chat/completions", "body": BODY}
-
-
-def owner_key() -> str:
-    """A new API key in the form that ours have."""
-    return f"rs-{secrets.token_urlsafe(32)}"
