@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 
@@ -24,6 +25,8 @@ def main() -> int:
         parser.error(f"no benchmark is called {', '.join(sorted(unknown))}. There are: {', '.join(NAMES)}.")
     for key in [key for key in os.environ if key.startswith("RIGHTSIZE_")]:
         del os.environ[key]  # a benchmark runs on its own servers and settings
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(143))  # so that what was started is stopped, as with Ctrl-C
     scale = report.Scale(quick=given.quick)
     missed = 0
     for name in given.names or NAMES:

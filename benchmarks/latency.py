@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import httpx2
@@ -57,14 +57,15 @@ def _service(latency_s: tuple[float, float], slots: int) -> Iterator[tuple[Stack
 
 
 @contextmanager
-def _bulk(stack: Stack, jobs: int) -> Iterator:
+def _bulk(stack: Stack, jobs: int) -> Iterator[Callable[[], bool]]:
     """Bulk work that outlasts the measurement; yields whether it has ended."""
     caller = stack.start("caller", [sys.executable, "-m", "benchmarks.produce"], talks=True)
     caller.hear()
     with stack.connect() as connection:
 
         def recorded() -> int:
-            return int(connection.execute("SELECT coalesce(sum(jobs), 0) FROM batch_progress").fetchone()[0])
+            row = connection.execute("SELECT coalesce(sum(jobs), 0) FROM batch_progress").fetchone()
+            return int(row[0]) if row else 0
 
         caller.say(json.dumps({"jobs": jobs, "body": BODY}))
         while not recorded():
@@ -88,9 +89,9 @@ def _ask(client: httpx2.Client, count: int) -> list[float]:
 def _added_ms(stack: Stack, client: httpx2.Client, count: int) -> list[float]:
     """Milliseconds beyond the engine's own; the requests and their jobs stand in the same order."""
     with stack.connect() as connection:
-        last = connection.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()[0]
+        last = connection.execute("SELECT coalesce(max(id), 0) FROM jobs").fetchone()
         walls = _ask(client, count)
-        engine = [row[0] for row in connection.execute(MEASURED, (last,))]
+        engine = [row[0] for row in connection.execute(MEASURED, last)]
     assert len(engine) == len(walls), f"{len(walls)} requests left {len(engine)} attempts"
     return [(wall - own) * 1000 for wall, own in zip(walls, engine, strict=True)]
 

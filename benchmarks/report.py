@@ -47,13 +47,29 @@ class Scale:
 def at_most(
     metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = ""
 ) -> Row:
-    return Row(metric, _short(value), unit, f"<= {limit:g}", value <= limit, _short(baseline), note)
+    return Row(
+        metric,
+        _short(value),
+        unit,
+        f"<= {limit:g}",
+        value <= limit,
+        _short(baseline) if baseline is not None else None,
+        note,
+    )
 
 
 def at_least(
     metric: str, value: float, limit: float, unit: str, *, baseline: float | None = None, note: str = ""
 ) -> Row:
-    return Row(metric, _short(value), unit, f">= {limit:g}", value >= limit, _short(baseline), note)
+    return Row(
+        metric,
+        _short(value),
+        unit,
+        f">= {limit:g}",
+        value >= limit,
+        _short(baseline) if baseline is not None else None,
+        note,
+    )
 
 
 def told(metric: str, value: float, unit: str, *, note: str = "") -> Row:
@@ -97,5 +113,5 @@ def show(name: str, rows: Sequence[Row], seconds: float) -> None:
     console.print(table)
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None else float(f"{value:.4g}")
+def _short(value: float) -> float:
+    return float(f"{value:.4g}")
