@@ -74,10 +74,7 @@ def submit(
 
     Examples: rightsize submit tickets.csv --task support-triage --wait --out answers.jsonl   |   rightsize submit scans/ --instructions "Give the total." --max-cost-usd 5
     """
-    if results_to is not None and not wait:
-        raise typer.BadParameter("--out needs --wait. Without it, read the results later with `rightsize results`.")
-    if str(path) != "-" and not path.exists():
-        raise typer.BadParameter(f"{str(path)!r} does not exist.")
+    _check(path, results_to, wait=wait)
     named = None if tier is TierChoice.AUTO else Tier(tier)
     options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions)
     hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
@@ -89,15 +86,26 @@ def submit(
             if results_to is not None:
                 count = save_results(client, batch, results_to)
                 note(f"{count} lines in {results_to}")
-        if as_json:
-            print_json(batch)
-        elif wait:
-            show_batch(batch)
-        else:
-            out.print(batch["id"])
-            note(f"Follow it with `rightsize status {batch['id']}`, read it with `rightsize results {batch['id']}`.")
+    _show(batch, wait=wait, as_json=as_json)
     if wait:
         _leave(batch, strict=strict)
+
+
+def _check(path: Path, results_to: Path | None, *, wait: bool) -> None:
+    if results_to is not None and not wait:
+        raise typer.BadParameter("--out needs --wait. Without it, read the results later with `rightsize results`.")
+    if str(path) != "-" and not path.exists():
+        raise typer.BadParameter(f"{str(path)!r} does not exist.")
+
+
+def _show(batch: dict[str, Any], *, wait: bool, as_json: bool) -> None:
+    if as_json:
+        print_json(batch)
+    elif wait:
+        show_batch(batch)
+    else:
+        out.print(batch["id"])
+        note(f"Follow it with `rightsize status {batch['id']}`, read it with `rightsize results {batch['id']}`.")
 
 
 def _send(client: Rightsize, path: Path, options: RowOptions, deadline: str, hints: dict[str, Any]) -> dict[str, Any]:

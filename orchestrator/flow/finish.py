@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Final
+from typing import Any, Final
 
 import orjson
 from sqlalchemy import Row
@@ -118,22 +118,17 @@ def _write(context: Context, row: Row[Any], purpose: str) -> tuple[str, int, int
         for line in _lines(context, row.id, purpose):
             lines += 1
             file.write(line)
-        size = _position(file)
+        size = file.tell()
     return key, size, lines
-
-
-def _position(file: BinaryIO) -> int:
-    return file.tell()
 
 
 def _lines(context: Context, batch_id: int, purpose: str) -> Iterator[bytes]:
     after = 0
     while True:
         with context.database.unit_of_work() as session:
-            page = jobs.ended_lines(session, batch_id, after=after, limit=PAGE)
+            page = jobs.ended_lines(session, batch_id, succeeded=purpose == "output", after=after, limit=PAGE)
         for row in page:
-            if (row.state == SUCCEEDED) == (purpose == "output"):
-                yield output_line(row, context.blobs.get(row.blob_key) if row.blob_key else row.body)
+            yield output_line(row, context.blobs.get(row.blob_key) if row.blob_key else row.body)
         if len(page) < PAGE:
             return
         after = page[-1].id
