@@ -21,7 +21,7 @@ LATENCY_S = (0.002, 0.006)
 SLOTS = 3
 """So few that the jobs last about as long as the killing does."""
 MOST_ATTEMPTS = 4
-PACE = {"lease_s": 3, "heartbeat_s": 1, "recover_every_s": 0.5, "claim_by_s": 3, "worker_seen_s": 3}
+PACE = {"lease_s": 3, "heartbeat_s": 1, "recover_every_s": 0.5, "claim_by_s": 3}
 
 LOST = "SELECT count(*) FROM jobs WHERE state < 10"
 NOT_SUCCEEDED = "SELECT count(*) FROM jobs WHERE state > 10"

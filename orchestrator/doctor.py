@@ -14,7 +14,7 @@ from orchestrator.errors import RightsizeError
 from orchestrator.fleet import Config, load
 from orchestrator.settings import Settings
 from orchestrator.store import invariants, versions, workers
-from orchestrator.store.migrate import check_schema, head
+from orchestrator.store.migrate import NEWEST, check_schema
 from orchestrator.store.session import Database
 
 
@@ -42,7 +42,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         database = Database(settings, "app", connections=2)
         yield Finding("postgres", True, _server(database))
         check_schema(database)
-        yield Finding("schema", True, f"revision {head()}")
+        yield Finding("schema", True, f"revision {NEWEST}")
     except RightsizeError as error:
         yield Finding("postgres", False, error.message)
         return
@@ -85,8 +85,8 @@ def _server(database: Database) -> str:
 def _workers(settings: Settings, config: Config, database: Database) -> Iterator[Finding]:
     with database.unit_of_work() as session:
         ours = versions.register(session, config.versions).fleet
-        live = workers.live(session, settings.worker_seen_s)
-        used = versions.fleet_versions_in_use(session, settings.worker_seen_s)
+        live = workers.live(session, settings.lease_s)
+        used = versions.fleet_versions_in_use(session, settings.lease_s)
     told = ", ".join(f"{row.model}: {row.workers} with {row.slots} slots" for row in live) or "none is running"
     yield Finding("workers", True, told)
     strangers = sorted({f"{host} pid {pid} ({model})" for host, pid, model, version in used if version != ours})

@@ -9,10 +9,13 @@ from typing import Final, Protocol, TypeVar
 
 AHEAD: Final = 1.25
 """Work outstanding at a model, as a multiple of what it can run at once, so that it never drains between dispatches."""
-AHEAD_S: Final = 2.0
+AHEAD_S: Final = 0.5
 """At a fast model, where a slot is empty again at once: so many seconds of work."""
-GROUP_S: Final = 1.0
-"""A dispatch holds about so much work."""
+GROUP_S: Final = 0.25
+"""A dispatch holds about so much work. More would save little, and a worker that is lost takes it all along."""
+SUSPECTS_S: Final = 1.0
+"""A dispatch of suspects, which run one after the other, holds about so much work."""
+MOST_SUSPECTS: Final = 32
 FASTEST_S: Final = 0.001
 MOST_OUTSTANDING: Final = 4_000
 """Jobs outstanding at one worker, at most."""
@@ -79,13 +82,17 @@ class Window:
     jobs: int
     dispatches: int
     group: int
+    suspects: int
+    """Jobs in a dispatch of suspects."""
 
 
 def window(*, slots: int, workers: int, latency_s: float, most_group: int) -> Window:
     """The window of a model, from its live workers' slots and the median seconds of one request."""
     if slots <= 0 or workers <= 0:
-        return Window(0, 0, 0)
-    rate = slots / max(latency_s, FASTEST_S)
+        return Window(0, 0, 0, 0)
+    latency_s = max(latency_s, FASTEST_S)
+    rate = slots / latency_s
     jobs = max(math.ceil(AHEAD * slots), min(int(AHEAD_S * rate), MOST_OUTSTANDING * workers))
     group = max(1, min(most_group, int(GROUP_S * rate / workers), math.ceil(jobs / workers / 4)))
-    return Window(jobs=jobs, dispatches=MOST_DISPATCHES * workers, group=group)
+    suspects = max(1, min(MOST_SUSPECTS, int(SUSPECTS_S / latency_s)))
+    return Window(jobs=jobs, dispatches=MOST_DISPATCHES * workers, group=group, suspects=suspects)

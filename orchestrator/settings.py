@@ -49,14 +49,13 @@ class Settings(BaseSettings):
 
     # The pace of the path. Tests shorten these.
     lease_s: float = Field(default=30.0, gt=0)
+    """How long a worker that is not heard of keeps its dispatches, and counts as capacity."""
     heartbeat_s: float = Field(default=10.0, gt=0)
     claim_by_s: float = Field(default=10.0, gt=0)
     """How long a published dispatch may stay unclaimed before it is published again."""
     recover_every_s: float = Field(default=5.0, gt=0)
     poll_s: float = Field(default=1.0, gt=0)
     """The dispatcher's fallback when no wake-up comes."""
-    worker_seen_s: float = Field(default=30.0, gt=0)
-    """A worker that was not seen for so long no longer counts as capacity."""
     stop_within_s: float = Field(default=20.0, gt=0)
     """How long a worker that is told to stop may finish what it runs before it gives the rest back."""
     flush_max: int = Field(default=256, ge=1, le=10_000)

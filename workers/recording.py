@@ -36,17 +36,19 @@ class Item:
     job: ClaimedJob
     outcome: Outcome
     open: Open
+    on_recorded: Callable[[], object] | None = None
+    """Called on the recorder's thread once it is there, or given up."""
 
 
 class RecordingThread(threading.Thread):
     """Takes outcomes from any thread; one connection, one transaction at a time."""
 
-    def __init__(self, context: Context, name: str, on_recorded: Callable[[Item, Decimal], None] | None = None) -> None:
+    def __init__(self, context: Context, name: str, answer: Callable[[Item, Decimal], None] | None = None) -> None:
         super().__init__(name=f"rightsize-{name}", daemon=True)
         self._context = context
         self._recorder = Recorder(context)
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
-        self._on_recorded = on_recorded
+        self._answer = answer
         self.abandon = threading.Event()
 
     def put(self, item: Item) -> None:
@@ -87,12 +89,15 @@ class RecordingThread(threading.Thread):
         taken = self._record(group, [one.dispatch_id for one in done])
         for one in done:
             one.recorded.set()
+        for item in group:
+            if item.on_recorded is not None:
+                item.on_recorded()
         if taken is None:
             return
-        if self._on_recorded is not None:
+        if self._answer is not None:
             for item in group:
                 if item.job.id in taken and self._is_last(item):
-                    self._on_recorded(item, taken[item.job.id])
+                    self._answer(item, taken[item.job.id])
         for model in {item.job.model for item in group}:
             self._context.broker.wake(model)
 

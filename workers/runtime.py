@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -38,6 +39,8 @@ RESERVED_SHARE: Final = 0.1
 SMOOTHING: Final = 0.1
 """Weight of the newest request in the running mean of the engine's time."""
 MOST_PAUSE_S: Final = 2.0
+STARTED_AT_ONCE: Final = 32
+"""Jobs of a dispatch, before the loop may look after others: an interactive one does not wait for a whole group."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,10 @@ class Running:
 
     claimed: Claimed
     open: Open
+    claimed_at: float
+    """On the monotonic clock."""
+    turn: asyncio.Semaphore | None
+    """Of suspects: each is recorded before the next begins, so that a loss tells which one ran."""
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     """Unfinished jobs."""
     given_back: list[ClaimedJob] = field(default_factory=list)
@@ -123,7 +130,8 @@ class Runtime:
     def _run(self, dispatch_id: int, claimed: Claimed | str | None) -> None:
         if not isinstance(claimed, Claimed):
             return
-        running = Running(claimed, Open(dispatch_id, len(claimed.jobs)))
+        turn = asyncio.Semaphore(1) if claimed.claim.alone else None
+        running = Running(claimed, Open(dispatch_id, len(claimed.jobs)), time.monotonic(), turn)
         with self._lock:
             self._running[dispatch_id] = running
         try:
@@ -154,28 +162,35 @@ class Runtime:
         if served is None:
             running.given_back = list(jobs)
             return
-        for job in jobs:
+        for place, job in enumerate(jobs, 1):
             running.tasks[job.id] = asyncio.create_task(self._run_one(job, served, running))
+            if place % STARTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
         await asyncio.gather(*list(running.tasks.values()), return_exceptions=True)
 
     async def _run_one(self, job: ClaimedJob, served: Served, running: Running) -> None:
-        """One job through its slot to the recorder; a job that an orderly stop interrupts is given back instead."""
-        claimed_at = time.monotonic()
+        """One job through its turn and its slot to the recorder; a job that an orderly stop interrupts is given back instead."""
+        end_turn = None
         try:
+            if running.turn is not None:
+                await running.turn.acquire()
+                end_turn = partial(self._loop.call_soon_threadsafe, running.turn.release)
             if job.interactive:
                 async with served.every:
-                    outcome = await self._perform(job, served, claimed_at)
+                    outcome = await self._perform(job, served, running.claimed_at)
             else:
                 async with served.bulk, served.every:
-                    outcome = await self._perform(job, served, claimed_at)
+                    outcome = await self._perform(job, served, running.claimed_at)
         except asyncio.CancelledError:
             outcome = None if self.stopping.is_set() else Outcome(OutcomeKind.CANCELLED)
         running.tasks.pop(job.id, None)
         if outcome is None:
             running.given_back.append(job)
+            if end_turn is not None:
+                end_turn()
             return
         recorder = self._now_recorder if job.interactive else self._bulk_recorder
-        recorder.put(Item(job, outcome, running.open))
+        recorder.put(Item(job, outcome, running.open, end_turn))
 
     async def _perform(self, job: ClaimedJob, served: Served, claimed_at: float) -> Outcome | None:
         """The engine's part, unless the worker began to stop while the job waited for its slot."""

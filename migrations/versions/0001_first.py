@@ -192,7 +192,7 @@ CREATE TABLE jobs (
 );
 CREATE INDEX jobs_of_batch ON jobs (batch_id, id) WHERE batch_id <> 0;
 CREATE INDEX jobs_queued ON jobs (model, lane, prefix_hash, id) WHERE state = 1 AND NOT requeued;
-CREATE INDEX jobs_requeued ON jobs (model, id) WHERE state = 1 AND requeued;
+CREATE INDEX jobs_requeued ON jobs (model, alone, attempts, id) WHERE state = 1 AND requeued;
 CREATE INDEX jobs_waiting ON jobs (retry_at) WHERE state = 3;
 CREATE INDEX jobs_single_deadline ON jobs (deadline) WHERE batch_id = 0 AND state IN (1, 3);
 CREATE TABLE job_requests (

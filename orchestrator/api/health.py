@@ -78,6 +78,6 @@ def _gauges(serving: Serving) -> list[gauges.Gauge]:
     names = [model.name for model in context.config.fleet.models]
     try:
         with context.database.unit_of_work() as session:
-            return gauges.gauges(session, names, context.settings.worker_seen_s)
+            return gauges.gauges(session, names, context.settings.lease_s)
     except RightsizeError:
         return []

@@ -24,7 +24,7 @@ class Claimed:
 
 
 SUSPECT: Final = "suspect"
-"""Said of a dispatch that must run alone: its one job was in a dispatch that was lost, and may be what ends workers."""
+"""Said of a dispatch that must run alone: its jobs were in a dispatch that was lost, and one may be what ends workers."""
 
 
 def claim(

@@ -26,8 +26,8 @@ from orchestrator.store.session import try_lock
 
 START: Final = (-(2**63), 0)
 """Before every place in a lane."""
-SUSPECTS: Final = 4
-"""Dispatches of suspects outstanding at one worker, which runs them one after the other."""
+SUSPECTS: Final = 1
+"""Dispatches of suspects outstanding at one worker: it runs one at a time, and one that waits would be lost with it."""
 RECHECK_S: Final = 60.0
 """A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
 
@@ -70,7 +70,7 @@ class Dispatcher:
 
     def _assign(self, session: Session, model: Model, line: Line) -> Iterator[Assigned]:
         settings = self.context.settings
-        found = dispatches.capacity(session, model.name, settings.worker_seen_s)
+        found = dispatches.capacity(session, model.name, settings.lease_s)
         latency = model.expected_latency_s if found.latency_s is None else found.latency_s
         allowed = window(
             slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs
@@ -100,7 +100,7 @@ class Dispatcher:
                     tier=model.tier,
                     model=model.name,
                     alone=alone,
-                    limit=min(allowed.group, room),
+                    limit=min(allowed.suspects if alone else allowed.group, room),
                     claim_by_s=claim_by_s,
                 )
                 if back is None:

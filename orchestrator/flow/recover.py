@@ -79,14 +79,14 @@ def _requeue_unclaimed(session: Session) -> int:
 
 
 def _requeue_lost(context: Context, session: Session) -> int:
-    """Queue the jobs of dispatches whose lease ended, each alone in its next; the loss of a dispatch of one counts."""
+    """Queue the jobs of dispatches whose lease ended as suspects. Where they ran one by one, the loss counts for the one that ran."""
     found = dispatches.lost(session)
-    for dispatch_id, size in found:
-        held = dispatches.held_jobs(session, dispatch_id)
-        if size == 1:
-            _count_loss(context, session, dispatch_id, held)
-        else:
-            dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=True)
+    for dispatch_id, one_by_one in found:
+        held = sorted(dispatches.held_jobs(session, dispatch_id), key=lambda row: row.place)
+        if one_by_one:
+            _count_loss(context, session, dispatch_id, held[:1])
+        innocent = held[1:] if one_by_one else held
+        dispatches.requeue(session, dispatch_id, [row.id for row in innocent], alone=True)
     dispatches.end(session, [dispatch_id for dispatch_id, _ in found], "lost")
     return len(found)
 

@@ -24,7 +24,7 @@ CAPACITY: Final = text("""
 _MAKE: Final = """
     made AS (
         INSERT INTO dispatches (tier, model, alone, job_ids, size, claim_by)
-        SELECT :tier, :model, :alone, array_agg(id ORDER BY prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
+        SELECT :tier, :model, :alone, array_agg(id ORDER BY attempts, prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
         FROM picked HAVING count(*) > 0 RETURNING id
     ), taken AS (
         UPDATE jobs SET state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()
@@ -35,17 +35,17 @@ _MAKE: Final = """
 """
 ASSIGN: Final = text(f"""
     WITH picked AS MATERIALIZED (
-        SELECT id, prefix_hash FROM jobs
+        SELECT id, prefix_hash, attempts FROM jobs
         WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
         ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
     ), {_MAKE}
 """)
 ASSIGN_REQUEUED: Final = text(f"""
     WITH picked AS MATERIALIZED (
-        SELECT j.id, j.prefix_hash FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+        SELECT j.id, j.prefix_hash, j.attempts FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
         WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone
             AND (b.id IS NULL OR b.status = 'in_progress')
-        ORDER BY j.id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
+        ORDER BY j.attempts, j.id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
     ), {_MAKE}
 """)
 SINGLES: Final = text("""
@@ -63,7 +63,7 @@ ADD_INTERACTIVE: Final = text("""
 NAME_JOBS: Final = text("UPDATE dispatches SET job_ids = :jobs WHERE id = :id")
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
-    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone) RETURNING model, size, interactive
+    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone) RETURNING model, size, interactive, alone
 """)
 IS_SUSPECT: Final = text("""
     SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
@@ -103,11 +103,11 @@ UNCLAIMED: Final = text("""
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 LOST: Final = text("""
-    SELECT id, size FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
+    SELECT id, alone OR size = 1 FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 HELD_JOBS: Final = text("""
-    SELECT j.* FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) AS x(id)
+    SELECT j.*, x.place FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
     JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2 ORDER BY j.id FOR UPDATE OF j
 """)
 REQUEUE: Final = text("""
@@ -133,7 +133,7 @@ class Capacity:
     outstanding_jobs: int
     outstanding_dispatches: int
     outstanding_alone: int
-    """Dispatches of one job each that was in a lost dispatch."""
+    """Dispatches of jobs that were in a lost dispatch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +154,8 @@ class Claim:
     model: str
     size: int
     interactive: bool
+    alone: bool
+    """Its jobs are suspects: one is recorded before the next begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,8 +188,8 @@ def assign(
 def assign_requeued(
     session: Session, *, tier: str, model: str, alone: bool, limit: int, claim_by_s: float
 ) -> Assigned | None:
-    """Put jobs that came back into a new dispatch: one alone, or up to `limit` together."""
-    values = {"tier": tier, "model": model, "alone": alone, "limit": 1 if alone else limit, "claim_by": claim_by_s}
+    """Put up to `limit` jobs that came back into a new dispatch: suspects, which run one after the other, or others."""
+    values = {"tier": tier, "model": model, "alone": alone, "limit": limit, "claim_by": claim_by_s}
     row = session.execute(ASSIGN_REQUEUED, values).one_or_none()
     return Assigned(*row) if row else None
 
@@ -211,11 +213,11 @@ def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, a
     """Start a worker's lease on a dispatch, or None if it is claimed, ended, unknown, or a suspect and `alone` is false."""
     values = {"dispatch": dispatch_id, "worker": worker, "lease": lease_s, "alone": alone}
     row = session.execute(CLAIM, values).one_or_none()
-    return Claim(dispatch_id, row.model, row.size, row.interactive) if row else None
+    return Claim(dispatch_id, row.model, row.size, row.interactive, row.alone) if row else None
 
 
 def is_suspect(session: Session, dispatch_id: int) -> bool:
-    """Whether a dispatch waits for a claim and holds a job that was in a lost dispatch."""
+    """Whether a dispatch waits for a claim and holds jobs that were in a lost dispatch."""
     return bool(session.execute(IS_SUSPECT, {"dispatch": dispatch_id}).scalar_one())
 
 
@@ -276,18 +278,18 @@ def unclaimed(session: Session, most: int) -> list[tuple[int, int]]:
     return [(row.id, row.size) for row in session.execute(UNCLAIMED, {"most": most})]
 
 
-def lost(session: Session) -> list[tuple[int, int]]:
-    """Dispatches (id, size), locked, whose lease has ended by the database's clock."""
-    return [(row.id, row.size) for row in session.execute(LOST)]
+def lost(session: Session) -> list[tuple[int, bool]]:
+    """Dispatches, locked, whose lease has ended by the database's clock, and whether only one job ran in each at a time."""
+    return [(row[0], row[1]) for row in session.execute(LOST)]
 
 
 def held_jobs(session: Session, dispatch_id: int) -> Sequence[Row[Any]]:
-    """The jobs that still belong to a dispatch, locked in id order."""
+    """The jobs that still belong to a dispatch, each with its place in it; locked in id order."""
     return session.execute(HELD_JOBS, {"dispatch": dispatch_id}).all()
 
 
 def requeue(session: Session, dispatch_id: int, job_ids: Sequence[int], *, alone: bool) -> None:
-    """Queue jobs of a dispatch again; `alone` marks them to be dispatched one by one."""
+    """Queue jobs of a dispatch again; `alone` marks them as suspects, to be run one after the other."""
     session.execute(REQUEUE, {"dispatch": dispatch_id, "jobs": list(job_ids), "alone": alone})
 
 

@@ -1,13 +1,13 @@
-"""Bring a database to the schema of this release, and check that it is in the range that this release can run on."""
+"""Bring a database to the schema of this release, and check that it is in the range that this release can run on.
+
+Alembic is imported only to migrate: every process checks the range when it starts, and that should cost nothing.
+"""
 
 from __future__ import annotations
 
 from importlib import resources
 from typing import Final
 
-from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
@@ -16,6 +16,8 @@ from orchestrator.store.session import Database, unavailable
 
 OLDEST: Final = "0001"
 """The oldest schema that this release can run on."""
+NEWEST: Final = "0001"
+"""The schema that this release migrates to. Revisions are numbered, so that they can be compared."""
 OLDEST_SERVER: Final = 150000
 
 
@@ -25,7 +27,11 @@ def migrate(database: Database) -> tuple[str | None, str]:
     Two processes may call it at once: an advisory lock lets one of them do the work.
     Raises InvalidConfig with a remedy for a server that is too old or a role that may not create roles.
     """
-    config = _alembic()
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("migrations")))
     try:
         with database.engine.connect() as connection:
             connection.execute(text("SELECT pg_advisory_lock(hashtextextended('rightsize.migrate', 7))"))
@@ -33,9 +39,8 @@ def migrate(database: Database) -> tuple[str | None, str]:
             before = _revision(connection.execute(text("SELECT to_regclass('alembic_version')")).scalar(), connection)
             connection.commit()
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, NEWEST)
             connection.commit()
-            after = head()
             connection.execute(text("SELECT pg_advisory_unlock(hashtextextended('rightsize.migrate', 7))"))
             connection.commit()
     except OperationalError as error:
@@ -46,7 +51,7 @@ def migrate(database: Database) -> tuple[str | None, str]:
             "the schema and CREATEROLE, or a database administrator runs once: CREATE ROLE rightsize_app NOLOGIN; "
             "CREATE ROLE rightsize_worker NOLOGIN; GRANT rightsize_app, rightsize_worker TO <owner>;"
         ) from error
-    return before, after
+    return before, NEWEST
 
 
 def check_schema(database: Database) -> None:
@@ -60,31 +65,16 @@ def check_schema(database: Database) -> None:
         raise InvalidConfig(
             f"The database refuses this process: {str(error.orig).splitlines()[0]}. Run `rightsize migrate` with the owner's URL."
         ) from error
-    known = [script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()]
     if found is None:
         raise InvalidConfig("The database has no Rightsize schema yet. Run `rightsize migrate`.")
-    if found not in known:
+    if found > NEWEST:
         raise InvalidConfig(
-            f"The database's schema is {found}, newer than this release knows (up to {head()}). Install the newer release."
+            f"The database's schema is {found}, newer than this release knows (up to {NEWEST}). Install the newer release."
         )
     if found < OLDEST:
         raise InvalidConfig(
             f"The database's schema is {found}; this release needs {OLDEST} or later. Run `rightsize migrate`."
         )
-
-
-def head() -> str:
-    """The newest revision of this release."""
-    revision = ScriptDirectory.from_config(_alembic()).get_current_head()
-    if revision is None:
-        raise InvalidConfig("This installation has no migrations. Install Rightsize again.")
-    return revision
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("migrations")))
-    return config
 
 
 def _revision(table: str | None, connection: object) -> str | None:

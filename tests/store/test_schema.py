@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import inspect
 
 from orchestrator.settings import Settings
-from orchestrator.store.migrate import migrate
+from orchestrator.store.migrate import NEWEST, OLDEST, migrate
 from orchestrator.store.models import Base
 from orchestrator.store.session import Database
 
@@ -23,6 +25,16 @@ def test_migrating_twice_changes_nothing(empty_database: str, settings: Settings
     database = Database(
         Settings.load({"database_url": empty_database, "data_dir": settings.data_dir}), "owner", connections=1
     )
-    assert migrate(database) == (None, "0001")
-    assert migrate(database) == ("0001", "0001")
+    assert migrate(database) == (None, NEWEST)
+    assert migrate(database) == (NEWEST, NEWEST)
     database.close()
+
+
+def test_the_range_that_processes_check_is_that_of_the_migrations() -> None:
+    """The range is kept as numbers, so that a process need not read the migrations to start."""
+    config = Config()
+    config.set_main_option("script_location", "migrations")
+    known = [one.revision for one in ScriptDirectory.from_config(config).walk_revisions()]
+    assert known[0] == NEWEST
+    assert OLDEST in known
+    assert known == sorted(known, reverse=True)
