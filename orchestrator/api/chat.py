@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
 import orjson
@@ -21,8 +21,8 @@ from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.flow import cancel, submit
-from orchestrator.requests import CHAT, NO_HINTS, features_of
-from orchestrator.routing import Route, route
+from orchestrator.flow.submit import Submitted
+from orchestrator.requests import CHAT
 
 router = APIRouter(tags=["interactive"])
 
@@ -58,7 +58,10 @@ async def _answered(request: Request, owner: Owner, endpoint: str) -> Response:
     within_s = serving.context.settings.request_timeout_s
     body = await read_object(request)
     key = idempotency_key(request)
-    job, chosen = await serving.submit(_submit, serving, owner, endpoint, body, within_s, key)
+    made = await serving.submit(
+        submit.submit_job, serving.context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key
+    )  # fmt: skip
+    job = made.public_id
     waiting = asyncio.ensure_future(_wait(serving, owner, job, within_s + GRACE_S))
     gone = asyncio.ensure_future(_hung_up(request))
     try:
@@ -71,16 +74,7 @@ async def _answered(request: Request, owner: Owner, endpoint: str) -> Response:
     finally:
         waiting.cancel()
         gone.cancel()
-    return _late(job, within_s) if reply is None else _response(job, chosen, reply)
-
-
-def _submit(
-    serving: Serving, owner: Owner, endpoint: str, body: dict[str, Any], within_s: float, key: str | None
-) -> tuple[UUID, Route]:
-    context = serving.context
-    chosen = route(features_of(endpoint, body, NO_HINTS), context.situation(owner.tenant_id))
-    made = submit.submit_job(context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key)
-    return made.public_id, chosen
+    return _late(job, within_s) if reply is None else _response(made, reply)
 
 
 async def _wait(serving: Serving, owner: Owner, job: UUID, within_s: float) -> Reply | None:
@@ -124,15 +118,15 @@ def _late(job: UUID, within_s: float) -> Response:
     )
 
 
-def _response(job: UUID, chosen: Route, reply: Reply) -> Response:
+def _response(made: Submitted, reply: Reply) -> Response:
     """The model's own body with our `rightsize` object in it, or OpenAI's error form with the last fault."""
-    name = ids.public("job", job)
+    name, job = ids.public("job", made.public_id), made.job
     if reply.body is None:
         status = reply.status if reply.status in SAME else 503 if reply.status == 429 else 502
         told = reply.message or "The request failed."
         return failure(status, f"{told} ({name})", code=reply.code or "failed", headers=_headers(name))
     note = {
-        "tier": chosen.tier, "model": chosen.model, "rule": chosen.rule, "reasons": chosen.reasons,
+        "tier": job.tier, "model": job.model, "rule": job.rule, "reasons": job.reasons.split("\n"),
         "attempts": reply.attempts, "cost_usd": reply.cost_usd, "simulated": reply.simulated,
     }  # fmt: skip
     content = reply.body[:-1] + b',"rightsize":' + orjson.dumps(note) + b"}"

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
+from typing import Final
 
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import Owner
 from orchestrator.errors import Backpressure, BudgetExhausted
 from orchestrator.fleet import usd
-from orchestrator.settings import Settings
+from orchestrator.flow.context import Context
 from orchestrator.store import jobs, tenants
+
+BACKLOG_FRESH_S: Final = 1.0
 
 
 def admit(session: Session, owner: Owner, hold_usd: Decimal, cap_usd: Decimal | None) -> None:
@@ -31,12 +35,15 @@ def admit(session: Session, owner: Owner, hold_usd: Decimal, cap_usd: Decimal | 
         )
 
 
-def check_backpressure(session: Session, settings: Settings) -> None:
-    """Raise Backpressure when too much is queued already."""
-    queued = jobs.queued_estimate(session)
-    if queued > settings.max_queued_jobs:
+def check_backpressure(context: Context, session: Session) -> None:
+    """Raise Backpressure when too much is queued already; what is queued is looked up once a second."""
+    backlog, now = context.backlog, time.monotonic()
+    if now - backlog.read_at > BACKLOG_FRESH_S:
+        backlog.queued, backlog.read_at = jobs.queued_estimate(session), now
+    most = context.settings.max_queued_jobs
+    if backlog.queued > most:
         raise Backpressure(
-            f"About {queued} jobs are queued, over the limit of {settings.max_queued_jobs}. "
+            f"About {backlog.queued} jobs are queued, over the limit of {most}. "
             "Try again later, add workers, or raise RIGHTSIZE_MAX_QUEUED_JOBS.",
             retry_after_s=60.0,
         )

@@ -21,6 +21,14 @@ SPECIALISTS_FRESH_S = 2.0
 
 
 @dataclass(slots=True)
+class Backlog:
+    """About how many jobs are queued, and when that was read, on the monotonic clock."""
+
+    queued: int = 0
+    read_at: float = float("-inf")
+
+
+@dataclass(slots=True)
 class Context:
     """The database, the broker, the blobs and the configuration of one process."""
 
@@ -30,6 +38,7 @@ class Context:
     broker: Broker
     blobs: BlobStore
     versions: versions.Versions
+    backlog: Backlog = field(default_factory=Backlog)
     _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
 
     @property

@@ -20,8 +20,8 @@ from orchestrator.flow.admit import admit, check_backpressure
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import prepare
 from orchestrator.requests import ENDPOINTS, NO_HINTS, hints_from, usd_from
-from orchestrator.store import batches, dispatches, files, jobs, single
-from orchestrator.store.jobs import Frame
+from orchestrator.store import batches, files, single
+from orchestrator.store.jobs import NewJob
 
 MAX_WINDOW_S = 30 * 86_400
 
@@ -31,8 +31,8 @@ class Submitted:
     """A job that was accepted, or that an idempotency key had already made."""
 
     public_id: UUID
-    is_new: bool
-    dispatch_id: int | None
+    job: NewJob
+    """The request as it was routed now."""
 
 
 def submit_job(
@@ -56,33 +56,18 @@ def submit_job(
         public_id=public_id.hex, state=state,
     )  # fmt: skip
     digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
-    dispatch_id = None
     try:
         with context.database.unit_of_work() as session:
             if idempotency_key is not None and not single.remember_key(
                 session, owner.tenant_id, idempotency_key, digest, public_id
             ):
                 return Submitted(
-                    _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), False, None
+                    _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), job
                 )
-            check_backpressure(session, context.settings)
-            versions = context.versions
-            frame = Frame(
-                owner,
-                0,
-                single.deadline_in(session, within_s),
-                versions.fleet,
-                versions.policy,
-                versions.prices,
-                interactive,
+            check_backpressure(context, session)
+            dispatch_id = single.add(
+                session, owner, job, context.versions, within_s=within_s, claim_by_s=context.settings.claim_by_s
             )
-            if interactive:
-                dispatch_id = dispatches.add_interactive(
-                    session, tier=job.tier, model=job.model, claim_by_s=context.settings.claim_by_s
-                )
-            made = jobs.put(session, [job], frame, dispatch_id=dispatch_id)
-            if dispatch_id is not None:
-                dispatches.name_jobs(session, dispatch_id, made)
             admit(session, owner, job.held_usd, None)
             reached("submit.before_commit")
     except IntegrityError as error:
@@ -92,7 +77,7 @@ def submit_job(
         _publish(context, job.model, dispatch_id)
     else:
         context.broker.wake(job.model)
-    return Submitted(public_id, True, dispatch_id)
+    return Submitted(public_id, job)
 
 
 def _publish(context: Context, model: str, dispatch_id: int) -> None:
@@ -134,7 +119,7 @@ def create_batch(
         ):
             known = _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest)
             return _existing(batches.find(session, owner.tenant_id, known))
-        check_backpressure(session, context.settings)
+        check_backpressure(context, session)
         file = files.find(session, owner.tenant_id, input_file)
         if file is None:
             raise NotFound(

@@ -56,14 +56,10 @@ SINGLES: Final = text("""
         FROM lanes WHERE lanes.lane IS NOT NULL
     ) SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000
 """)
-ADD_INTERACTIVE: Final = text("""
-    INSERT INTO dispatches (tier, model, interactive, job_ids, size, claim_by)
-    VALUES (:tier, :model, true, '{}', 1, now() + make_interval(secs => :claim_by)) RETURNING id
-""")
-NAME_JOBS: Final = text("UPDATE dispatches SET job_ids = :jobs WHERE id = :id")
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
-    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone) RETURNING model, size, interactive, alone
+    WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone)
+    RETURNING model, size, interactive, alone, set_config('synchronous_commit', 'off', true)
 """)
 IS_SUSPECT: Final = text("""
     SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
@@ -199,18 +195,12 @@ def singles_lanes(session: Session, model: str) -> list[int]:
     return list(session.execute(SINGLES, {"model": model}).scalars())
 
 
-def add_interactive(session: Session, *, tier: str, model: str, claim_by_s: float) -> int:
-    """Make the dispatch of one interactive job; `name_jobs` puts the job in."""
-    return int(session.execute(ADD_INTERACTIVE, {"tier": tier, "model": model, "claim_by": claim_by_s}).scalar_one())
-
-
-def name_jobs(session: Session, dispatch_id: int, job_ids: Sequence[int]) -> None:
-    """Say which jobs a dispatch holds."""
-    session.execute(NAME_JOBS, {"id": dispatch_id, "jobs": list(job_ids)})
-
-
 def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, alone: bool) -> Claim | None:
-    """Start a worker's lease on a dispatch, or None if it is claimed, ended, unknown, or a suspect and `alone` is false."""
+    """Start a worker's lease on a dispatch, or None if it is claimed, ended, unknown, or a suspect and `alone` is false.
+
+    The transaction does not wait for the disk: a claim that a crash of the server forgets is claimed again, and of two workers
+    that run one dispatch only one can record each job.
+    """
     values = {"dispatch": dispatch_id, "worker": worker, "lease": lease_s, "alone": alone}
     row = session.execute(CLAIM, values).one_or_none()
     return Claim(dispatch_id, row.model, row.size, row.interactive, row.alone) if row else None

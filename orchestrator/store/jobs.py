@@ -17,8 +17,8 @@ from orchestrator.store.session import copy_rows
 
 JOB_COLUMNS: Final = (
     "id", "public_id", "tenant_id", "project_id", "api_key_id", "batch_id", "lane", "prefix_hash", "deadline", "row_number",
-    "fleet_version", "policy_version", "price_version", "stored_on", "state", "interactive", "held_usd", "tier", "model",
-    "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at", "dispatch_id",
+    "fleet_version", "policy_version", "price_version", "stored_on", "state", "held_usd", "tier", "model",
+    "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at",
 )  # fmt: skip
 REQUEST_COLUMNS: Final = ("stored_on", "job_id", "body", "blob_key", "reasons", "features")
 
@@ -118,21 +118,15 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """What the jobs of one submission share."""
+    """What the jobs of one batch share."""
 
     owner: Owner
     batch_id: int
-    """0 outside a batch."""
+    """Their lane as well."""
     deadline: datetime
     fleet_version: int
     policy_version: int
     price_version: int
-    interactive: bool = False
-
-    @property
-    def lane(self) -> int:
-        """Where the jobs stand in line: with their batch, or with the other singles of their tenant."""
-        return self.batch_id or -self.owner.tenant_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,25 +141,24 @@ class Swept:
     held_usd: Decimal
 
 
-def put(session: Session, jobs: Sequence[NewJob], frame: Frame, *, dispatch_id: int | None = None) -> list[int]:
-    """COPY jobs and their bodies in, and return their ids; one round trip for the ids and one for each table."""
+def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:
+    """COPY a batch's jobs and their bodies in: one round trip for the ids and one for each table."""
     ids, stored_on, now = session.execute(RESERVE_IDS, {"count": len(jobs)}).one()
-    copy_rows(session, "jobs", JOB_COLUMNS, _job_rows(jobs, ids, frame, stored_on, now, dispatch_id))
+    copy_rows(session, "jobs", JOB_COLUMNS, _job_rows(jobs, ids, frame, stored_on, now))
     rows = ((stored_on, i, j.body, j.blob_key, j.reasons, j.features) for i, j in zip(ids, jobs, strict=True))
     copy_rows(session, "job_requests", REQUEST_COLUMNS, rows)
-    return list(ids)
 
 
 def _job_rows(
-    jobs: Sequence[NewJob], ids: Sequence[int], frame: Frame, stored_on: date, now: datetime, dispatch_id: int | None
+    jobs: Sequence[NewJob], ids: Sequence[int], frame: Frame, stored_on: date, now: datetime
 ) -> Iterator[tuple[Any, ...]]:
-    owner, lane = frame.owner, frame.lane
+    owner = frame.owner
     for job_id, job in zip(ids, jobs, strict=True):
         yield (
-            job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, lane, job.prefix_hash,
+            job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, frame.batch_id, job.prefix_hash,
             frame.deadline, job.row_number, frame.fleet_version, frame.policy_version, frame.price_version, stored_on,
-            int(job.state), frame.interactive, job.held_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
-            job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None, dispatch_id,
+            int(job.state), job.held_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
+            job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None,
         )  # fmt: skip
 
 

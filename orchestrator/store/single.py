@@ -1,21 +1,59 @@
-"""What a submission of one needs: idempotency keys, and deadlines by the database's clock."""
+"""What a submission of one needs: the job in one round trip, and idempotency keys."""
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from orchestrator.contracts import JobState, Owner
+from orchestrator.store.jobs import NewJob
+from orchestrator.store.versions import Versions
+
+ADD: Final = text("""
+    WITH new AS MATERIALIZED (
+        SELECT nextval('jobs_id_seq') AS id, (now() AT TIME ZONE 'UTC')::date AS stored_on
+    ), sent AS (
+        INSERT INTO dispatches (tier, model, interactive, job_ids, size, claim_by)
+        SELECT :tier, :model, true, ARRAY[id], 1, now() + make_interval(secs => :claim_by) FROM new WHERE :interactive
+        RETURNING id
+    ), job AS (
+        INSERT INTO jobs (id, stored_on, dispatch_id, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline,
+            fleet_version, policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task)
+        SELECT id, stored_on, (SELECT id FROM sent), :public_id, :tenant, :project, :api_key, -CAST(:tenant AS bigint),
+            :prefix_hash, now() + make_interval(secs => :within), :fleet, :policy, :prices, :state, :interactive, :held_usd,
+            :tier, :model, :endpoint, :rule, :task
+        FROM new
+    ), request AS (
+        INSERT INTO job_requests (stored_on, job_id, body, blob_key, reasons, features)
+        SELECT stored_on, id, :body, :blob_key, :reasons, :features FROM new
+    )
+    SELECT (SELECT id FROM sent)
+""")
 REMEMBER: Final = text("""
     INSERT INTO idempotency_keys (tenant_id, key, request_hash, target_id) VALUES (:tenant, :key, :hash, :target)
     ON CONFLICT (tenant_id, key) DO NOTHING RETURNING target_id
 """)
 RECALL: Final = text("SELECT request_hash, target_id FROM idempotency_keys WHERE tenant_id = :tenant AND key = :key")
 FORGET: Final = text("DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => :days)")
-DEADLINE: Final = text("SELECT now() + make_interval(secs => :seconds)")
+
+
+def add(
+    session: Session, owner: Owner, job: NewJob, versions: Versions, *, within_s: float, claim_by_s: float
+) -> int | None:
+    """Put in a job outside any batch, due by the database's clock; one born ASSIGNED gets its dispatch, whose id is returned."""
+    interactive = job.state is JobState.ASSIGNED
+    values = {
+        "public_id": job.public_id, "tenant": owner.tenant_id, "project": owner.project_id, "api_key": owner.api_key_id,
+        "prefix_hash": job.prefix_hash, "within": within_s, "claim_by": claim_by_s, "fleet": versions.fleet,
+        "policy": versions.policy, "prices": versions.prices, "state": int(job.state), "interactive": interactive,
+        "held_usd": job.held_usd, "tier": job.tier, "model": job.model, "endpoint": job.endpoint, "rule": job.rule,
+        "task": job.task, "body": job.body, "blob_key": job.blob_key, "reasons": job.reasons, "features": job.features,
+    }  # fmt: skip
+    dispatch_id: int | None = session.execute(ADD, values).scalar_one()
+    return dispatch_id
 
 
 def remember_key(session: Session, tenant_id: int, key: str, request_hash: bytes, target: UUID) -> bool:
@@ -33,9 +71,3 @@ def recall_key(session: Session, tenant_id: int, key: str) -> tuple[bytes, UUID]
 def forget_keys(session: Session, days: int) -> None:
     """Drop idempotency keys older than the retention."""
     session.execute(FORGET, {"days": days})
-
-
-def deadline_in(session: Session, seconds: float) -> datetime:
-    """The moment so many seconds from now, by the database's clock."""
-    moment: datetime = session.execute(DEADLINE, {"seconds": seconds}).scalar_one()
-    return moment
