@@ -10,7 +10,9 @@ RightsizeError
 │   │   └── UnknownModel        404  model_not_found      names the models there are
 │   ├── Conflict                409  conflict             the state of the thing does not allow it
 │   │   └── IdempotencyConflict 409  idempotency_conflict the same key came with another request
+│   ├── TooSlow                 408  request_timeout      the body came too slowly
 │   ├── TooLarge                413  request_too_large    over a limit that the message names
+│   ├── Unsupported             415  unsupported_media_type  the body comes in a form that is not read
 │   └── TierUnavailable         422  tier_unavailable     no model of the fleet can serve the request
 ├── Busy                        try later (429, 503), `retry_after_s`
 │   ├── Backpressure            429  backpressure         too much is queued already
@@ -94,6 +96,18 @@ class IdempotencyConflict(Conflict):
     """The same idempotency key came with another request."""
 
     code = "idempotency_conflict"
+
+
+class TooSlow(Refused):
+    """The request's body came too slowly."""
+
+    status, code = 408, "request_timeout"
+
+
+class Unsupported(Refused):
+    """The body comes in a form that is not read."""
+
+    status, code = 415, "unsupported_media_type"
 
 
 class TooLarge(Refused):

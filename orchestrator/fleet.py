@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
-from datetime import date
+from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Final, Literal, Self, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -28,6 +29,12 @@ class Strict(BaseModel):
     """Frozen, and refuses keys that it does not know."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+RESERVED: Final = frozenset({"auto", *Tier})
+"""What `model` may say in a request besides a model's name."""
 
 
 class Model(Strict):
@@ -47,15 +54,15 @@ class Model(Strict):
     path: str | None = None
     tasks: tuple[str, ...] = ()
     """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
-    slots: int = Field(default=16, ge=1, le=4096)
+    slots: Count = Field(default=16, le=4096)
     """How many requests it runs at once."""
-    max_input_tokens: int = Field(default=32_768, ge=1)
-    max_output_tokens: int = Field(default=1_024, ge=1)
+    max_input_tokens: Count = 32_768
+    max_output_tokens: Count = 1_024
     """The output limit where a request names none: the hold on the budget is priced by it."""
-    timeout_s: float = Field(default=600.0, gt=0)
-    connect_timeout_s: float = Field(default=5.0, gt=0)
-    first_byte_timeout_s: float = Field(default=120.0, gt=0)
-    expected_latency_s: float = Field(default=2.0, ge=0)
+    timeout_s: Seconds = 600.0
+    connect_timeout_s: Seconds = 5.0
+    first_byte_timeout_s: Seconds = 120.0
+    expected_latency_s: float = Field(default=2.0, ge=0, strict=True, allow_inf_nan=False)
     """The median time of one request, for estimates and for the size of dispatches until it has been measured."""
     free: bool = False
     """Says that a card on which nothing costs anything is meant so."""
@@ -69,8 +76,14 @@ class Model(Strict):
             raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
         if all(card.is_free for card in self.rates) and not self.free:
             raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
+        if min(card.valid_from for card in self.rates) > datetime.now(UTC).date():
+            raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
         if self.engine == "openai" and not self.address:
             raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
+        if self.address is not None and not _is_http(self.address):
+            raise ValueError(f'`address` must be a URL such as "http://127.0.0.1:8000/v1"; it is {self.address!r}.')
+        if self.name in RESERVED:
+            raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
         return self
 
     def card_on(self, day: date) -> RateCard:
@@ -81,10 +94,10 @@ class Model(Strict):
 class Thresholds(Strict):
     """Where the decision tree draws its lines."""
 
-    complex_signals: int = Field(default=3, ge=1)
+    complex_signals: Count = 3
     """So many signals of complexity make a request need deep analysis."""
-    long_input_tokens: int = Field(default=6_000, ge=1)
-    realtime_latency_s: float = Field(default=1.0, gt=0)
+    long_input_tokens: Count = 6_000
+    realtime_latency_s: Seconds = 1.0
 
 
 class Policy(Strict):
@@ -101,9 +114,9 @@ class Policy(Strict):
     )
     """Where a job goes whose tier the fleet lacks or a bound excludes, in order."""
     thresholds: Thresholds = Thresholds()
-    max_attempts: int = Field(default=4, ge=1, le=20)
-    retry_base_s: float = Field(default=1.0, gt=0)
-    retry_max_s: float = Field(default=120.0, gt=0)
+    max_attempts: Count = Field(default=4, le=20)
+    retry_base_s: Seconds = 1.0
+    retry_max_s: Seconds = 120.0
 
 
 class Fleet(Strict):
@@ -221,7 +234,10 @@ def _model(name: str, table: object, source: str) -> Model:
     rows = table.get("rates", [])
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise InvalidConfig(f"{source}: models.{name}.rates must be tables [[models.{name}.rates]].")
-    cards = tuple(card_from(row, name) for row in rows)
+    try:
+        cards = tuple(card_from(row, name) for row in rows)
+    except InvalidConfig as error:
+        raise InvalidConfig(f"{source}: {error.message}") from None
     return _checked(Model, {**table, "name": name, "rates": cards}, source, f"models.{name}")
 
 
@@ -232,9 +248,23 @@ def _checked(kind: type[T], data: object, source: str, where: str) -> T:
         first = error.errors()[0]
         key = ".".join([where, *(str(part) for part in first["loc"])])
         message = first["msg"].removeprefix("Value error, ")
-        known = ", ".join(kind.model_fields) if first["type"] == "extra_forbidden" else ""
+        known = ", ".join(_table_at(kind, first["loc"][:-1])) if first["type"] == "extra_forbidden" else ""
         hint = f" Known keys: {known}." if known else ""
         raise InvalidConfig(f"{source}: {key}: {message}{'' if message.endswith('.') else '.'}{hint}") from None
+
+
+def _table_at(kind: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:
+    """The keys of the table that an error's place leads to."""
+    for step in place:
+        inner = kind.model_fields[str(step)].annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            kind = inner
+    return kind.model_fields
+
+
+def _is_http(address: str) -> bool:
+    parts = urlsplit(address)
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def usd(amount: Decimal) -> str:

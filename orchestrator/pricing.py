@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, fields
 from datetime import date
 from decimal import Decimal
@@ -79,13 +80,21 @@ def card_from(row: Mapping[str, Any], model: str) -> RateCard:
     where = f"[[models.{model}.rates]]"
     if unknown := set(row) - known - {"from"}:
         raise InvalidConfig(f"{where} has unknown keys {sorted(unknown)}. Known: from, {', '.join(sorted(known))}.")
-    valid_from = row.get("from", date(2020, 1, 1))
-    if isinstance(valid_from, str):
-        valid_from = date.fromisoformat(valid_from)
+    valid_from = _day(row.get("from", date(2020, 1, 1)), f"{where} from")
     amounts = {key: _amount(row[key], f"{where} {key}") for key in known & set(row)}
     amounts.setdefault("cached", amounts.get("input", ZERO))
     amounts.setdefault("reasoning", amounts.get("output", ZERO))
     return RateCard(valid_from=valid_from, **amounts)
+
+
+def _day(value: object, where: str) -> date:
+    if isinstance(value, str):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    # A datetime is a date to Python, and cannot be compared with one.
+    if type(value) is not date:
+        raise InvalidConfig(f"{where} must be a date such as 2026-01-31; it is {value!r}.")
+    return value
 
 
 def _amount(value: object, where: str) -> Decimal:

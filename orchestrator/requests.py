@@ -137,6 +137,11 @@ def hints_from(raw: object) -> Hints:
     )
 
 
+LEAST_USD: Final = Decimal("1e-12")
+"""The ledger's last digit."""
+_PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
+
+
 def usd_from(value: object, param: str) -> Decimal | None:
     """A sum of money from a JSON number or string, without passing through a binary fraction where it is a string."""
     if value is None:
@@ -145,7 +150,9 @@ def usd_from(value: object, param: str) -> Decimal | None:
         amount = Decimal(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
     except ArithmeticError:
         amount = None
-    if amount is None or not amount.is_finite() or not 0 <= amount <= 1_000_000 or len(str(value)) > 40:
+    if isinstance(value, str) and not _PLAIN_SUM.fullmatch(value):
+        amount = None
+    if amount is None or not amount.is_finite() or not (amount == 0 or LEAST_USD <= amount <= 1_000_000):
         raise InvalidRequest(f'`{param}` must be US dollars between 0 and 1,000,000, such as "0.05".', param=param)
     return amount
 

@@ -7,16 +7,16 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import finish, read, recover
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.store import dispatches, single, upkeep, workers
 from orchestrator.store.session import Database, try_lock
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 
 MOST_PAUSE_S: Final = 5.0
 UPKEEP_EVERY_S: Final = 600.0
@@ -48,10 +48,10 @@ class Service:
         threads = [threading.Thread(target=loop, name=f"rightsize-{name}") for name, loop in loops.items()]
         for thread in threads:
             thread.start()
-        _touch_ready_file()
+        pulse.beat(self.context.settings)
         log("started", part="orchestrator", pid=os.getpid())
         self.stop.wait()
-        log("stopping", part="orchestrator")
+        log("stopping", part="orchestrator", pid=os.getpid())
         for event in (self.read_now, self.sweep_now, self.finish_now):
             event.set()
         for thread in threads:
@@ -69,8 +69,8 @@ class Service:
                 self.stop.wait(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
                 continue
-            except Exception:
-                logging.getLogger("rightsize").exception("pass_failed")
+            except Exception as error:
+                log_fault("pass_failed", error)
                 self.stop.wait(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
                 continue
@@ -127,6 +127,7 @@ class Service:
 
     def _recover(self) -> None:
         found = recover.recover(self.context)
+        pulse.beat(self.context.settings)
         if found.lost or found.unclaimed or found.expired:
             log("recovered", lost=found.lost, unclaimed=found.unclaimed, expired=found.expired)
 
@@ -156,9 +157,3 @@ class Service:
         owner.close()
         if made or dropped:
             log("partitions", made=made, dropped=dropped)
-
-
-def _touch_ready_file() -> None:
-    """Tell the local supervisor, if there is one, that this process is up."""
-    if path := os.environ.get("RIGHTSIZE_READY_FILE"):
-        Path(path).touch()

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     blob_dir: Path | None = None
     """The shared folder for files and large bodies; `blobs` under the data directory where it is not given."""
+    ready_file: Path | None = None
+    """A process touches it when it is ready, and goes on touching it while it works: for a supervisor or a health check."""
     log_level: str = "INFO"
     log_format: str = "text"
     """`text` or `json`."""

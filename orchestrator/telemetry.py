@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 LOGGER: Final = "rightsize"
+MOST_FRAMES: Final = 12
 
 EVENTS: Final[Mapping[str, str]] = {
     "started": "a process is up and ready",
@@ -22,7 +24,6 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch_read": "the rows of batches were read",
     "batch_finished": "batches got their files and final counts",
     "partitions": "partitions were made or dropped",
-    "claimed": "a dispatch was claimed",
     "given_back": "jobs were given back uncounted at an orderly stop",
     "lease_lost": "a worker held dispatches whose lease it has lost; their results are dropped",
     "unexpected_outcome": "an engine raised something that is not an EngineFault; the job failed",
@@ -58,6 +59,15 @@ def log(event: str, level: int = logging.INFO, **fields: Any) -> None:
     if event not in EVENTS:
         raise KeyError(f"{event} is not in telemetry.EVENTS")
     logging.getLogger(LOGGER).log(level, event, extra={"fields": fields})
+
+
+def log_fault(event: str, error: BaseException, **fields: Any) -> None:
+    """Log a fault of ours by its type and where it came from.
+
+    Its own text stays out: it may quote a request, an answer, or the parameters of a statement.
+    """
+    frames = "".join(traceback.format_tb(error.__traceback__)[-MOST_FRAMES:])
+    log(event, logging.ERROR, **fields, error=type(error).__name__, frames=frames)
 
 
 class _Text(logging.Formatter):

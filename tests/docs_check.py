@@ -1,6 +1,8 @@
 """Checks what README.md and docs/ show: commands, flags, make targets, paths and links are all there.
 
-`make check` runs this file; `tests/test_docs.py` also runs the blocks that follow a `<!-- run -->` line.
+`make check` runs this file, quickly and without running anything; `tests/test_docs.py` runs every block of commands or
+Python. A line directly before a block can say otherwise: `<!-- not run: WHY -->`, or `<!-- runs until stopped -->` for
+commands that serve.
 """
 
 from __future__ import annotations
@@ -9,9 +11,8 @@ import contextlib
 import io
 import re
 import shlex
-import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,14 @@ import typer.main
 ROOT = Path(__file__).resolve().parents[1]
 
 SHELLS = {"bash", "sh", "console"}
-RUN_MARK = "<!-- run -->"
+RUNNABLE = {*SHELLS, "python"}
+NOT_RUN = re.compile(r"<!-- not run: (?P<why>\S.*\S) -->")
+SERVES = "<!-- runs until stopped -->"
+LOOKS_RUNNABLE = re.compile(r"(\$ |(\./|\.venv/bin/)?(rightsize|make|curl|docker|pip|python3?|git) )")
 CONTROL = {"|", "||", "&&", ";", "&", "(", ")"}
 PLACEHOLDER = re.compile(r"[*{}<>$]|\.\.\.|…|\b[A-Z][A-Z_]+\b")
 FENCE = re.compile(r"^ {0,3}(?P<fence>```+|~~~+) *(?P<language>[\w-]*)")
+NO_FENCE = "an indented command: put it into a ```console block, so that a test runs it"
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)(?: \"[^\"]*\")?\)")
 HEADING = re.compile(r"^#{1,6} +(?P<title>.+?) *#*$")
 
@@ -39,8 +44,18 @@ class Block:
     """Of its opening fence, from 1."""
     language: str
     lines: tuple[str, ...]
-    runs: bool
-    """Whether the page asks for it to be run."""
+    mark: str
+    """The comment directly before it."""
+
+    @property
+    def runs(self) -> bool:
+        """Whether a test runs it: all commands and all Python, unless the page says why not."""
+        return self.language in RUNNABLE and not NOT_RUN.fullmatch(self.mark)
+
+    @property
+    def serves(self) -> bool:
+        """Whether its commands run until they are stopped."""
+        return self.mark == SERVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +80,8 @@ def split(page: Path) -> tuple[list[Block], list[tuple[int, str]]]:
         if fence:
             if line.strip().startswith(fence) and not line.strip().strip(fence[0]):
                 last = next((text for _, text in reversed(prose) if text.strip()), "")
-                blocks.append(Block(page, start, language, tuple(body), last.strip() == RUN_MARK))
+                mark = last.strip() if last.strip().startswith("<!--") else ""
+                blocks.append(Block(page, start, language, tuple(body), mark))
                 prose.append((number, "```"))
                 fence = ""
             else:
@@ -131,10 +147,21 @@ def problems(page: Path, app: Any, root: Path = ROOT) -> list[str]:
         for command in commands(block)
         for fault in wrong(command.text, app, root)
     ]
+    unclear = [(block.line, fault) for block in blocks for fault in unclear_marks(block)]
+    unclear += [(number, NO_FENCE) for number, line in prose if re.match(rf" {{4,}}{LOOKS_RUNNABLE.pattern}", line)]
     links = [(number, fault) for number, line in prose for fault in broken_links(line, page, root)]
     stale = [(number, fault) for number, line in prose for fault in missing_paths(re.findall(r"`([^`]+)`", line), root)]
     where = page.relative_to(root)
-    return [f"{where}:{number}: {fault}" for number, fault in sorted(shown + links + stale)]
+    return [f"{where}:{number}: {fault}" for number, fault in sorted(shown + unclear + links + stale)]
+
+
+def unclear_marks(block: Block) -> Iterator[str]:
+    """Why it is not clear whether a block is run."""
+    if block.language not in RUNNABLE:
+        if any(LOOKS_RUNNABLE.match(line) for line in block.lines):
+            yield f"commands in a block of {block.language or 'no language'}: call it console, so that a test runs them"
+    elif block.mark and not block.serves and not NOT_RUN.fullmatch(block.mark):
+        yield f"{block.mark} says nothing that a test knows: write <!-- not run: WHY --> or {SERVES}"
 
 
 def wrong(text: str, app: Any, root: Path) -> Iterator[str]:
@@ -219,27 +246,6 @@ def anchors(page: Path) -> set[str]:
             names.add(f"{slug}-{seen[slug]}" if slug in seen else slug)
             seen[slug] = seen.get(slug, 0) + 1
     return names
-
-
-def run_block(lines: Sequence[str], env: Mapping[str, str], *, cwd: Path = ROOT, timeout_s: float = 300) -> str:
-    """Run commands as one script that ends at the first failure, and return what they printed.
-
-    Raises AssertionError with the output when one of them fails.
-    """
-    script = "\n".join(["set -euo pipefail", *lines])
-    done = subprocess.run(
-        ["bash", "-c", script],
-        cwd=cwd,
-        env=dict(env),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout_s,
-        check=False,
-    )
-    if done.returncode:
-        raise AssertionError(f"left with {done.returncode}:\n{script}\n{done.stdout}{done.stderr}")
-    return done.stdout
 
 
 def main() -> int:

@@ -1,9 +1,9 @@
-"""The pages show what there is, and the commands that they show run."""
+"""The pages show what there is, and every command, every Python block and every configuration on them is run."""
 
 from __future__ import annotations
 
-import os
-import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +11,32 @@ import pytest
 import typer
 from typer.main import get_command
 
+from orchestrator import fleet
 from orchestrator.contracts import Tier
-from tests.docs_check import Block, commands, pages, problems, refusal, run_block, simple_commands, split
+from tests import docs_run
+from tests.docs_check import Block, commands, pages, problems, refusal, simple_commands, split
 
-RUN = [block for page in pages() for block in split(page)[0] if block.runs]
+BLOCKS = [block for page in pages() for block in split(page)[0]]
+
+
+def cases(blocks: list[Block]) -> pytest.MarkDecorator:
+    """A page and a block of it for each block: pytest keeps the tests of one page together."""
+    values = [pytest.param(block.page, block, id=f"{block.page.name}:{block.line}") for block in blocks]
+    return pytest.mark.parametrize("session, block", values, indirect=["session"], scope="module")
+
+
+@pytest.fixture(scope="module")
+def up() -> Iterator[docs_run.Session]:
+    with docs_run.rightsize_up() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def session(
+    up: docs_run.Session, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> docs_run.Session:
+    """One for each page, all on one instance."""
+    return docs_run.new_session(tmp_path_factory.mktemp(request.param.stem), beside=up)
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.name)
@@ -24,10 +46,18 @@ def test_pages_show_only_what_there_is(page: Path) -> None:
     assert problems(page, get_command(app)) == []
 
 
-@pytest.mark.parametrize("block", RUN, ids=lambda block: f"{block.page.name}:{block.line}")
-def test_shown_commands_run(block: Block, instance: Any) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    run_block([command.text for command in commands(block)], {**os.environ, **instance.environment, "PATH": path})
+@cases([block for block in BLOCKS if block.runs])
+def test_shown_commands_run(session: docs_run.Session, block: Block) -> None:
+    session.run(block)
+
+
+@pytest.mark.parametrize(
+    "block",
+    [block for block in BLOCKS if block.language == "toml"],
+    ids=lambda block: f"{block.page.name}:{block.line}",
+)
+def test_shown_configurations_are_taken(block: Block) -> None:
+    assert fleet.parse(tomllib.loads("\n".join(block.lines)), block.page.name).fleet.models
 
 
 # From here on: the checker itself, on sample pages.
@@ -69,14 +99,16 @@ def write(house: Path, text: str, name: str = "README.md") -> Path:
 def test_console_blocks_give_their_prompts_and_scripts_all_lines(tmp_path: Path) -> None:
     page = write(
         tmp_path,
-        "```console\n$ rightsize a \\\n>   --b\nout put\n$ make c\n```\n\n<!-- run -->\n\n```bash\n# why\nd\n\ne \\\n  f\n```\n"
-        "```python\nimport x\n```\n<!-- run -->\nprose between\n```sh\ng\n```\n",
+        "```console\n$ rightsize a \\\n>   --b\nout put\n$ make c\n```\n\n<!-- not run: needs a GPU -->\n\n```bash\n# why\nd\n\ne \\\n  f\n```\n"
+        "```python\nimport x\n```\n<!-- not run: of old -->\nprose between\n```sh\ng\n```\n```toml\nx = 1\n```\n"
+        "<!-- runs until stopped -->\n```console\n$ h\n```\n",
     )
-    console, script, python, late = split(page)[0]
+    console, script, python, *_, server = split(page)[0]
     assert [(shown.line, shown.text) for shown in commands(console)] == [(2, "rightsize a   --b"), (5, "make c")]
     assert [shown.text for shown in commands(script)] == ["d", "e   f"]
     assert commands(python) == []
-    assert [console.runs, script.runs, python.runs, late.runs] == [False, True, False, False]
+    assert [block.runs for block in split(page)[0]] == [True, False, True, True, False, True]
+    assert [console.serves, server.serves] == [False, True]
 
 
 def test_lines_are_taken_apart_as_a_shell_would() -> None:
@@ -131,9 +163,44 @@ def test_every_kind_of_problem_is_told_with_its_line(house: Path, sample: Any) -
     ]
 
 
-def test_a_block_runs_as_one_script_and_ends_at_the_first_failure(tmp_path: Path) -> None:
-    environment = {"PATH": os.environ["PATH"], "WORD": "here"}
-    assert run_block(["there=$WORD", "echo $there"], environment, cwd=tmp_path) == "here\n"
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- not run -->\n```console\n$ ls\n```\n",
+        "<!-- not run:  -->\n```console\n$ ls\n```\n",
+        "<!-- no run: needs a GPU -->\n```python\nx\n```\n",
+        "```\n$ ls\n```\n",
+        "```text\nrightsize status\n```\n",
+        "\n    curl -f http://127.0.0.1/\n",
+    ],
+)
+def test_no_command_escapes_without_a_reason(text: str, house: Path, sample: Any) -> None:
+    assert [one for one in problems(write(house, text), sample, house) if "test" in one], text
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> docs_run.Session:
+    """A session without an instance."""
+    return docs_run.new_session(tmp_path)
+
+
+def test_a_block_ends_at_the_first_failure_and_shows_it(alone: docs_run.Session) -> None:
     with pytest.raises(AssertionError, match=r"left with 3:(.|\n)*before"):
-        run_block(["echo before", "(exit 3) | cat", "touch after"], environment, cwd=tmp_path)
-    assert not (tmp_path / "after").exists()
+        alone.script(["echo before", "(exit 3) | cat", "touch after"])
+    assert not (alone.folder / "after").exists()
+
+
+def test_what_a_block_exports_the_next_one_has_and_ports_are_free_ones(alone: docs_run.Session) -> None:
+    assert alone.script(["export WORD='two words'", "echo 18080 8080"]) == f"18080 {alone.ports['8080']}\n"
+    assert alone.script(['echo "$WORD"', "ls examples/tickets.csv"]) == "two words\nexamples/tickets.csv\n"
+    alone.run(Block(Path("page"), 1, "python", ("import os", "assert os.environ['WORD'] == 'two words'"), ""))
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        alone.run(Block(Path("page"), 1, "python", ("1 / 0",), ""))
+
+
+def test_a_server_that_leaves_by_itself_or_not_in_order_is_a_failure(alone: docs_run.Session) -> None:
+    with pytest.raises(AssertionError, match=r"left with 7:\nwhy"), alone.serving("bash -c 'echo why; exit 7'"):
+        pass
+    rude = "bash -c 'trap \"exit 4\" INT; touch $RIGHTSIZE_READY_FILE; while :; do sleep 0.05; done'"
+    with pytest.raises(AssertionError, match="left with 4 after Ctrl-C"), alone.serving(rude):
+        pass

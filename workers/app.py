@@ -5,7 +5,6 @@ An entry point: the one module whose import reads the settings, since Celery wan
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -19,7 +18,7 @@ from orchestrator.errors import InvalidConfig, RightsizeError
 from orchestrator.fleet import Fleet, Model, load
 from orchestrator.flow.context import open_context
 from orchestrator.settings import Settings
-from orchestrator.telemetry import configure, log
+from orchestrator.telemetry import configure, log, log_fault
 from workers.runtime import Runtime
 from workers.tasks import register
 
@@ -82,10 +81,10 @@ def _start(instance: Any, **_: object) -> None:
         runtime.start()
     except RightsizeError as error:
         sys.exit(f"The worker cannot start: {error.message}")
-    except Exception:
+    except Exception as error:
         # Celery swallows what a signal handler raises, and would go on without engines.
-        logging.getLogger("rightsize").exception("pass_failed")
-        sys.exit("The worker cannot start: see the traceback above. This is a bug: report it.")
+        log_fault("pass_failed", error)
+        sys.exit("The worker cannot start: the log says where it failed. This is a bug: report it.")
     _runtimes.append(runtime)
 
 

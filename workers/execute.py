@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from typing import Any
 
@@ -12,6 +11,7 @@ import orjson
 from orchestrator.contracts import Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
+from orchestrator.telemetry import log_fault
 from workers.engines.base import Engine, EngineRequest
 
 MAX_TOKENS = 100_000_000
@@ -33,9 +33,8 @@ async def run(job: ClaimedJob, engine: Engine) -> Outcome:
     except TimeoutError:
         late = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
         return Outcome(OutcomeKind.EXPIRED, fault=late, engine_s=time.monotonic() - started)
-    except Exception:
-        about = {"model": job.model, "job": job.public_id}
-        logging.getLogger("rightsize").exception("unexpected_outcome", extra={"fields": about})
+    except Exception as error:
+        log_fault("unexpected_outcome", error, model=job.model, job=job.public_id)
         ours = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
         return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=time.monotonic() - started)
 

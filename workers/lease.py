@@ -7,12 +7,13 @@ import threading
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
+from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import lease
 from orchestrator.flow.context import Context
 from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 
 
 class Heartbeat(threading.Thread):
@@ -35,6 +36,7 @@ class Heartbeat(threading.Thread):
         """Renew now; raises ServiceUnavailable when the database does not answer."""
         running = self._running()
         self._on_beat(lease.beat(self._context, self._worker, self._presence(), running), running)
+        pulse.beat(self._context.settings)
 
     def run(self) -> None:
         """Beat at the pace of the settings."""
@@ -46,8 +48,8 @@ class Heartbeat(threading.Thread):
             except ServiceUnavailable as error:
                 log("database_away", logging.WARNING, detail=error.message)
                 pause_s = min(1.0, self._context.settings.heartbeat_s)
-            except Exception:
-                logging.getLogger("rightsize").exception("pass_failed")
+            except Exception as error:
+                log_fault("pass_failed", error)
 
     def stop(self) -> None:
         """End after the beat that is under way."""

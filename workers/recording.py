@@ -15,7 +15,7 @@ from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
 from orchestrator.lifecycle import after, is_terminal
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 
 MOST_PAUSE_S = 5.0
 
@@ -114,9 +114,9 @@ class RecordingThread(threading.Thread):
                 return self._recorder.record(pairs, done)
             except ServiceUnavailable as error:
                 log("database_away", logging.WARNING, detail=error.message, waiting=len(pairs))
-            except Exception:
+            except Exception as error:
                 # The lease ends and another worker runs these jobs again: better than a worker that records nothing more.
-                logging.getLogger("rightsize").exception("unexpected_outcome")
+                log_fault("unexpected_outcome", error)
                 return None
             if self.abandon.is_set():
                 return None

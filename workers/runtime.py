@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
-from pathlib import Path
 from typing import Final
 
 from orchestrator import ids
@@ -108,8 +107,6 @@ class Runtime:
         self._heartbeat.beat_once()
         self._heartbeat.start()
         self.context.broker.wake()
-        if path := os.environ.get("RIGHTSIZE_READY_FILE"):
-            Path(path).touch()
 
     async def _serve(self, model: Model) -> Served:
         engine = open_engine(model, self.context.blobs.root)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from celery import Celery
 
 from orchestrator.contracts import EXECUTE_TASK
+from orchestrator.telemetry import log_fault
 from workers.runtime import Runtime
 
 
@@ -16,4 +17,8 @@ def register(app: Celery, runtimes: Sequence[Runtime]) -> None:
     @app.task(name=EXECUTE_TASK, ignore_result=True)
     def execute(dispatch_id: int) -> None:
         """Run one dispatch."""
-        runtimes[0].run_dispatch(dispatch_id)
+        try:
+            runtimes[0].run_dispatch(dispatch_id)
+        except Exception as error:
+            # Celery would log it with its text. The end of the lease queues the jobs again.
+            log_fault("unexpected_outcome", error, dispatch=dispatch_id)

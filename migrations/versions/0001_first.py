@@ -305,7 +305,7 @@ CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     RAISE EXCEPTION 'the ledger is append-only: book a reversing transfer instead';
 END $$;
-CREATE TRIGGER transfers_append_only BEFORE UPDATE OR DELETE ON transfers
+CREATE TRIGGER transfers_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON transfers
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 """
 
@@ -313,7 +313,8 @@ GRANTS = """
 GRANT USAGE ON SCHEMA public TO rightsize_app, rightsize_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO rightsize_app;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO rightsize_app;
-REVOKE UPDATE, DELETE, TRUNCATE ON transfers FROM rightsize_app;
+REVOKE UPDATE, DELETE ON transfers, attempts, results, config_versions FROM rightsize_app;
+REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM rightsize_app;
 GRANT SELECT ON jobs, job_requests, dispatches, workers, batches, tasks, config_versions, attempts, results, budgets,
     transfers, alembic_version TO rightsize_worker;
 GRANT SELECT ON alembic_version TO rightsize_app;

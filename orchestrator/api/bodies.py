@@ -11,9 +11,9 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from orchestrator.api.limits import Unsupported, json_object
+from orchestrator.api.limits import json_object
 from orchestrator.api.serving import serving_of
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, Unsupported
 
 T = TypeVar("T", bound=BaseModel)
 

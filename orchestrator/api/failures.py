@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import math
-import traceback
 from collections.abc import Mapping
 from typing import Final
 
@@ -18,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import ids
 from orchestrator.errors import Busy, RightsizeError
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log_fault
 
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -57,9 +55,7 @@ def of_error(error: RightsizeError) -> Response:
 def unexpected(error: BaseException) -> Response:
     """Log a fault of ours once, without what the request held, and answer with the id of the log line."""
     fault = f"fault_{ids.uuid7().hex}"
-    # The exception's own text stays out: it may quote the request, or the parameters of a statement.
-    frames = "".join(traceback.format_tb(error.__traceback__)[-12:])
-    log("request_failed", logging.ERROR, id=fault, error=type(error).__name__, frames=frames)
+    log_fault("request_failed", error, id=fault)
     return failure(
         500, f"Rightsize met a fault of its own. Try again; if it stays, report {fault}.", code="internal_error"
     )

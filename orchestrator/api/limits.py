@@ -6,13 +6,13 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.failures import of_error
-from orchestrator.errors import InvalidRequest, Refused, TooLarge
+from orchestrator.errors import InvalidRequest, Refused, TooLarge, TooSlow, Unsupported
 from orchestrator.settings import MIB, Settings
 
 UPLOADS: Final = "/v1/files"
@@ -25,20 +25,6 @@ _STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)', re.DOT
 _ALIKE: Final = bytes.maketrans(b"{}", b"[]")
 _NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
 _NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-
-
-class TooSlow(Refused):
-    """The request's body came too slowly."""
-
-    status: ClassVar[int] = 408
-    code: ClassVar[str] = "request_timeout"
-
-
-class Unsupported(Refused):
-    """The body comes in a form that is not read."""
-
-    status: ClassVar[int] = 415
-    code: ClassVar[str] = "unsupported_media_type"
 
 
 @dataclass(frozen=True, slots=True)

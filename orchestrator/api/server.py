@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import socket
-from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from orchestrator import pulse
 from orchestrator.api.app import create_app
 from orchestrator.api.serving import CONNECTIONS
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow.context import open_context
 from orchestrator.settings import Settings
-from orchestrator.telemetry import log
+from orchestrator.telemetry import configure, log
 
 HEAD_WITHIN_S: Final = 15.0
 """How long a client may take over a request's line and headers."""
@@ -64,12 +66,26 @@ class Patience(HttpToolsProtocol):
 
 
 class Server(uvicorn.Server):
-    """Says when it is up."""
+    """Says when it is up, and ends in order on a signal: uvicorn's own raises the signal again when it is done."""
+
+    def __init__(self, config: uvicorn.Config, settings: Settings) -> None:
+        super().__init__(config)
+        self._settings = settings
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - as signal.signal calls it
+        """Stop after what runs; a second Ctrl-C does not wait for it."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take no more requests and wait for those that run."""
+        log("stopping", part="api", pid=os.getpid())
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then tell the local supervisor, if there is one."""
         await super().startup(sockets)
-        _touch_ready_file()
+        pulse.beat(self._settings)
         log("started", part="api", pid=os.getpid())
 
 
@@ -78,22 +94,18 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
 
     Raises InvalidConfig for a port in use, an old schema or a broker that evicts, ServiceUnavailable for servers that are away.
     """
+    configure(settings.log_level, settings.log_format)
     listening = listen(host, port)
     try:
         context = open_context(settings, "app", connections=CONNECTIONS)
         try:
             context.broker.wait_until_up(BROKER_WITHIN_S)
-            Server(config(create_app(context), settings)).run(sockets=[listening])
+            Server(config(create_app(context), settings), settings).run(sockets=[listening])
         finally:
             context.close()
     finally:
         listening.close()
     log("stopped", part="api", pid=os.getpid())
-
-
-def _touch_ready_file() -> None:
-    if path := os.environ.get("RIGHTSIZE_READY_FILE"):
-        Path(path).touch()
 
 
 def config(app: Any, settings: Settings) -> uvicorn.Config:

@@ -12,9 +12,9 @@ import anyio
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from orchestrator.api.limits import Unsupported, too_large
+from orchestrator.api.limits import too_large
 from orchestrator.api.serving import Serving
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, Unsupported
 from orchestrator.settings import MIB
 
 MOST_PARTS: Final = 32

@@ -19,13 +19,13 @@ err = Console(stderr=True, highlight=False)
 
 def note(text: str) -> None:
     """Say something to the person, beside the output."""
-    err.print(text, style="dim", markup=False)
+    err.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
     """Say what went wrong and what to do."""
     err.print("[bold red]error[/] ", end="")
-    err.print(text, markup=False)
+    err.print(text, markup=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

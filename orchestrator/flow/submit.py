@@ -126,6 +126,11 @@ def create_batch(
                 f"There is no file {ids.public('file', input_file)}. Upload it with purpose=batch first.",
                 param="input_file_id",
             )
+        if file.purpose != "batch":
+            raise InvalidRequest(
+                f"The file {ids.public('file', input_file)} has purpose {file.purpose}. Upload the input with purpose=batch.",
+                param="input_file_id",
+            )
         batch_id = batches.add(
             session, owner, public_id, endpoint=endpoint, window=window, window_s=window_s, input_file_id=file.id,
             metadata=metadata, hints=hints, max_cost_usd=usd_from(hints.get("max_cost_usd"), "max_cost_usd"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import psycopg
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 
@@ -38,6 +38,7 @@ class Database:
             max_overflow=0,
             pool_timeout=30,
             pool_pre_ping=False,
+            hide_parameters=True,
             connect_args={
                 "connect_timeout": 5,
                 "prepare_threshold": 2,
@@ -59,10 +60,10 @@ class Database:
         try:
             with Session(self.engine, expire_on_commit=False) as session, session.begin():
                 yield session
-        except (OperationalError, PoolTimeout) as error:
+        except PoolTimeout as error:
             raise unavailable(error) from error
         except DBAPIError as error:
-            if error.connection_invalidated or isinstance(error.orig, psycopg.InterfaceError):
+            if error.connection_invalidated or _passes(error.orig):
                 raise unavailable(error) from error
             raise
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
@@ -86,6 +87,19 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+_PASSING: Final = ("08", "40", "53", "57", "58")
+"""Classes of SQLSTATE that say nothing of the statement: connection, serialization, resources, intervention, system."""
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether the same statement may well succeed later, or on another connection."""
+    if isinstance(error, psycopg.InterfaceError):
+        return True
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(_PASSING) or error.sqlstate == "55P03"
 
 
 def unavailable(error: Exception) -> ServiceUnavailable:

@@ -1,0 +1,11 @@
+"""The pulse file: touched when a process is ready, and with every pass that succeeds; a health check looks at its age."""
+
+from __future__ import annotations
+
+from orchestrator.settings import Settings
+
+
+def beat(settings: Settings) -> None:
+    """Touch the file that a supervisor or a container asks for, if one does."""
+    if settings.ready_file is not None:
+        settings.ready_file.touch()

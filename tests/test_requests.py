@@ -1,0 +1,175 @@
+"""What comes from a caller: within its bounds it is read, outside of them it is refused with the field and the remedy."""
+
+from __future__ import annotations
+
+import re
+import string
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import requests
+from orchestrator.contracts import Stakes, Tier
+from orchestrator.errors import InvalidRequest
+from orchestrator.requests import CAPS, CHAT, ENDPOINTS, NO_HINTS, WHOLE, Hints, engine_body, features_of, hints_from
+
+COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
+ASK = {"role": "user", "content": "Where is my order?"}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+
+def chat(**more: Any) -> dict[str, Any]:
+    return {"messages": [ASK], **more}
+
+
+def says(content: Any, role: str = "user") -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": content}]}
+
+
+def refusal(endpoint: str, body: Any) -> InvalidRequest:
+    with pytest.raises(InvalidRequest) as caught:
+        features_of(endpoint, body, NO_HINTS)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "endpoint, body, param, remedy",
+    [
+        ("/v1/images", chat(), "url", "Use one of /v1/chat/completions, /v1/completions, /v1/embeddings."),
+        (CHAT, [], "body", "must be a JSON object"),
+        (CHAT, chat(colour="red"), "colour", "Known for /v1/chat/completions: ['frequency_penalty', "),
+        (COMPLETIONS, {"prompt": "x", "messages": []}, "messages", "Known for /v1/completions: ['echo', "),
+        (CHAT, chat(stream=True), "stream", "Leave it out"),
+        (CHAT, chat(model=""), "model", 'must be "auto", a tier, or the name of a model'),
+        (CHAT, chat(model="x" * 129), "model", 'must be "auto", a tier, or the name of a model'),
+        (CHAT, chat(model=7), "model", 'must be "auto", a tier, or the name of a model'),
+        (CHAT, chat(stop=7), "stop", "a list of at most 16 texts"),
+        (CHAT, chat(stop=["x"] * 17), "stop", "a list of at most 16 texts"),
+        (CHAT, chat(stop=["x", 7]), "stop", "a list of at most 16 texts"),
+        (CHAT, {}, "messages", "a list of 1 to 10,000 messages"),
+        (CHAT, {"messages": []}, "messages", "a list of 1 to 10,000 messages"),
+        (CHAT, {"messages": [ASK] * 10_001}, "messages", "a list of 1 to 10,000 messages"),
+        (CHAT, {"messages": [ASK, "hello"]}, "messages", "`messages[1]` must be an object with a `role`"),
+        (CHAT, {"messages": [{"content": "x"}]}, "messages", "`messages[0]` must be an object with a `role`"),
+        (CHAT, says(None), "messages", "`messages[0].content` must be text or a list of parts"),
+        (CHAT, says({"text": "x"}, "assistant"), "messages", "`messages[0].content` must be text or a list of parts"),
+        (CHAT, says([{"type": "video"}]), "messages", "not text, image_url or input_audio"),
+        (CHAT, says([{"type": "text", "text": 7}]), "messages", "not text, image_url or input_audio"),
+        (CHAT, says(["x"]), "messages", "not text, image_url or input_audio"),
+        (CHAT, says([{**PICTURE, "image_url": {"url": "http://10.0.0.1/x"}}]), "messages", "must be data URLs (data:image/"),
+        (CHAT, says([{**PICTURE, "image_url": {"url": "data:text/html,x"}}]), "messages", "must be data URLs (data:image/"),
+        (CHAT, says([PICTURE] * 101), "messages", "at most 100 images; this one has 101"),
+        (COMPLETIONS, {}, "prompt", "text, or a list of 1 to 2,048 texts"),
+        (COMPLETIONS, {"prompt": [1, 2]}, "prompt", "text, or a list of 1 to 2,048 texts"),
+        (EMBEDDINGS, {"input": []}, "input", "text, or a list of 1 to 2,048 texts"),
+        (EMBEDDINGS, {"input": ["x"] * 2049}, "input", "text, or a list of 1 to 2,048 texts"),
+    ],
+)  # fmt: skip
+def test_a_refusal_names_the_field_and_the_remedy(endpoint: str, body: Any, param: str, remedy: str) -> None:
+    error = refusal(endpoint, body)
+    assert error.param == param
+    assert remedy in error.message
+    assert (error.status, error.code) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "hints, param, remedy",
+    [
+        ("slm", "rightsize", "must be an object"),
+        ({"colour": "red"}, "rightsize", "Known: ['instructions', 'max_cost_usd', "),
+        ({"task": "Support Triage"}, "task", "lower-case letters, digits and dashes, at most 63"),
+        ({"task": "x" * 64}, "task", "at most 63"),
+        ({"task": 7}, "task", "at most 63"),
+        ({"tier": "huge"}, "tier", "must be auto, slm, llm, rlm, mllm; it is 'huge'"),
+        ({"tier": ["slm"]}, "tier", "must be auto, slm, llm, rlm, mllm"),
+        ({"stakes": "enormous"}, "stakes", "must be low, normal, high"),
+        ({"stakes": ""}, "stakes", "must be low, normal, high"),
+        ({"instructions": "x" * 100_001}, "instructions", "at most 100,000 characters"),
+        ({"instructions": 7}, "instructions", "at most 100,000 characters"),
+        ({"max_latency_s": 0}, "max_latency_s", "between 0.001 and 1,000,000"),
+        ({"max_latency_s": float("nan")}, "max_latency_s", "between 0.001 and 1,000,000"),
+        ({"max_latency_s": True}, "max_latency_s", "between 0.001 and 1,000,000"),
+        ({"max_cost_usd": "-0.01"}, "max_cost_usd", 'US dollars between 0 and 1,000,000, such as "0.05"'),
+        ({"max_cost_usd": "1000000.01"}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": "five"}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": "NaN"}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": "0." + "0" * 40}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": "1e-999999"}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": 1e-13}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": "1_0"}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": " 5 "}, "max_cost_usd", "between 0 and 1,000,000"),
+        ({"max_cost_usd": True}, "max_cost_usd", "between 0 and 1,000,000"),
+    ],
+)  # fmt: skip
+def test_a_refused_hint_names_itself_and_the_remedy(hints: Any, param: str, remedy: str) -> None:
+    error = refusal(CHAT, chat(rightsize=hints))
+    assert error.param == param
+    assert remedy in error.message
+
+
+@pytest.mark.parametrize("name", sorted(CAPS))
+def test_a_number_is_taken_at_its_bounds_and_refused_beyond_them(name: str) -> None:
+    low, high = CAPS[name]
+    endpoint, body = (EMBEDDINGS, {"input": "x"}) if name == "dimensions" else (CHAT, chat())
+    for value in (low, high, None):
+        features_of(endpoint, {**body, name: value}, NO_HINTS)
+    wrong = [low - 1, high + 1, float("nan"), float("inf"), True, "1", [1], *([low + 0.5] if name in WHOLE else [])]
+    for other in wrong:
+        error = refusal(endpoint, {**body, name: other})
+        assert error.param == name
+        assert f"between {low:g} and {high:g}" in error.message
+
+
+def test_what_a_request_asks_for_is_read() -> None:
+    body = {
+        "model": "auto", "max_tokens": 7, "n": 2,
+        "messages": [
+            {"role": "system", "content": "Prove it."},
+            {"role": "user", "content": [{"type": "text", "text": "x" * 390}, PICTURE, {"type": "input_audio", "input_audio": {}}]},
+            {"role": "assistant", "content": None, "tool_calls": []},
+        ],
+        "rightsize": {"task": "support-triage", "tier": "auto", "stakes": "high", "max_cost_usd": 0.1, "max_latency_s": 2},
+    }  # fmt: skip
+    found = features_of(CHAT, body, NO_HINTS)
+    assert found.hints == Hints("support-triage", None, Stakes.HIGH, Decimal("0.1"), 2)
+    assert (found.images, found.audio, found.choices, found.max_output_tokens) == (1, 1, 2, 7)
+    assert found.input_tokens == (390 + len("Prove it.")) // 4 + 4 + 800
+    assert found.signals == ("mathematics",)
+    assert found.prefix_hash != 0
+
+
+def test_a_row_says_more_than_its_batch_and_neither_reaches_the_engine() -> None:
+    batch = hints_from({"tier": "llm", "max_cost_usd": "5", "instructions": "Answer."})
+    body = chat(rightsize={"tier": "rlm", "max_cost_usd": 0})
+    hints = features_of(CHAT, body, batch).hints
+    assert (hints.tier, hints.max_cost_usd, hints.instructions) == (Tier.RLM, Decimal(0), "Answer.")
+    assert engine_body(body, hints) == {"messages": [{"role": "system", "content": "Answer."}, ASK]}
+    assert "rightsize" in body
+
+
+FIELDS = sorted({field for fields in requests.ALLOWED.values() for field in fields} | {"rightsize"} | requests.HINTS)
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.floats() | st.text(max_size=8)
+    | st.sampled_from(["user", "system", "text", "image_url", "input_audio", "data:image/x", "high", "slm", "1e999999", "\ud800"])
+)  # fmt: skip
+KEYS = st.sampled_from([*FIELDS, "role", "content", "type", "text", "image_url", "url", "input_audio"]) | st.text(
+    string.ascii_letters, max_size=3
+)
+JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4))
+MESSAGES = st.lists(st.dictionaries(st.sampled_from(["role", "content"]), JSON, min_size=1), max_size=3)
+
+
+@given(st.sampled_from(sorted(ENDPOINTS)), st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=4), MESSAGES)
+def test_whatever_json_comes_it_is_read_or_refused_with_a_remedy(
+    endpoint: str, body: dict[str, Any], messages: Any
+) -> None:
+    field = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}[endpoint]
+    refused = None
+    try:
+        features_of(endpoint, {field: messages if endpoint == CHAT else "x", **body}, NO_HINTS)
+    except InvalidRequest as error:
+        refused = error
+    assert refused is None or (refused.param and re.search(r"must|Known|Leave it out|is not text", refused.message))
