@@ -68,7 +68,8 @@ class Shown:
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The pages that people read."""
-    return [page for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))] if page.is_file()]
+    shown = [root / "README.md", root / "examples/README.md", *sorted((root / "docs").rglob("*.md"))]
+    return [page for page in shown if page.is_file()]
 
 
 def split(page: Path) -> tuple[list[Block], list[tuple[int, str]]]:
