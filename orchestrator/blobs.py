@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,13 @@ class BlobStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def free_bytes(self) -> int:
+        """What is free on the disk of the blobs; raises ServiceUnavailable when it cannot be looked at."""
+        try:
+            return shutil.disk_usage(next(place for place in (self.root, *self.root.parents) if place.exists())).free
+        except OSError as error:
+            raise _unwritable(self.root, error) from error
 
     @contextmanager
     def writing(self, key: str) -> Iterator[BinaryIO]:

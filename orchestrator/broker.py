@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -15,6 +14,7 @@ from redis.retry import Retry
 
 from orchestrator.contracts import EXECUTE_TASK, WAKE_KEY, answer_stream
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
+from orchestrator.patience import retrying
 from orchestrator.settings import Settings
 
 SOCKET_TIMEOUT_S: Final = 5.0
@@ -144,17 +144,7 @@ class Broker:
 
     def wait_until_up(self, within_s: float) -> None:
         """Wait with backoff for a server that is down at start; raises ServiceUnavailable after `within_s`."""
-        give_up, pause = time.monotonic() + within_s, 0.1
-        while True:
-            try:
-                self.check()
-            except ServiceUnavailable:
-                if time.monotonic() + pause > give_up:
-                    raise
-                time.sleep(pause)
-                pause = min(2 * pause, 2.0)
-            else:
-                return
+        retrying(self.check, within_s)
 
     def close(self) -> None:
         """Close every connection."""

@@ -17,6 +17,7 @@ from orchestrator import doctor as examination
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import open_context
+from orchestrator.patience import START_S
 from orchestrator.service import Service
 from orchestrator.settings import Settings
 from orchestrator.store import migrate as schema
@@ -63,7 +64,7 @@ def doctor(settings: Settings) -> list[dict[str, Any]]:
 def orchestrator(settings: Settings) -> None:
     """Run the orchestrator until SIGTERM or SIGINT."""
     configure(settings.log_level, settings.log_format)
-    context = open_context(settings, "app", connections=10)
+    context = open_context(settings, "app", connections=10, wait_s=START_S)
     service = Service(context)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())

@@ -6,15 +6,13 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import text
-
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import Broker
 from orchestrator.errors import RightsizeError
 from orchestrator.fleet import Config, load
 from orchestrator.settings import Settings
 from orchestrator.store import invariants, versions, workers
-from orchestrator.store.migrate import NEWEST, check_schema
+from orchestrator.store.migrate import NEWEST, OLDEST, check_schema, describe_server
 from orchestrator.store.session import Database
 
 
@@ -40,17 +38,24 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _tried("redis", lambda: f"version {_broker_version(settings)}, never evicts")
     try:
         database = Database(settings, "app", connections=2)
-        yield Finding("postgres", True, _server(database))
-        check_schema(database)
-        yield Finding("schema", True, f"revision {NEWEST}")
+        yield Finding("postgres", True, describe_server(database))
     except RightsizeError as error:
         yield Finding("postgres", False, error.message)
+        return
+    schema = _tried("schema", lambda: _schema(database))
+    yield schema
+    if not schema.holds:
         return
     if config is not None:
         yield from _workers(settings, config, database)
     yield from _invariants(settings, config, database)
     yield _tried("blobs", lambda: _writable(settings))
     database.close()
+
+
+def _schema(database: Database) -> str:
+    check_schema(database)
+    return f"this release runs on {OLDEST} to {NEWEST}"
 
 
 def _keys(config: Config) -> Iterator[Finding]:
@@ -74,20 +79,15 @@ def _broker_version(settings: Settings) -> str:
         broker.close()
 
 
-def _server(database: Database) -> str:
-    with database.unit_of_work() as session:
-        version = session.execute(text("SHOW server_version")).scalar_one()
-        commit = session.execute(text("SHOW synchronous_commit")).scalar_one()
-        role = session.execute(text("SELECT current_user")).scalar_one()
-    return f"PostgreSQL {version}, role {role}, synchronous_commit {commit}"
-
-
 def _workers(settings: Settings, config: Config, database: Database) -> Iterator[Finding]:
     with database.unit_of_work() as session:
         ours = versions.register(session, config.versions).fleet
         live = workers.live(session, settings.lease_s)
         used = versions.fleet_versions_in_use(session, settings.lease_s)
-    told = ", ".join(f"{row.model}: {row.workers} with {row.slots} slots" for row in live) or "none is running"
+    told = (
+        ", ".join(f"{row.model}: {row.workers} with {row.slots} slots" for row in live)
+        or "none is running: what is queued waits for one"
+    )
     yield Finding("workers", True, told)
     strangers = sorted({f"{host} pid {pid} ({model})" for host, pid, model, version in used if version != ours})
     if strangers:

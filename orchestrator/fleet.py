@@ -76,7 +76,10 @@ class Model(Strict):
             raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
         if all(card.is_free for card in self.rates) and not self.free:
             raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
-        if min(card.valid_from for card in self.rates) > datetime.now(UTC).date():
+        days = [card.valid_from for card in self.rates]
+        if len(set(days)) < len(days):
+            raise ValueError("has two entries of rates that begin on the same day: keep one.")
+        if min(days) > datetime.now(UTC).date():
             raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
         if self.engine == "openai" and not self.address:
             raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')

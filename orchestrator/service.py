@@ -14,6 +14,7 @@ from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import finish, read, recover
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
+from orchestrator.patience import START_S
 from orchestrator.store import dispatches, single, upkeep, workers
 from orchestrator.store.session import Database, try_lock
 from orchestrator.telemetry import log, log_fault
@@ -36,7 +37,7 @@ class Service:
     def run(self) -> None:
         """Run until `stop` is set; every loop ends with its pass."""
         settings = self.context.settings
-        self.context.broker.wait_until_up(60.0)
+        self.context.broker.wait_until_up(START_S)
         loops = {
             "dispatch": self._dispatch_loop,
             "read": lambda: self._repeat(self.read_now, settings.poll_s, self._read),

@@ -14,9 +14,10 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, w
 
 from orchestrator.broker import make_celery
 from orchestrator.contracts import Tier
-from orchestrator.errors import InvalidConfig, RightsizeError
+from orchestrator.errors import Broken, InvalidConfig, RightsizeError
 from orchestrator.fleet import Fleet, Model, load
 from orchestrator.flow.context import open_context
+from orchestrator.patience import START_S
 from orchestrator.settings import Settings
 from orchestrator.telemetry import configure, log, log_fault
 from workers.runtime import Runtime
@@ -29,6 +30,8 @@ settings: Final = Settings.load()
 app: Final[Celery] = make_celery(settings)
 app.conf.worker_concurrency = THREADS
 _runtimes: Final[list[Runtime]] = []
+_faults: Final[list[RightsizeError]] = []
+"""Why this process could not start."""
 register(app, _runtimes)
 
 
@@ -54,6 +57,9 @@ def main(tiers: Sequence[Tier]) -> None:
             "WARNING",
         ]
     )
+    # Celery's own command line tells them; called from here it ends as if all were well.
+    if _faults:
+        raise _faults[0]
 
 
 def models_of(fleet: Fleet, queues: Sequence[str]) -> list[Model]:
@@ -76,14 +82,17 @@ def _start(instance: Any, **_: object) -> None:
     """Load the engines before the first message is taken."""
     configure(settings.log_level, settings.log_format)
     try:
-        context = open_context(settings, "worker", connections=THREADS // 2)
+        context = open_context(settings, "worker", connections=THREADS // 2, wait_s=START_S)
+        context.broker.wait_until_up(START_S)
         runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)))
         runtime.start()
     except RightsizeError as error:
+        _faults.append(error)
         sys.exit(f"The worker cannot start: {error.message}")
     except Exception as error:
         # Celery swallows what a signal handler raises, and would go on without engines.
         log_fault("pass_failed", error)
+        _faults.append(Broken("The worker could not start: its log says where it failed. This is a bug: report it."))
         sys.exit("The worker cannot start: the log says where it failed. This is a bug: report it.")
     _runtimes.append(runtime)
 

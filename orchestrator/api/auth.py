@@ -20,9 +20,13 @@ async def caller(request: Request) -> Owner:
     """Whose request this is; raises Unauthorized."""
     headers = request.headers.getlist("authorization")
     scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
-    if scheme.lower() != "bearer" or not _KEY.fullmatch(key.strip()):
+    if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized(
             "No API key was given. Send `Authorization: Bearer rs_...`; `rightsize keys create --name NAME` makes a key."
+        )
+    if not _KEY.fullmatch(key.strip()):
+        raise Unauthorized(
+            "That is no API key of Rightsize: one has rs_ and 43 characters. `rightsize keys create --name NAME` makes a key."
         )
     serving = serving_of(request)
     key_hash = hashlib.sha256(key.strip().encode()).digest()

@@ -13,12 +13,15 @@ from starlette.responses import Response
 from orchestrator.api.bodies import answer
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.errors import RightsizeError
+from orchestrator.settings import MIB
 from orchestrator.store import gauges
 from orchestrator.store.migrate import check_schema
 
 router = APIRouter(tags=["health"])
 
 WITHIN_S: Final = 3.0
+LEAST_FREE: Final = 64 * MIB
+"""Bytes; below it files and rows may soon find no room."""
 FRESH_S: Final = 2.0
 """Metrics are read from the store at most so often, whoever asks."""
 TEXT: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -32,12 +35,13 @@ async def livez() -> Response:
 
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
-    """Whether it can serve: database, schema and Redis; 503 says what is missing."""
+    """Whether it can serve: database, schema, Redis and room on the disk; 503 says what is missing."""
     serving = serving_of(request)
     database = await serving.probe(WITHIN_S, lambda: _database(serving))
     checks = {
         "database": f"The database did not answer within {WITHIN_S:g} s." if database is None else database,
         "redis": await _redis(serving),
+        "disk": _disk(serving),
     }
     ready = all(found == "ok" for found in checks.values())
     return answer({"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503)
@@ -62,6 +66,15 @@ def _database(serving: Serving) -> str:
     except RightsizeError as error:
         return error.message
     return "ok"
+
+
+def _disk(serving: Serving) -> str:
+    blobs = serving.context.blobs
+    try:
+        free = blobs.free_bytes()
+    except RightsizeError as error:
+        return error.message
+    return "ok" if free >= LEAST_FREE else f"The disk of {blobs.root} has {free // MIB} MiB left. Make room on it."
 
 
 async def _redis(serving: Serving) -> str:

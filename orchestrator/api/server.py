@@ -18,6 +18,7 @@ from orchestrator.api.app import create_app
 from orchestrator.api.serving import CONNECTIONS
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow.context import open_context
+from orchestrator.patience import START_S
 from orchestrator.settings import Settings
 from orchestrator.telemetry import configure, log
 
@@ -25,7 +26,6 @@ HEAD_WITHIN_S: Final = 15.0
 """How long a client may take over a request's line and headers."""
 MOST_HEAD_BYTES: Final = 64 * 1024
 BACKLOG: Final = 1024
-BROKER_WITHIN_S: Final = 60.0
 
 
 class Patience(HttpToolsProtocol):
@@ -97,9 +97,9 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
     configure(settings.log_level, settings.log_format)
     listening = listen(host, port)
     try:
-        context = open_context(settings, "app", connections=CONNECTIONS)
+        context = open_context(settings, "app", connections=CONNECTIONS, wait_s=START_S)
         try:
-            context.broker.wait_until_up(BROKER_WITHIN_S)
+            context.broker.wait_until_up(START_S)
             Server(config(create_app(context), settings), settings).run(sockets=[listening])
         finally:
             context.close()

@@ -48,11 +48,13 @@ def _draft(line: Line, source: str, options: RowOptions, *, direct: bool) -> Dra
         if isinstance(row, Mapping) and ("body" in row or "url" in row or "method" in row):
             if isinstance(row.get("custom_id"), str) and row["custom_id"]:
                 wanted = row["custom_id"]
+            _check_storable(line)
             _check_batch_row(row, line)
             return Draft(wanted, line.data, number=line.number, source=source)
         named = row.get("custom_id", row.get("id")) if isinstance(row, Mapping) else None
         if direct and isinstance(named, (str, int)) and str(named).strip():
             wanted = str(named)
+        _check_storable(line)
         return Draft(wanted, _body(row, line, options), number=line.number, source=source)
     except Unfit as unfit:
         return Draft(wanted, unfit, number=line.number, source=source)
@@ -89,6 +91,11 @@ def _malformed(line: Line, what: str, remedy: str) -> Unfit:
     return Unfit("malformed_row", f"Line {line.number} {what}. {remedy}.")
 
 
+def _check_storable(line: Line) -> None:
+    if b"\\u0000" in line.data:
+        raise _malformed(line, "holds a NUL character, which cannot be stored", "Remove it")
+
+
 def _check_batch_row(row: Mapping[str, Any], line: Line) -> None:
     """Raise Unfit where a row means to be an OpenAI batch row and is none."""
     custom_id, url = row.get("custom_id"), row.get("url")
@@ -98,6 +105,8 @@ def _check_batch_row(row: Mapping[str, Any], line: Line) -> None:
         raise _malformed(
             line, "has a `custom_id` that cannot be kept", "Use 1 to 512 characters, and no control characters"
         )
+    if "rightsize" in row:
+        raise _malformed(line, "has `rightsize` beside `body`, where nothing reads it", "Put it into the body")
     if row.get("method") != "POST":
         raise _malformed(line, "has another `method` than POST", 'Write "method": "POST"')
     if not isinstance(url, str):

@@ -11,6 +11,7 @@ from orchestrator.blobs import BlobStore
 from orchestrator.broker import Broker
 from orchestrator.fleet import Config, load
 from orchestrator.lifecycle import Limits
+from orchestrator.patience import retrying
 from orchestrator.routing import Situation
 from orchestrator.settings import Settings
 from orchestrator.store import versions
@@ -63,14 +64,15 @@ class Context:
         self.database.close()
 
 
-def open_context(settings: Settings, role: Role, *, connections: int = 8) -> Context:
+def open_context(settings: Settings, role: Role, *, connections: int = 8, wait_s: float = 0.0) -> Context:
     """Connect, check the schema and register this process's fleet, policy and prices.
 
+    A database that does not answer is waited for up to `wait_s`, with backoff: a service may start before its servers.
     Raises InvalidConfig or ServiceUnavailable with a remedy.
     """
     config = load(settings.config)
     database = Database(settings, role, connections=connections)
-    check_schema(database)
+    retrying(lambda: check_schema(database), wait_s)
     with database.unit_of_work() as session:
         registered = versions.register(session, config.versions)
     return Context(settings, config, database, Broker(settings), BlobStore(settings.blobs), registered)

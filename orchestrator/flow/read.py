@@ -172,6 +172,12 @@ def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> Ne
     """A line as a job; raises RowError with OpenAI's code for what is wrong."""
     row = _row_of(line, context.settings.max_row_bytes)
     custom_id = _custom_id(reading, row, line.number)
+    if b"\\u0000" in (line.content or b""):
+        message = "The row holds a NUL character, which cannot be stored. Remove it."
+        raise RowError("invalid_text", message, line.number, custom_id=custom_id)
+    if "rightsize" in row:
+        message = "`rightsize` stands beside `body`, where nothing reads it. Put it into the body."
+        raise RowError("misplaced_hints", message, line.number, "rightsize", custom_id)
     endpoint = reading.row.endpoint
     declared = row.get("error")
     if isinstance(declared, dict) and "body" not in row:
@@ -214,16 +220,17 @@ def _row_of(line: Line, most_bytes: int) -> dict[str, Any]:
         raise RowError(
             "invalid_row", "The line must be a JSON object with custom_id, method, url and body.", line.number
         )
-    if b"\\u0000" in line.content:
-        raise RowError("invalid_text", "The row holds a NUL character, which cannot be stored. Remove it.", line.number)
     return row
 
 
 def _custom_id(reading: Reading, row: dict[str, Any], number: int) -> str:
     custom_id = row.get("custom_id")
-    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_CUSTOM_ID:
+    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_CUSTOM_ID or "\0" in custom_id:
         raise RowError(
-            "missing_custom_id", f"`custom_id` must be text of 1 to {MAX_CUSTOM_ID} characters.", number, "custom_id"
+            "missing_custom_id",
+            f"`custom_id` must be text of 1 to {MAX_CUSTOM_ID} characters, without NUL.",
+            number,
+            "custom_id",
         )
     mark = hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=10).digest()
     if mark in reading.seen:

@@ -5,20 +5,28 @@ Alembic is imported only to migrate: every process checks the range when it star
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from typing import Final
 
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
+from psycopg.errors import DuplicateObject, DuplicateTable
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
-from orchestrator.errors import InvalidConfig
-from orchestrator.store.session import Database, unavailable
+from orchestrator.errors import InvalidConfig, ServiceUnavailable
+from orchestrator.store.failures import explained, refused
+from orchestrator.store.session import Database
 
+FIRST: Final = "0001"
 OLDEST: Final = "0001"
 """The oldest schema that this release can run on."""
 NEWEST: Final = "0001"
 """The schema that this release migrates to. Revisions are numbered, so that they can be compared."""
 OLDEST_SERVER: Final = 150000
+SERVER: Final = text("""
+    SELECT current_setting('server_version'), current_user, current_setting('synchronous_commit')
+""")
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
@@ -32,55 +40,86 @@ def migrate(database: Database) -> tuple[str | None, str]:
 
     config = Config()
     config.set_main_option("script_location", str(resources.files("migrations")))
-    try:
-        with database.engine.connect() as connection:
-            connection.execute(text("SELECT pg_advisory_lock(hashtextextended('rightsize.migrate', 7))"))
-            _check_server(int(connection.execute(text("SHOW server_version_num")).scalar_one()))
-            before = _revision(connection.execute(text("SELECT to_regclass('alembic_version')")).scalar(), connection)
-            connection.commit()
-            config.attributes["connection"] = connection
+    with _connected(database) as connection:
+        connection.execute(text("SELECT pg_advisory_lock(hashtextextended('rightsize.migrate', 7))"))
+        _check_server(int(connection.execute(text("SHOW server_version_num")).scalar_one()))
+        before = _revision(connection)
+        if before is not None:
+            _check_known(before)
+        connection.commit()
+        config.attributes["connection"] = connection
+        try:
             command.upgrade(config, NEWEST)
-            connection.commit()
-            connection.execute(text("SELECT pg_advisory_unlock(hashtextextended('rightsize.migrate', 7))"))
-            connection.commit()
-    except OperationalError as error:
-        raise unavailable(error) from error
-    except ProgrammingError as error:
-        raise InvalidConfig(
-            f"The migration was refused: {str(error.orig).splitlines()[0]}. The owner in RIGHTSIZE_DATABASE_URL needs CREATE on "
-            "the schema and CREATEROLE, or a database administrator runs once: CREATE ROLE rightsize_app NOLOGIN; "
-            "CREATE ROLE rightsize_worker NOLOGIN; GRANT rightsize_app, rightsize_worker TO <owner>;"
-        ) from error
+        except ProgrammingError as error:
+            raise _refused(error) from error
+        connection.commit()
+        connection.execute(text("SELECT pg_advisory_unlock(hashtextextended('rightsize.migrate', 7))"))
+        connection.commit()
     return before, NEWEST
 
 
 def check_schema(database: Database) -> None:
     """Raise InvalidConfig unless the schema is one that this release can run on."""
-    try:
-        with database.engine.connect() as connection:
-            found = _revision(connection.execute(text("SELECT to_regclass('alembic_version')")).scalar(), connection)
-    except OperationalError as error:
-        raise unavailable(error) from error
-    except DBAPIError as error:
-        raise InvalidConfig(
-            f"The database refuses this process: {str(error.orig).splitlines()[0]}. Run `rightsize migrate` with the owner's URL."
-        ) from error
+    with _connected(database) as connection:
+        found = _revision(connection)
     if found is None:
         raise InvalidConfig("The database has no Rightsize schema yet. Run `rightsize migrate`.")
-    if found > NEWEST:
-        raise InvalidConfig(
-            f"The database's schema is {found}, newer than this release knows (up to {NEWEST}). Install the newer release."
-        )
+    _check_known(found)
     if found < OLDEST:
         raise InvalidConfig(
             f"The database's schema is {found}; this release needs {OLDEST} or later. Run `rightsize migrate`."
         )
 
 
-def _revision(table: str | None, connection: object) -> str | None:
-    if table is None:
+def describe_server(database: Database) -> str:
+    """The server's version, our role on it, and how it commits; raises InvalidConfig or ServiceUnavailable."""
+    with _connected(database) as connection:
+        row = connection.execute(SERVER).one()
+    return f"PostgreSQL {row[0]}, role {row[1]}, synchronous_commit {row[2]}"
+
+
+@contextmanager
+def _connected(database: Database) -> Iterator[Connection]:
+    """A connection; one that the server refuses is an InvalidConfig with a remedy, not a server to wait for."""
+    try:
+        with explained(), database.engine.connect() as connection:
+            yield connection
+    except ServiceUnavailable as error:
+        if isinstance(error.__cause__, Exception) and (told := refused(error.__cause__)):
+            raise told from error
+        raise
+    except DBAPIError as error:
+        raise InvalidConfig(
+            f"The database refuses this process: {str(error.orig).splitlines()[0]}. Run `rightsize migrate` with the owner's URL."
+        ) from error
+
+
+def _refused(error: ProgrammingError) -> InvalidConfig:
+    told = str(error.orig).splitlines()[0]
+    if isinstance(error.orig, DuplicateObject | DuplicateTable):
+        return InvalidConfig(
+            f"The migration was refused: {told}. The database holds such tables, but no revision of Rightsize's schema: "
+            "give an empty database, or restore this one from its backup."
+        )
+    return InvalidConfig(
+        f"The migration was refused: {told}. The owner in RIGHTSIZE_DATABASE_URL needs CREATE on "
+        "the schema and CREATEROLE, or a database administrator runs once: CREATE ROLE rightsize_app NOLOGIN; "
+        "CREATE ROLE rightsize_worker NOLOGIN; GRANT rightsize_app, rightsize_worker TO <owner>;"
+    )
+
+
+def _check_known(revision: str) -> None:
+    if not FIRST <= revision <= NEWEST:
+        raise InvalidConfig(
+            f"The database's schema is {revision}, which this release does not know: it knows {FIRST} to {NEWEST}. "
+            "Install the release that made it, or a newer one."
+        )
+
+
+def _revision(connection: Connection) -> str | None:
+    if connection.execute(text("SELECT to_regclass('alembic_version')")).scalar() is None:
         return None
-    row = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()  # type: ignore[attr-defined]
+    row = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return str(row) if row else None
 
 

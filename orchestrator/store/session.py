@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 import psycopg
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import ArgumentError
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.settings import Settings
+from orchestrator.store.failures import explained
 
 Role = Literal["owner", "app", "worker"]
 
@@ -57,24 +57,13 @@ class Database:
 
         Raises ServiceUnavailable when the server does not answer: nothing was committed, or its answer was lost.
         """
-        try:
-            with Session(self.engine, expire_on_commit=False) as session, session.begin():
-                yield session
-        except PoolTimeout as error:
-            raise unavailable(error) from error
-        except DBAPIError as error:
-            if error.connection_invalidated or _passes(error.orig):
-                raise unavailable(error) from error
-            raise
-        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            # A COPY runs on the driver's own connection, past SQLAlchemy's wrapping.
-            self.engine.dispose()
-            raise unavailable(error) from error
+        with explained(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
     @contextmanager
     def locked(self, name: str) -> Iterator[bool]:
         """Whether this process now holds the advisory lock `name`, on a connection of its own, until the block ends."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        with explained(), self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             held = connection.execute(
                 text("SELECT pg_try_advisory_lock(hashtextextended(:name, 7))"), {"name": name}
             ).scalar_one()
@@ -89,37 +78,20 @@ class Database:
         self.engine.dispose()
 
 
-_PASSING: Final = ("08", "40", "53", "57", "58")
-"""Classes of SQLSTATE that say nothing of the statement: connection, serialization, resources, intervention, system."""
-
-
-def _passes(error: BaseException | None) -> bool:
-    """Whether the same statement may well succeed later, or on another connection."""
-    if isinstance(error, psycopg.InterfaceError):
-        return True
-    if not isinstance(error, psycopg.OperationalError):
-        return False
-    return error.sqlstate is None or error.sqlstate.startswith(_PASSING) or error.sqlstate == "55P03"
-
-
-def unavailable(error: Exception) -> ServiceUnavailable:
-    """What a lost or overloaded database means to whoever asked."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig else error
-    detail = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
-    return ServiceUnavailable(
-        f"The database does not answer ({detail}). Check RIGHTSIZE_DATABASE_URL and the server, then try again.",
-        retry_after_s=2.0,
-    )
-
-
 def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """COPY rows into a table inside the session's transaction; names come from our own code only."""
-    driver = session.connection().connection.driver_connection
+    connection = session.connection()
+    driver = connection.connection.driver_connection
     if driver is None:
         raise ServiceUnavailable("The database connection is gone. Try again.")
-    with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
-        for row in rows:
-            copy.write_row(row)
+    try:
+        with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        # SQLAlchemy does not see what goes wrong on the driver's own connection.
+        connection.invalidate(error)
+        raise
 
 
 def try_lock(session: Session, name: str) -> bool:
