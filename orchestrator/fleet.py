@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from orchestrator.contracts import Tier, queue_for
 from orchestrator.errors import InvalidConfig, UnknownModel
@@ -31,6 +31,16 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _plain_url(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError(
+            "must be a plain URL such as http://127.0.0.1:8000/v1. "
+            "A key belongs into the environment variable that api_key_env names."
+        )
+    return address.rstrip("/")
+
+
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 RESERVED: Final = frozenset({"auto", *Tier})
@@ -45,7 +55,7 @@ class Model(Strict):
     engine: EngineName
     default: bool = False
     """Whether it serves the tier's plain queue; exactly one model of a tier does."""
-    address: str | None = None
+    address: Annotated[str, AfterValidator(_plain_url)] | None = None
     """Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`."""
     served_model: str | None = None
     """The name by which the server at `address` knows the model; ours where it is not given."""
@@ -83,8 +93,6 @@ class Model(Strict):
             raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
         if self.engine == "openai" and not self.address:
             raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
-        if self.address is not None and not _is_http(self.address):
-            raise ValueError(f'`address` must be a URL such as "http://127.0.0.1:8000/v1"; it is {self.address!r}.')
         if self.name in RESERVED:
             raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
         return self
@@ -263,11 +271,6 @@ def _table_at(kind: type[BaseModel], place: Iterable[int | str]) -> Iterable[str
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             kind = inner
     return kind.model_fields
-
-
-def _is_http(address: str) -> bool:
-    parts = urlsplit(address)
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 def usd(amount: Decimal) -> str:

@@ -71,7 +71,7 @@ def test_what_the_cases_below_start_from_is_right(file: Path) -> None:
         (MODEL + "rates = 3\n", "models.house.rates", "must be tables [[models.house.rates]]"),
         # An address
         (GOOD.replace("simulated", "openai"), "models.house", 'needs `address`, such as "http://127.0.0.1:8000/v1"'),
-        (MODEL + 'address = "not a url"\n' + RATE, "models.house", "must be a URL such as"),
+        (MODEL + 'address = "not a url"\n' + RATE, "models.house.address", "must be a plain URL such as"),
         (GOOD.replace("house", "auto"), "models.auto", "Give it another name"),
         (GOOD.replace("house", "llm"), "models.llm", "Give it another name"),
         # Tiers

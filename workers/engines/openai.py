@@ -1,8 +1,8 @@
 """The engine for any server that speaks OpenAI's protocol: vLLM, llama.cpp, a gateway, or a provider.
 
-Three clocks run on a request: `connect_timeout_s` until there is a connection, `first_byte_timeout_s` for any silence
-(the first byte of an answer that is not streamed comes with the whole of it), and the smaller of `timeout_s` and the
-job's deadline for everything, also against a server that drips a byte now and then.
+Three clocks run on a request: `connect_timeout_s` until there is a connection, `first_byte_timeout_s` for any silence of a
+streamed answer (one that is not streamed comes whole, after as long a silence as the model thinks), and the smaller of
+`timeout_s` and the job's deadline for everything, also against a server that drips a byte now and then.
 """
 
 from __future__ import annotations
@@ -49,20 +49,22 @@ class OpenAIEngine:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._name = model.served_model or model.name
-        self._base = _address(model)
+        self._base = model.address or ""
         self._host = urlsplit(self._base).hostname or ""
         self._key: str | None = None
         self._client: httpx2.AsyncClient | None = None
+        silence = model.first_byte_timeout_s
+        self._streamed = httpx2.Timeout(connect=model.connect_timeout_s, read=silence, write=silence, pool=None)
+        self._whole = httpx2.Timeout(connect=model.connect_timeout_s, read=None, write=silence, pool=None)
         self._runs = Runs()
 
     async def load(self) -> None:
         """Read the key and open the connection pool; the server itself may come up later."""
         model = self._model
         self._key = _key(model)
-        silence = model.first_byte_timeout_s
         self._client = httpx2.AsyncClient(
             headers={"Accept-Encoding": "gzip", **({"Authorization": f"Bearer {self._key}"} if self._key else {})},
-            timeout=httpx2.Timeout(connect=model.connect_timeout_s, read=silence, write=silence, pool=None),
+            timeout=self._streamed,
             limits=httpx2.Limits(
                 max_connections=model.slots + 1, max_keepalive_connections=model.slots + 1, keepalive_expiry=30.0
             ),
@@ -151,7 +153,7 @@ class OpenAIEngine:
         """The whole body of a good answer."""
         client = self._loaded()
         try:
-            async with client.stream(method, url, content=payload, headers=_JSON) as response:
+            async with client.stream(method, url, content=payload, headers=_JSON, timeout=self._whole) as response:
                 await self._check_status(response)
                 return await _bounded(response, MAX_ANSWER_BYTES)
         except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
@@ -238,17 +240,6 @@ def _text_of(body: dict[str, Any]) -> str:
     message = body["choices"][0]["message"]
     said = message.get("content") if isinstance(message, dict) else None
     return said if isinstance(said, str) else ""
-
-
-def _address(model: Model) -> str:
-    address = (model.address or "").rstrip("/")
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise InvalidConfig(
-            f"models.{model.name}.address must be a plain URL such as http://127.0.0.1:8000/v1. "
-            "A key belongs into the environment variable that api_key_env names."
-        )
-    return address
 
 
 def _key(model: Model) -> str | None:
