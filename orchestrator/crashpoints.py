@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Mapping
 from functools import cache
@@ -57,7 +58,8 @@ def _strike(action: str) -> None:
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif kind == "stop":
-        os.kill(os.getpid(), signal.SIGSTOP)
+        # To this very thread: sent to the process, another one might take it while this one runs on.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     elif kind == "sleep":
         time.sleep(float(seconds))
     else:

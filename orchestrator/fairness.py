@@ -19,8 +19,8 @@ MOST_SUSPECTS: Final = 32
 FASTEST_S: Final = 0.001
 MOST_OUTSTANDING: Final = 4_000
 """Jobs outstanding at one worker, at most."""
-MOST_DISPATCHES: Final = 12
-"""Bulk dispatches outstanding at one worker, at most: below its threads, so that interactive work always finds one."""
+MOST_DISPATCHES: Final = 32
+"""Bulk dispatches outstanding at one worker, at most: half its threads, so that interactive work always finds one."""
 
 
 class Ranked(Protocol):
@@ -93,6 +93,9 @@ def window(*, slots: int, workers: int, latency_s: float, most_group: int) -> Wi
     latency_s = max(latency_s, FASTEST_S)
     rate = slots / latency_s
     jobs = max(math.ceil(AHEAD * slots), min(int(AHEAD_S * rate), MOST_OUTSTANDING * workers))
-    group = max(1, min(most_group, int(GROUP_S * rate / workers), math.ceil(jobs / workers / 4)))
+    dispatches = MOST_DISPATCHES * workers
+    wanted = min(int(GROUP_S * rate / workers), math.ceil(jobs / workers / 4))
+    # Not so few that all dispatches together leave slots empty: of a slow model a quarter of a second is no whole job.
+    group = min(most_group, max(wanted, math.ceil(jobs / dispatches)))
     suspects = max(1, min(MOST_SUSPECTS, int(SUSPECTS_S / latency_s)))
-    return Window(jobs=jobs, dispatches=MOST_DISPATCHES * workers, group=group, suspects=suspects)
+    return Window(jobs=jobs, dispatches=dispatches, group=group, suspects=suspects)

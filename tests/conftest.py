@@ -1,18 +1,27 @@
-"""Real servers for every test: one PostgreSQL and one Valkey a session, a database of its own for each test that asks."""
+"""Real servers for every test: one PostgreSQL and one Valkey a session, a database of its own for each test that asks.
+
+The PostgreSQL is the embedded one. `RIGHTSIZE_TEST_DATABASE_URL=postgresql://user:password@host/postgres` names another
+server to test on, on which the user may create databases and roles; what the tests make there is dropped at their end.
+Tests that kill their servers (`own_stack`) keep to the embedded ones.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from orchestrator.local import instance
+from orchestrator.local.instance import Instance
 from orchestrator.settings import Settings
 from orchestrator.store.migrate import migrate
 from orchestrator.store.session import Database
@@ -26,6 +35,10 @@ PACE = {
     "poll_s": 0.3,
     "stop_within_s": 3.0,
 }
+GIVEN = os.environ.get("RIGHTSIZE_TEST_DATABASE_URL")
+"""Read here, before the fixture below clears the environment."""
+MINE = f"rs{os.getpid()}_"
+"""Begins the names of this session's databases: a given server may serve others too."""
 _numbers = itertools.count(1)
 
 
@@ -38,7 +51,19 @@ class Servers:
 
     def with_database(self, name: str) -> str:
         """The URL of another database on the same server."""
-        return self.database_url.replace("/rightsize?", f"/{name}?", 1)
+        return make_url(self.database_url).set(database=name).render_as_string(hide_password=False)
+
+    def create(self, name: str, *options: str) -> str:
+        """Create a database of this session, and return its URL."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {MINE}{name} {' '.join(options)}".encode())
+        return self.with_database(f"{MINE}{name}")
+
+    def drop_all(self) -> None:
+        """Drop this session's databases."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            for (name,) in connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [MINE]):
+                connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,44 +74,48 @@ def _clean_environment() -> Iterator[None]:
     os.environ.update(kept)
 
 
+@contextmanager
+def attached(**given: str | None) -> Iterator[Instance]:
+    """Servers in a folder of their own, of which nothing is left afterwards."""
+    with tempfile.TemporaryDirectory(prefix="rs-", ignore_cleanup_errors=True) as folder:
+        data_dir = Path(folder) / "data"
+        with instance.attach(Settings.load({"data_dir": data_dir, **given}), parts=[]) as running:
+            yield running
+        end = time.monotonic() + 30
+        while running.alive():
+            assert time.monotonic() < end, "the servers do not stop"
+            time.sleep(0.02)
+        instance.erase(data_dir)
+
+
 @pytest.fixture(scope="session")
 def servers(_clean_environment: None) -> Iterator[Servers]:
-    """Embedded PostgreSQL and Valkey for the whole session, with a migrated database to copy from."""
-    with tempfile.TemporaryDirectory(prefix="rs-", ignore_cleanup_errors=True) as folder:
-        settings = Settings.load({"data_dir": Path(folder)})
-        with instance.attach(settings, parts=[]) as running:
-            found = Servers(running.database_url, running.redis_url)
-            with psycopg.connect(running.database_url, autocommit=True) as connection:
-                connection.execute("CREATE DATABASE migrated")
-            database = Database(
-                Settings.load({"database_url": found.with_database("migrated")}), "owner", connections=1
-            )
-            migrate(database)
-            database.close()
-            yield found
+    """PostgreSQL and Valkey for the whole session, with a migrated database to copy from."""
+    with attached(database_url=GIVEN) as running:
+        found = Servers(running.database_url, running.redis_url)
+        database = Database(Settings.load({"database_url": found.create("migrated")}), "owner", connections=1)
+        migrate(database)
+        database.close()
+        yield found
+        if GIVEN:
+            found.drop_all()
 
 
 @pytest.fixture
 def empty_database(servers: Servers) -> str:
     """The URL of a database without a schema."""
-    name = f"empty_{next(_numbers)}"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    return servers.with_database(name)
+    return servers.create(f"empty_{next(_numbers)}")
 
 
 @pytest.fixture
 def settings(servers: Servers, tmp_path: Path) -> Settings:
     """Settings with a migrated database of the test's own, a Redis database of its own, and a quick pace."""
     number = next(_numbers)
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE test_{number} TEMPLATE migrated")
-    redis_url = servers.redis_url.replace("virtual_host=0", f"virtual_host={1 + number % 15}")
     return Settings.load(
         {
             **PACE,
-            "database_url": servers.with_database(f"test_{number}"),
-            "redis_url": redis_url,
+            "database_url": servers.create(f"test_{number}", "TEMPLATE", f"{MINE}migrated"),
+            "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={1 + number % 15}"),
             "data_dir": tmp_path,
             "config": Path(__file__).parent / "fleet.toml",
         }
@@ -104,20 +133,18 @@ def stack(settings: Settings) -> Iterator[Stack]:
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """The same on servers of its own, for tests that harm them."""
-    with tempfile.TemporaryDirectory(prefix="rs-", ignore_cleanup_errors=True) as folder:
-        first = Settings.load({"data_dir": Path(folder)})
-        with instance.attach(first, parts=[]) as running:
-            settings = Settings.load(
-                {
-                    **PACE,
-                    "database_url": running.database_url,
-                    "redis_url": running.redis_url,
-                    "data_dir": tmp_path,
-                    "config": Path(__file__).parent / "fleet.toml",
-                }
-            )
-            database = Database(settings, "owner", connections=1)
-            migrate(database)
-            database.close()
-            with Stack(settings, instance=running) as made:
-                yield made
+    with attached() as running:
+        settings = Settings.load(
+            {
+                **PACE,
+                "database_url": running.database_url,
+                "redis_url": running.redis_url,
+                "data_dir": tmp_path,
+                "config": Path(__file__).parent / "fleet.toml",
+            }
+        )
+        database = Database(settings, "owner", connections=1)
+        migrate(database)
+        database.close()
+        with Stack(settings, instance=running) as made:
+            yield made

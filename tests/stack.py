@@ -101,15 +101,19 @@ class Stack:
 
     # Processes
 
-    def start(
-        self, code: str, name: str, *, crash_at: str | None = None, env: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
-        """Start a process of ours with the stack's settings."""
-        given = {
+    def environment(self) -> dict[str, str]:
+        """The stack's settings as variables."""
+        return {
             f"RIGHTSIZE_{key.upper()}": value.get_secret_value() if hasattr(value, "get_secret_value") else str(value)
             for key in self.settings.model_fields_set
             if (value := getattr(self.settings, key)) is not None
         }
+
+    def start(
+        self, code: str, name: str, *, crash_at: str | None = None, env: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Start a process of ours with the stack's settings."""
+        given = self.environment()
         if crash_at:
             given["RIGHTSIZE_CRASH_AT"] = crash_at
         log = self.settings.data_dir / f"{name}-{len(self.processes)}.log"

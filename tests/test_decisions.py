@@ -123,3 +123,4 @@ def test_a_window_never_drains_and_never_floods(slots: int, workers: int, latenc
     found = window(slots=slots, workers=workers, latency_s=latency_s, most_group=500)
     assert slots <= found.jobs <= max(4_000 * workers, 2 * slots)
     assert 1 <= found.group <= 500
+    assert found.group * found.dispatches >= found.jobs

@@ -23,8 +23,10 @@ from orchestrator.telemetry import configure, log, log_fault
 from workers.runtime import Runtime
 from workers.tasks import register
 
-THREADS: Final = 48
-"""Dispatches that may wait here at once; they hold a thread each and little else. Well above what is sent in bulk."""
+THREADS: Final = 64
+"""Dispatches that may wait here at once; they hold a thread each and little else. Twice what is sent in bulk."""
+CONNECTIONS: Final = 24
+"""To the database: a thread holds one only while it claims."""
 
 settings: Final = Settings.load()
 app: Final[Celery] = make_celery(settings)
@@ -82,7 +84,7 @@ def _start(instance: Any, **_: object) -> None:
     """Load the engines before the first message is taken."""
     configure(settings.log_level, settings.log_format)
     try:
-        context = open_context(settings, "worker", connections=THREADS // 2, wait_s=START_S)
+        context = open_context(settings, "worker", connections=CONNECTIONS, wait_s=START_S)
         context.broker.wait_until_up(START_S)
         runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)))
         runtime.start()

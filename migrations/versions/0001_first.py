@@ -20,7 +20,9 @@ BEGIN
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = wanted) THEN
             EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
         END IF;
-        IF NOT pg_has_role(current_user, wanted, 'MEMBER') THEN
+        -- From PostgreSQL 16 on, whoever creates a role is a member of it that may not become it.
+        IF NOT pg_has_role(current_user, wanted,
+                CASE WHEN current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
             EXECUTE format('GRANT %I TO CURRENT_USER', wanted);
         END IF;
     END LOOP;

@@ -70,25 +70,30 @@ def _publish(context: Context, due: list[dispatches.Published]) -> int:
 
 def _requeue_unclaimed(session: Session) -> int:
     """Queue the jobs of dispatches that nobody claimed; it never counts as an attempt."""
-    found = dispatches.unclaimed(session, MOST_MESSAGES)
-    for dispatch_id, _ in found:
+    ended = []
+    for dispatch_id in dispatches.unclaimed(session, MOST_MESSAGES):
         held = dispatches.held_jobs(session, dispatch_id)
-        dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=False)
-    dispatches.end(session, [dispatch_id for dispatch_id, _ in found], "unclaimed")
-    return len(found)
+        if held is not None:
+            dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=False)
+            ended.append(dispatch_id)
+    dispatches.end(session, ended, "unclaimed")
+    return len(ended)
 
 
 def _requeue_lost(context: Context, session: Session) -> int:
     """Queue the jobs of dispatches whose lease ended as suspects. Where they ran one by one, the loss counts for the one that ran."""
-    found = dispatches.lost(session)
-    for dispatch_id, one_by_one in found:
-        held = sorted(dispatches.held_jobs(session, dispatch_id), key=lambda row: row.place)
+    ended = []
+    for dispatch_id, one_by_one in dispatches.lost(session):
+        held = dispatches.held_jobs(session, dispatch_id)
+        if held is None:
+            continue
         if one_by_one:
             _count_loss(context, session, dispatch_id, held[:1])
         innocent = held[1:] if one_by_one else held
         dispatches.requeue(session, dispatch_id, [row.id for row in innocent], alone=True)
-    dispatches.end(session, [dispatch_id for dispatch_id, _ in found], "lost")
-    return len(found)
+        ended.append(dispatch_id)
+    dispatches.end(session, ended, "lost")
+    return len(ended)
 
 
 def _count_loss(context: Context, session: Session, dispatch_id: int, held: Sequence[Row[Any]]) -> None:

@@ -95,17 +95,19 @@ DUE: Final = text("""
     ) RETURNING id, model, interactive
 """)
 UNCLAIMED: Final = text("""
-    SELECT id, size FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by <= now() AND publishes >= :most
+    SELECT id FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by <= now() AND publishes >= :most
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 LOST: Final = text("""
     SELECT id, alone OR size = 1 FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
-HELD_JOBS: Final = text("""
-    SELECT j.*, x.place FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
-    JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2 ORDER BY j.id FOR UPDATE OF j
-""")
+_HELD: Final = """
+    FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
+    JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2
+"""
+HELD_JOBS: Final = text(f"SELECT j.*, x.place {_HELD} ORDER BY j.id FOR UPDATE OF j SKIP LOCKED")
+HELD_COUNT: Final = text(f"SELECT count(*) {_HELD}")
 REQUEUE: Final = text("""
     UPDATE jobs SET state = 1, requeued = true, alone = alone OR :alone
     FROM unnest(CAST(:jobs AS bigint[])) AS x(id)
@@ -263,9 +265,9 @@ def due_for_publishing(session: Session, claim_by_s: float, most: int) -> list[P
     return [Published(*row) for row in session.execute(DUE, {"claim_by": claim_by_s, "most": most})]
 
 
-def unclaimed(session: Session, most: int) -> list[tuple[int, int]]:
-    """Dispatches (id, size), locked, that nobody claimed after `most` messages."""
-    return [(row.id, row.size) for row in session.execute(UNCLAIMED, {"most": most})]
+def unclaimed(session: Session, most: int) -> list[int]:
+    """Dispatches, locked, that nobody claimed after `most` messages."""
+    return list(session.execute(UNCLAIMED, {"most": most}).scalars())
 
 
 def lost(session: Session) -> list[tuple[int, bool]]:
@@ -273,9 +275,15 @@ def lost(session: Session) -> list[tuple[int, bool]]:
     return [(row[0], row[1]) for row in session.execute(LOST)]
 
 
-def held_jobs(session: Session, dispatch_id: int) -> Sequence[Row[Any]]:
-    """The jobs that still belong to a dispatch, each with its place in it; locked in id order."""
-    return session.execute(HELD_JOBS, {"dispatch": dispatch_id}).all()
+def held_jobs(session: Session, dispatch_id: int) -> Sequence[Row[Any]] | None:
+    """The jobs that still belong to a dispatch, in their places in it, locked; None while somebody else holds one of them.
+
+    Waiting for a worker that records would be short, for one that froze while it recorded long.
+    """
+    held = session.execute(HELD_JOBS, {"dispatch": dispatch_id}).all()
+    if len(held) < session.execute(HELD_COUNT, {"dispatch": dispatch_id}).scalar_one():
+        return None
+    return sorted(held, key=lambda row: int(row.place))
 
 
 def requeue(session: Session, dispatch_id: int, job_ids: Sequence[int], *, alone: bool) -> None:

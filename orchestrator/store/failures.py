@@ -59,6 +59,11 @@ def refused(error: Exception) -> InvalidConfig | None:
     A refused connection carries no SQLSTATE: only its text tells.
     """
     detail = _first_line(error)
+    if "permission denied to set role" in detail:
+        return InvalidConfig(
+            f"The database refuses this user: {detail}. Run `rightsize migrate` with the owner's RIGHTSIZE_DATABASE_URL, or as "
+            "an administrator: GRANT rightsize_app, rightsize_worker TO <owner>;"
+        )
     if 'role "rightsize_' in detail:
         return InvalidConfig("The database has no Rightsize schema yet. Run `rightsize migrate`.")
     if 'database "' in detail and "does not exist" in detail:

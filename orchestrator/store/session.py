@@ -27,7 +27,8 @@ class Database:
     ) -> None:
         url = _url_of(settings)
         options = [f"-c statement_timeout={int(statement_timeout_s * 1000)}", "-c timezone=UTC", "-c jit=off"]
-        options.append("-c idle_in_transaction_session_timeout=60000")
+        # A process that freezes inside a transaction holds its rows no longer than its lease.
+        options.append(f"-c idle_in_transaction_session_timeout={int(settings.lease_s * 1000)}")
         if role != "owner":
             options.append(f"-c role=rightsize_{role}")
         if not settings.synchronous_commit:
