@@ -9,13 +9,14 @@ import psycopg
 
 from benchmarks.report import Row, Scale, at_most, median, told
 from benchmarks.stack import Stack, fleet
+from orchestrator.fairness import MOST_DISPATCHES
 from orchestrator.flow.context import Context, open_context
 from orchestrator.flow.dispatch import Dispatcher
 
 FEW = 10_000
-GROUP = 50
+GROUP = 25
 """Jobs in one dispatch while it is timed: so small that ten thousand jobs give enough of them."""
-SAMPLES = 12
+SAMPLES = 10
 
 FILL = """
     WITH batch AS (
@@ -55,7 +56,7 @@ class Queue:
         return context, Dispatcher(context)
 
     def assign_ms(self) -> float:
-        """Milliseconds for one dispatch, within a pass that makes a dozen of them: statements, commit and messages."""
+        """Milliseconds for one dispatch, within a pass that makes as many as may be outstanding: statements, commit and messages."""
         model = self.context.config.fleet.named("noop")
         started = time.perf_counter()
         jobs = self.dispatcher.pass_over(model)
@@ -110,7 +111,7 @@ def measure(scale: Scale) -> list[Row]:
             snapshot.close()
             few.close()
             full.close()
-    said = f"medians of {SAMPLES} passes of 12 dispatches of {GROUP} jobs, in turns"
+    said = f"medians of {SAMPLES} passes of {MOST_DISPATCHES} dispatches of {GROUP} jobs, in turns"
     return [
         told("one assignment, 10,000 queued", base, "ms", note=said),
         at_most(f"{many:,} queued", deep / base, 1.5, "x", baseline=base, note=f"{deep:.2f} ms; baseline in ms"),

@@ -65,7 +65,7 @@ def serve(stack: Stack, **bounds: Any) -> Iterator[Api]:
     settings = stack.settings
     context = open_context(settings, "app", connections=CONNECTIONS)
     app = create_app(context, replace(Bounds.of(settings), **bounds))
-    server = Server(config(app, settings))
+    server = Server(config(app, settings), settings)
     listening = listen("127.0.0.1", 0)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()

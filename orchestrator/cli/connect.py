@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,38 @@ from orchestrator.errors import InvalidConfig
 from orchestrator.settings import Settings
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What a command talks to."""
+
+    client: Rightsize
+    lasts: bool
+    """Whether it goes on when this command ends."""
+
+
 @contextmanager
 def connected(url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None) -> Iterator[Rightsize]:
     """A client of the remote service at `url`, or of the local instance, which is started if none runs, and said so."""
+    with reached(url, api_key, data_dir, config) as service:
+        yield service.client
+
+
+@contextmanager
+def reached(url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None) -> Iterator[Service]:
+    """The same, for a command that must know whether the service outlives it."""
     if url:
         if not api_key:
             raise InvalidConfig(
                 "A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`."
             )
-        with Rightsize(url, api_key) as client:
-            yield client
+        with Rightsize(url, api_key, on_wait=note) as client:
+            yield Service(client, lasts=True)
         return
     with (
         local_instance(settings_of(data_dir, config)) as instance,
-        Rightsize(instance.api_url, instance.api_key) as client,
+        Rightsize(instance.api_url, instance.api_key, on_wait=note) as client,
     ):
-        yield client
+        yield Service(client, lasts=not instance.started)
 
 
 def settings_of(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from orchestrator.cli.connect import connected, server_command, settings_of, with_servers
 from orchestrator.cli.display import money, note, out, table
+from orchestrator.cli.following import follow
+from orchestrator.cli.hints import again
 from orchestrator.cli.options import Config, DataDir
 from orchestrator.cli.saving import save_results
-from orchestrator.cli.submitting import follow
 from orchestrator.client import Rightsize
 from orchestrator.errors import InvalidConfig
 from orchestrator.requests import CHAT
@@ -87,12 +88,12 @@ def _run(client: Rightsize, folder: Path, data_dir: Path) -> None:
     _show_simulated(answered)
     _heading("6. Where it lies, and what to try next")
     out.print(f"   results   {results}", markup=False)
-    for command in (
-        f"rightsize status {batch['id']}", "rightsize cost --by tier", "rightsize doctor",
-        'rightsize explain "Analyse and compare these two strategies step by step"',
-        "rightsize submit examples/pages --instructions 'What is the total?' --wait --out pages.jsonl",
+    for words in (
+        f"status {batch['id']}", "cost --by tier", "doctor",
+        'explain "Analyse and compare these two strategies step by step"',
+        "submit examples/pages --instructions 'What is the total?' --wait --out pages.jsonl",
     ):  # fmt: skip
-        out.print(f"   {command}", markup=False, style="cyan")
+        out.print(f"   {again(words)}", markup=False, style="cyan", soft_wrap=True)
 
 
 def _heading(text: str) -> None:
@@ -101,7 +102,8 @@ def _heading(text: str) -> None:
 
 def _batch(client: Rightsize, rows: Sequence[Mapping[str, Any]], hints: dict[str, Any]) -> dict[str, Any]:
     file = client.upload((json.dumps(row).encode() + b"\n" for row in rows), filename="demo.jsonl")
-    return follow(client, client.create_batch(file["id"], endpoint=CHAT, completion_window="1h", rightsize=hints))
+    made = client.create_batch(file["id"], endpoint=CHAT, completion_window="1h", rightsize=hints)
+    return follow(client, made, lasts=False)
 
 
 def _on_llm(row: Mapping[str, Any]) -> dict[str, Any]:

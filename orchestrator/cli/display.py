@@ -5,21 +5,32 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from orchestrator.cli.hints import again
 from orchestrator.fleet import usd
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+
+class _Screen(Console):
+    """A console that leaves a broken pipe to `ending`."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # noqa: PLE0704 - Rich calls this while it handles the error
+
+
+out = _Screen(highlight=False, soft_wrap=False)
+err = _Screen(stderr=True, highlight=False)
 
 
 def note(text: str) -> None:
-    """Say something to the person, beside the output."""
-    err.print(text, style="dim", markup=False, soft_wrap=True)
+    """Say something to the person, beside the output. Where nobody can hear it, the work goes on all the same."""
+    with suppress(OSError):
+        err.print(text, style="dim", markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
@@ -79,8 +90,9 @@ def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
 def show_instance(instance: Any) -> None:
     """Where a local instance answers, and what runs in it."""
     out.print(f"[bold]Rightsize is up[/] at {instance.api_url}  (data in {instance.data_dir})")
+    if not instance.started:
+        out.print("  It ran already: this command uses it, and keeps it up for as long as it runs itself.")
     out.print(f"  key       RIGHTSIZE_API_KEY={instance.api_key}", markup=False)
-    out.print(
-        "  try       rightsize submit FILE.jsonl --wait      rightsize status      rightsize doctor", markup=False
-    )
+    for number, words in enumerate(("submit FILE.jsonl --wait", "status", "doctor")):
+        out.print(f"  {'' if number else 'try':<9} {again(words)}", markup=False, soft_wrap=True)
     out.print("  stop      Ctrl-C")

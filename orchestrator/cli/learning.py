@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.options import Config, DataDir, Json
+from orchestrator.cli.hints import again
+from orchestrator.cli.options import Config, DataDir, Task, json_flag
 
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows, with a header.")]
 TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the text.")]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="The column with the right answer.")]
-Task = Annotated[str, typer.Argument(metavar="TASK", help="The named kind of work, such as support-triage.")]
 
 
 def train(
@@ -24,7 +24,9 @@ def train(
     label_column: LabelColumn = "label",
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, json_flag("the training record with `version`, `n`, `labels`, `held_out_accuracy`, `seconds`")
+    ] = False,
 ) -> None:
     """Train a specialist for a task: a small classifier on CPU. Requests of the task may go to slm from then on."""
     with with_servers(settings_of(data_dir, config)) as settings:
@@ -36,7 +38,8 @@ def train(
             f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels"
         )
         out.print(f"  right on rows that it had not seen: {record['held_out_accuracy']:.1%}")
-        note(f"Use it: rightsize submit FILE --task {task}      Check it: rightsize evaluate {task} --labels OTHER.csv")
+        use, check = again(f"submit FILE --task {task}"), again(f"evaluate {task} --labels OTHER.csv")
+        note(f"Use it: {use}   check it: {check}")
 
 
 def _tell(step: str, share: float) -> None:
@@ -50,11 +53,14 @@ def evaluate(
     label_column: LabelColumn = "label",
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, json_flag("`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `median_latency_ms`")
+    ] = False,
 ) -> None:
     """Measure a task's specialist on labelled rows."""
     settings = settings_of(data_dir, config)
     found = server_command("evaluate")(settings, task, labels, text_column, label_column)
+    _warn_of_unknown(found)
     if as_json:
         print_json(found)
         return
@@ -63,3 +69,13 @@ def evaluate(
     for label, one in sorted(found.get("per_class", {}).items()):
         rows.add_row(label, str(one.get("n", "")), f"{one['precision']:.1%}", f"{one['recall']:.1%}")
     out.print(rows)
+
+
+def _warn_of_unknown(found: dict[str, Any]) -> None:
+    unknown = {label: int(found["per_class"][label]["n"]) for label in found["unknown_labels"]}
+    if unknown:
+        shown = ", ".join(f"{label!r} ({rows})" for label, rows in unknown.items())
+        note(
+            f"Warning: {sum(unknown.values())} of {found['n']} rows have labels that the specialist never saw and cannot "
+            f"give: {shown}. Train it on rows with these labels, or mend the file."
+        )

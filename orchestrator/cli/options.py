@@ -1,23 +1,122 @@
-"""Options that many commands share."""
+"""Options that many commands share, each checked under its own name before anything is done."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
+from orchestrator.contracts import Stakes
+from orchestrator.errors import InvalidRequest
+from orchestrator.requests import hints_from
+
+MOST_DAYS: Final = 30
+UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+class TierChoice(StrEnum):
+    """A tier, or the decision tree."""
+
+    AUTO = "auto"
+    SLM = "slm"
+    LLM = "llm"
+    RLM = "rlm"
+    MLLM = "mllm"
+
+
+def hint(name: str, remedy: str) -> Callable[[Any], Any]:
+    """A check of a flag that goes out as the hint `name`, by the rule that the service itself has."""
+
+    def check(value: Any) -> Any:
+        try:
+            hints_from({name: value})
+        except InvalidRequest as error:
+            raise typer.BadParameter(f"{value!r}: {remedy}") from error
+        return value
+
+    return check
+
+
+def checked_deadline(value: str) -> str:
+    """A time from now such as 24h, at most 30 days."""
+    found = re.fullmatch(r"([0-9]{1,7})([smhd])", value, re.ASCII)
+    if not found or not 1 <= int(found[1]) * UNIT_S[found[2]] <= MOST_DAYS * UNIT_S["d"]:
+        raise typer.BadParameter(
+            f"{value!r}: give a number and a unit, such as 24h, 90m or 7d, from 1s to {MOST_DAYS}d."
+        )
+    return value
+
+
+def json_flag(shape: str) -> Any:
+    """`--json`, with what it prints."""
+    return typer.Option("--json", help=f"Print JSON for programs: {shape}.")
+
+
+BATCH_SHAPE: Final = (
+    "the batch object with `id`, `status`, `request_counts`, `usage`, `rightsize` (`tiers`, `states`, `cost_usd`)"
+)
+_task_name = hint("task", "a task's name is lower-case letters, digits and dashes, at most 63.")
+
+Task = Annotated[
+    str,
+    typer.Argument(metavar="TASK", help="The named kind of work, such as support-triage.", callback=_task_name),
+]
+TaskHint = Annotated[
+    str | None,
+    typer.Option("--task", help="The named kind of work; one with a specialist may go to slm.", callback=_task_name),
+]
+TierHint = Annotated[TierChoice, typer.Option("--tier", help="Where to run; auto asks the decision tree.")]
+StakesHint = Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")]
+MaxCost = Annotated[
+    str | None,
+    typer.Option(
+        "--max-cost-usd",
+        metavar="X",
+        help="The most that the whole of it may cost, in US dollars.",
+        callback=hint("max_cost_usd", "give US dollars from 0 to 1000000, such as 0.05."),
+    ),
+]
+MaxLatency = Annotated[
+    float | None,
+    typer.Option(
+        "--max-latency-s",
+        metavar="S",
+        help="The most seconds that it may take.",
+        callback=hint("max_latency_s", "give seconds from 0.001 to 1000000."),
+    ),
+]
+Deadline = Annotated[
+    str,
+    typer.Option(
+        "--deadline", help="Until when it must be done, such as 24h, 90m or 7d, from now.", callback=checked_deadline
+    ),
+]
+ResultsTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="FILE.jsonl|-",
+        allow_dash=True,
+        help="Write one line for each row there; - is standard output. A file appears once it is whole.",
+    ),
+]
 DataDir = Annotated[
     Path | None,
     typer.Option(
-        "--data-dir", help="The local instance's folder (default: in your user's data folder).", rich_help_panel="Where"
+        "--data-dir",
+        help="The local instance's folder (default: RIGHTSIZE_DATA_DIR, then your user's data folder).",
+        rich_help_panel="Where",
     ),
 ]
 Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
-        help="The rightsize.toml (default: ./rightsize.toml, then the sample fleet).",
+        help="The rightsize.toml (default: RIGHTSIZE_CONFIG, then ./rightsize.toml, then the sample fleet).",
         rich_help_panel="Where",
     ),
 ]
@@ -36,4 +135,3 @@ ApiKey = Annotated[
         "--api-key", envvar="RIGHTSIZE_API_KEY", help="Its API key (better: the variable).", rich_help_panel="Where"
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]

@@ -14,7 +14,10 @@ from rich.text import Text
 
 from orchestrator.cli.display import err, money, note, table
 
-LINE_EVERY_S: Final = 5.0
+FIRST_LINE_S: Final = 1.0
+LINE_GROWS: Final = 1.3
+MOST_LINE_S: Final = 15.0
+"""Where there is no terminal, lines come quickly at first, and seldom in a batch that takes hours."""
 
 
 class Progress:
@@ -25,6 +28,7 @@ class Progress:
         self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal and not quiet else None
         self._began = time.monotonic()
         self._said_at = 0.0
+        self._every_s = FIRST_LINE_S
         self._said = ""
 
     def __enter__(self) -> Self:
@@ -42,7 +46,9 @@ class Progress:
         """Show where a batch stands now."""
         if self._live:
             self._live.update(self._drawn(batch))
-        elif not self._quiet and (time.monotonic() - self._said_at > LINE_EVERY_S or batch["status"] != self._said):
+        elif not self._quiet and (batch["status"] != self._said or time.monotonic() - self._said_at > self._every_s):
+            if batch["status"] == self._said:
+                self._every_s = min(MOST_LINE_S, LINE_GROWS * self._every_s)
             self._said_at, self._said = time.monotonic(), batch["status"]
             note(self._sentence(batch))
 

@@ -11,12 +11,26 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.cli.connect import connected
+from orchestrator.cli.connect import connected, reached
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
-from orchestrator.cli.options import ApiKey, Config, DataDir, Json, Url
-from orchestrator.cli.saving import print_results, save_results
-from orchestrator.cli.submitting import TierChoice, follow
-from orchestrator.contracts import Stakes
+from orchestrator.cli.following import follow, show_failures
+from orchestrator.cli.hints import again
+from orchestrator.cli.options import (
+    BATCH_SHAPE,
+    ApiKey,
+    Config,
+    DataDir,
+    MaxCost,
+    MaxLatency,
+    ResultsTo,
+    StakesHint,
+    TaskHint,
+    TierChoice,
+    TierHint,
+    Url,
+    json_flag,
+)
+from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
 from orchestrator.errors import InvalidRequest
 
 MOST_LISTED = 20
@@ -40,17 +54,22 @@ def status(
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, json_flag(f"{BATCH_SHAPE}; without BATCH a list of them")] = False,
 ) -> None:
     """Show a batch by tier with its cost so far, or list the latest batches."""
-    with connected(url, api_key, data_dir, config) as client:
+    with reached(url, api_key, data_dir, config) as service:
+        client = service.client
         if batch is None:
             _list(list(itertools.islice(client.batches(page=MOST_LISTED), MOST_LISTED)), as_json=as_json)
             return
         found = client.batch(batch)
         if wait:
-            found = follow(client, found, quiet=as_json)
-    print_json(found) if as_json else show_batch(found)
+            found = follow(client, found, quiet=as_json, lasts=service.lasts)
+        if as_json:
+            print_json(found)
+            return
+        show_batch(found)
+        show_failures(client, found)
 
 
 def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -58,7 +77,7 @@ def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
         print_json(batches)
         return
     if not batches:
-        note("No batches yet. Submit one: rightsize submit FILE.jsonl")
+        note(f"No batches yet. Submit one: {again('submit FILE.jsonl')}")
         return
     rows = table("", "batch", "status", "rows", "done", "failed", "cost", right=("rows", "done", "failed", "cost"))
     for one in batches:
@@ -76,46 +95,40 @@ def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
 
 def results(
     batch: Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch that has ended.")],
-    results_to: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE.jsonl", help="Write them there instead of standard output.")
-    ] = None,
+    results_to: ResultsTo = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
     """Write the results of a batch, one JSON line for each row: answers first, then what failed and why."""
+    target = results_to or STANDARD
+    check_target(target)
     with connected(url, api_key, data_dir, config) as client:
         found = client.batch(batch)
         if not found.get("output_file_id") and not found.get("error_file_id"):
-            raise InvalidRequest(
-                f"The batch is {found['status']} and has no files yet. Wait for it: rightsize status {batch} --wait"
-            )
-        if results_to is None:
-            print_results(client, found)
-        else:
-            note(f"{save_results(client, found, results_to)} lines in {results_to}")
+            wait = again(f"status {batch} --wait")
+            raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: {wait}")
+        tell_saved(save_results(client, found, target), found, target)
 
 
 def explain(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the request would say.")],
-    task: Annotated[str | None, typer.Option("--task", help="The named kind of work.")] = None,
-    tier: Annotated[TierChoice, typer.Option("--tier", help="An explicit tier.")] = TierChoice.AUTO,
-    stakes: Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")] = None,
+    task: TaskHint = None,
+    tier: TierHint = TierChoice.AUTO,
+    stakes: StakesHint = None,
     image: Annotated[
         list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="An image that goes with it.")
     ] = None,
-    max_cost_usd: Annotated[
-        str | None, typer.Option("--max-cost-usd", metavar="X", help="The most that it may cost.")
-    ] = None,
-    max_latency_s: Annotated[
-        float | None, typer.Option("--max-latency-s", metavar="S", help="The most seconds that it may take.")
-    ] = None,
+    max_cost_usd: MaxCost = None,
+    max_latency_s: MaxLatency = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Json = False,
+    as_json: Annotated[
+        bool, json_flag("`route` (null where none can serve it), `problem`, `tree`, `factors`, `alternatives`")
+    ] = False,
 ) -> None:
     """Show how a request would be routed: the tree walked, the four factors, and what each model would cost and take."""
     hints = {"task": task, "stakes": stakes, "max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s}
@@ -181,7 +194,7 @@ def cost(
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, json_flag("`data` (a row for each `key`) and `total`, sums as decimal texts")] = False,
 ) -> None:
     """Show what was charged and what it cost, exact to the last digit of the ledger."""
     with connected(url, api_key, data_dir, config) as client:
@@ -205,7 +218,11 @@ def cost(
 
 
 def models(
-    url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None, as_json: Json = False
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[bool, json_flag("a list of models, each with `id` and `rightsize`")] = False,
 ) -> None:
     """List the models of the fleet with tier, engine, price and live workers."""
     with connected(url, api_key, data_dir, config) as client:

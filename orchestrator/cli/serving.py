@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli.connect import local_instance, server_command, settings_of, with_servers
 from orchestrator.cli.display import note, print_json, show_findings, show_instance
-from orchestrator.cli.options import Config, DataDir, Json
+from orchestrator.cli.options import Config, DataDir, json_flag
 from orchestrator.contracts import Tier
 
 
@@ -23,18 +24,39 @@ def up(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Run everything on this machine: servers, orchestrator, API and a worker for each tier. Ends in order with Ctrl-C."""
+    """Run everything on this machine: servers, orchestrator, API and a worker for each tier. Ends in order with Ctrl-C.
+
+    Where an instance of the data directory runs already, this uses it and keeps it up.
+    """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    settings = settings_of(data_dir, config)
-    with local_instance(settings, port=port) as instance:
+    with local_instance(settings_of(data_dir, config), port=port) as instance:
+        # Only now: a signal that comes earlier ends the start itself.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: stop.set())
         show_instance(instance)
         instance.keep(stop, on_problem=note)
+    if _is_used(instance.data_dir):
+        note(f"Left. The instance goes on for its other users, at {instance.api_url}.")
+    else:
         note("Stopping. Jobs that are not done stay in Postgres and go on with the next start.")
 
 
-def doctor(data_dir: DataDir = None, config: Config = None, as_json: Json = False) -> None:
+def _is_used(data_dir: Path) -> bool:
+    """Whether others hold the instance that we have let go: nobody has its users' lock alone, neither we nor its supervisor."""
+    from orchestrator.local import locks
+
+    lock = locks.open_lock(data_dir / locks.USERS)
+    try:
+        return not locks.try_exclusive(lock) and locks.try_shared(lock)
+    finally:
+        os.close(lock)
+
+
+def doctor(
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[bool, json_flag("`holds` and `findings`, each with `name`, `holds`, `detail`")] = False,
+) -> None:
     """Look at servers, versions, schema, fleet, workers and every invariant; leaves with 0 only when everything holds."""
     with with_servers(settings_of(data_dir, config)) as settings:
         findings = server_command("doctor")(settings)
@@ -46,7 +68,9 @@ def doctor(data_dir: DataDir = None, config: Config = None, as_json: Json = Fals
         raise typer.Exit(1)
 
 
-def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
+def migrate(
+    data_dir: DataDir = None, as_json: Annotated[bool, json_flag("`before`, `after`, `partitions`")] = False
+) -> None:
     """Bring the database to this release's schema. Safe to run twice, and by two processes at once."""
     with with_servers(settings_of(data_dir)) as settings:
         done = server_command("migrate")(settings)
@@ -61,7 +85,7 @@ def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
 def create_key(
     name: Annotated[str, typer.Option("--name", help="What the key is for.")],
     data_dir: DataDir = None,
-    as_json: Json = False,
+    as_json: Annotated[bool, json_flag("`id` and `key`")] = False,
 ) -> None:
     """Make an API key. It is shown this once: only its hash is stored."""
     with with_servers(settings_of(data_dir)) as settings:

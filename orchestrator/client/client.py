@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, cast
+from urllib.parse import quote
 
 import orjson
 
@@ -20,6 +21,8 @@ ENDED: Final = frozenset({"failed", "completed", "expired", "cancelled"})
 CHAT: Final = "/v1/chat/completions"
 FIRST_LOOK_S: Final = 0.05
 MOST_LOOK_S: Final = 2.0
+AWAY_AT_MOST_S: Final = 300.0
+"""How long a wait bears a service that does not answer."""
 
 Thing = dict[str, Any]
 """A JSON object as the API gave it."""
@@ -29,11 +32,14 @@ class Rightsize:
     """A Rightsize service: `with Rightsize("http://127.0.0.1:8000", key) as rightsize: ...`.
 
     Every method raises errors of `orchestrator.errors`: ServiceUnavailable where the service does not answer, otherwise the
-    class that the service itself raised.
+    class that the service itself raised. A URL or key that cannot be one is refused at once, by `Refused`. `on_wait` is
+    told once, with the reason, when a service that does not answer is being tried again for a while.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout_s: float = 60.0) -> None:
-        self._transport = Transport(base_url, api_key, timeout_s)
+    def __init__(
+        self, base_url: str, api_key: str, timeout_s: float = 60.0, *, on_wait: Callable[[str], None] | None = None
+    ) -> None:
+        self._transport = Transport(base_url, api_key, timeout_s, on_wait)
 
     def upload(
         self, content: str | os.PathLike[str] | Iterable[bytes], *, filename: str | None = None, purpose: str = "batch"
@@ -51,15 +57,16 @@ class Rightsize:
         return self._upload(filename or "input.jsonl", purpose, LineFile(content))
 
     def _upload(self, filename: str, purpose: str, file: Any) -> Thing:
-        return self._transport.upload("/v1/files", {"purpose": purpose}, (filename, file))
+        sendable = filename.encode("utf-8", "replace").decode()  # names of files need not be text
+        return self._transport.upload("/v1/files", {"purpose": purpose}, (sendable, file))
 
     def file(self, file_id: str) -> Thing:
         """A file's object."""
-        return self._transport.call("GET", f"/v1/files/{file_id}", again=True)
+        return self._transport.call("GET", _path("files", file_id), again=True)
 
     def content(self, file_id: str) -> Iterator[bytes]:
         """A file's bytes, piece by piece."""
-        with self._transport.reading(f"/v1/files/{file_id}/content") as response:
+        with self._transport.reading(_path("files", file_id, "content")) as response:
             yield from response.iter_bytes()
 
     def create_batch(
@@ -78,7 +85,7 @@ class Rightsize:
 
     def batch(self, batch_id: str) -> Thing:
         """A batch's object."""
-        return self._transport.call("GET", f"/v1/batches/{batch_id}", again=True)
+        return self._transport.call("GET", _path("batches", batch_id), again=True)
 
     def batches(self, *, page: int = 100) -> Iterator[Thing]:
         """Every batch of the project, the newest first."""
@@ -92,7 +99,7 @@ class Rightsize:
 
     def cancel(self, batch_id: str) -> Thing:
         """Cancel a batch; cancelling twice is fine."""
-        return self._transport.call("POST", f"/v1/batches/{batch_id}/cancel", again=True)
+        return self._transport.call("POST", _path("batches", batch_id, "cancel"), again=True)
 
     def wait(
         self, batch_id: str, on_progress: Callable[[Thing], None] | None = None, *, within_s: float | None = None
@@ -103,14 +110,14 @@ class Rightsize:
         """
         give_up = None if within_s is None else time.monotonic() + within_s
         pause_s = FIRST_LOOK_S
-        away = 0
+        heard = time.monotonic()
         while True:
             try:
                 batch = self.batch(batch_id)
-                away = 0
+                heard = time.monotonic()
             except Busy:
-                away += 1
-                if away > 20 or (give_up is not None and time.monotonic() > give_up):
+                now = time.monotonic()
+                if now - heard > AWAY_AT_MOST_S or (give_up is not None and now > give_up):
                     raise
                 time.sleep(MOST_LOOK_S)
                 continue
@@ -127,8 +134,12 @@ class Rightsize:
         found = self.batch(batch) if isinstance(batch, str) else batch
         for file_id in (found.get("output_file_id"), found.get("error_file_id")):
             if file_id:
-                for line in lines_of(self.content(file_id)):
-                    yield cast("Thing", orjson.loads(line))
+                yield from self.lines(file_id)
+
+    def lines(self, file_id: str) -> Iterator[Thing]:
+        """Every line of a JSONL file."""
+        for line in lines_of(self.content(file_id)):
+            yield cast("Thing", orjson.loads(line))
 
     def submit_job(
         self, body: Mapping[str, Any], *, endpoint: str = CHAT, deadline: str = "24h", key: str | None = None
@@ -139,11 +150,11 @@ class Rightsize:
 
     def job(self, job_id: str) -> Thing:
         """A job: its state, route with reasons, attempts, charges, and its result once there is one."""
-        return self._transport.call("GET", f"/v1/jobs/{job_id}", again=True)
+        return self._transport.call("GET", _path("jobs", job_id), again=True)
 
     def cancel_job(self, job_id: str) -> Thing:
         """Cancel a job that has not ended."""
-        return self._transport.call("POST", f"/v1/jobs/{job_id}/cancel", again=True)
+        return self._transport.call("POST", _path("jobs", job_id, "cancel"), again=True)
 
     def complete(self, body: Mapping[str, Any], *, endpoint: str = CHAT) -> Thing:
         """Send one request and wait for its answer; not sent again by itself, since it may have been answered."""
@@ -178,3 +189,8 @@ class Rightsize:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _path(kind: str, thing: str, *more: str) -> str:
+    """The path of a thing; whatever an id holds, it stays one part of it."""
+    return "/".join(["/v1", kind, quote(thing, safe="", errors="replace"), *more])

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx2
 import orjson
 
+from orchestrator.client.address import checked_key, checked_url, network_error
 from orchestrator.errors import Busy, InvalidRequest, NotFound, Refused, RightsizeError, ServiceUnavailable
 
-TRIES: Final = 4
+TRIES: Final = 6
 FIRST_PAUSE_S: Final = 0.2
 MOST_PAUSE_S: Final = 10.0
+SILENT_S: Final = 1.5
+"""How long another try is waited for without a word."""
 PASSING: Final = frozenset({408, 429, 502, 503, 504})
 """Statuses after which the same request may succeed."""
 
@@ -23,11 +26,16 @@ PASSING: Final = frozenset({408, 429, 502, 503, 504})
 class Transport:
     """Sends requests to one service."""
 
-    def __init__(self, base_url: str, api_key: str, timeout_s: float) -> None:
-        self.base_url = base_url.rstrip("/").removesuffix("/v1")
+    def __init__(
+        self, base_url: str, api_key: str, timeout_s: float, on_wait: Callable[[str], None] | None = None
+    ) -> None:
+        self.base_url = checked_url(base_url)
+        self._timeout_s = timeout_s
+        self._on_wait = on_wait
+        self._said_why = False
         self._http = httpx2.Client(
             base_url=self.base_url,
-            headers={"Authorization": f"Bearer {api_key}"},
+            headers={"Authorization": f"Bearer {checked_key(api_key)}"},
             timeout=httpx2.Timeout(timeout_s, connect=5.0),
             follow_redirects=False,
         )
@@ -43,17 +51,28 @@ class Transport:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key is not None:
             headers["Idempotency-Key"] = key
-        content = None if body is None else orjson.dumps(body)
+        content = None if body is None else _content(body)
         wanted = {name: value for name, value in (query or {}).items() if value is not None}
+        began = time.monotonic()
         for left in reversed(range(TRIES if again else 1)):
             try:
-                response = self._send(method, path, content=content, params=wanted, headers=headers)
-                return self._object(response)
+                found = self._object(self._send(method, path, content=content, params=wanted, headers=headers))
+                self._said_why = False
+                return found
             except Busy as error:
-                if left == 0:
+                if left == 0 or time.monotonic() - began > self._timeout_s:
                     raise
-                time.sleep(_pause_s(TRIES - 1 - left, error.retry_after_s))
+                pause_s = _pause_s(TRIES - 1 - left, error.retry_after_s)
+                if time.monotonic() + pause_s - began > SILENT_S:
+                    self._say_why(error.message)
+                time.sleep(pause_s)
         raise AssertionError
+
+    def _say_why(self, message: str) -> None:
+        """Say what another try is waited for, once until something is answered."""
+        if self._on_wait is not None and not self._said_why:
+            self._said_why = True
+            self._on_wait(f"{message} Trying again.")
 
     def upload(self, path: str, data: Mapping[str, str], file: tuple[str, Any]) -> dict[str, Any]:
         """Send a form whose file is read by pieces while it is sent."""
@@ -86,18 +105,8 @@ class Transport:
         """What the network did wrong, in words of ours."""
         try:
             yield
-        except httpx2.TimeoutException as error:
-            raise ServiceUnavailable(
-                f"{self.base_url} gave no answer in time. It may be overloaded: try again, or give a longer timeout."
-            ) from error
         except httpx2.TransportError as error:
-            raise ServiceUnavailable(
-                f"{self.base_url} does not answer ({error}). Is the service up (`rightsize up`), and is the URL right?"
-            ) from error
-        except (httpx2.InvalidURL, ValueError) as error:
-            raise Refused(
-                f"{self.base_url} is not a URL of a service: {error}. It looks like http://127.0.0.1:8000."
-            ) from error
+            raise network_error(self.base_url, error) from error
 
     def _object(self, response: httpx2.Response) -> dict[str, Any]:
         if response.status_code >= 400:
@@ -127,6 +136,15 @@ def error_of(response: httpx2.Response) -> RightsizeError:
     )  # some classes build their message themselves; this one is built already
     RightsizeError.__init__(error, message, param=param if isinstance(param, str) else None)
     return error
+
+
+def _content(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest(
+            f"The request cannot be sent as JSON ({error}): give text that is valid Unicode, and plain values."
+        ) from error
 
 
 def _json(response: httpx2.Response) -> dict[str, Any]:

@@ -1,0 +1,31 @@
+"""A command as Typer runs it, with what all of ours have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from orchestrator.cli import hints
+from orchestrator.cli.ending import Escaped
+
+
+class Command(TyperCommand):
+    """Remembers where it works, says plainly which flag is wrong, and leaves its interrupts to `ending`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse; pydantic's words for a value that is not one of the choices are not ours."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run."""
+        hints.remember(ctx)
+        try:
+            return super().invoke(ctx)
+        except (KeyboardInterrupt, OSError) as error:
+            raise Escaped from error

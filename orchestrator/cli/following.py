@@ -1,0 +1,116 @@
+"""Following a batch to its end: progress, why it stands still, what Ctrl-C leaves behind, and what failed in it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from itertools import islice
+from typing import Any, Final
+
+from orchestrator.cli.display import note, out
+from orchestrator.cli.ending import if_interrupted
+from orchestrator.cli.hints import again
+from orchestrator.cli.progress import Progress
+from orchestrator.client import Rightsize
+from orchestrator.errors import RightsizeError
+
+STILL_S: Final = 10.0
+"""How long nothing may move before the service is asked what is wrong."""
+REASONS_SHOWN: Final = 3
+UNREADABLE: Final = "unreadable"
+"""The rule in the error file of a row that was not routed at all."""
+LINES_READ: Final = 10_000
+"""Of the error file, for the reasons: enough to tell what went wrong, also with a million rows."""
+
+
+def follow(client: Rightsize, batch: dict[str, Any], *, quiet: bool = False, lasts: bool = True) -> dict[str, Any]:
+    """Wait for a batch's end with progress by tier, cost so far and time left.
+
+    Ctrl-C says what becomes of the batch; `lasts` tells whether the service goes on without us.
+    """
+    if_interrupted(_left_behind(batch["id"], lasts=lasts))
+    note(f"Following {batch['id']}")
+    standing = _Standing(client)
+    with Progress(quiet=quiet) as progress:
+
+        def look(now: dict[str, Any]) -> None:
+            progress.show(now)
+            standing.look(now)
+
+        ended = client.wait(batch["id"], on_progress=look)
+    if_interrupted(f"Interrupted. The batch had ended. Read it: {again('results ' + batch['id'])}")
+    return ended
+
+
+def _left_behind(batch_id: str, *, lasts: bool) -> str:
+    becomes = (
+        "The batch goes on without this command."
+        if lasts
+        else "The instance ends with this command, unless others use it: the batch stays where it is, and goes on as soon as one runs."
+    )
+    status, results, cancel = (again(f"{name} {batch_id}") for name in ("status", "results", "cancel"))
+    return f"Interrupted. {becomes} Follow it: {status}   read it: {results}   stop it: {cancel}"
+
+
+class _Standing:
+    """Whether a batch moves; asks the service for the reason where it does not, and says each reason once."""
+
+    def __init__(self, client: Rightsize) -> None:
+        self._client = client
+        self._mark: tuple[Any, ...] = ()
+        self._since = time.monotonic()
+        self._said: set[str] = set()
+
+    def look(self, batch: Mapping[str, Any]) -> None:
+        """See how far the batch is now."""
+        counts = batch["request_counts"]
+        mark = (batch["status"], counts["total"], counts["completed"], counts["failed"])
+        if mark != self._mark:
+            self._mark, self._since = mark, time.monotonic()
+        elif time.monotonic() - self._since > STILL_S:
+            self._since = time.monotonic()
+            self._ask()
+
+    def _ask(self) -> None:
+        try:
+            checks = self._client.ready().get("checks", {})
+        except RightsizeError as error:
+            checks = {"api": error.message}
+        for name, found in checks.items():
+            if found != "ok" and str(found) not in self._said:
+                self._said.add(str(found))
+                note(f"Nothing moves. {name}: {found}")
+
+
+def show_failures(client: Rightsize, batch: Mapping[str, Any]) -> None:
+    """Why rows of an ended batch failed: the commonest reasons with their counts, and the command that shows all."""
+    if not batch.get("error_file_id"):
+        return
+    try:
+        lines = list(islice(client.lines(batch["error_file_id"]), LINES_READ))
+    except RightsizeError as error:
+        note(f"Why rows failed cannot be read now: {error.message}")
+        return
+    reasons = _reasons(lines)
+    out.print(f"\nWhy rows failed{'' if len(lines) < LINES_READ else f' (of the first {LINES_READ:,})'}:")
+    for count, reason in reasons[:REASONS_SHOWN]:
+        out.print(f"  {count:,} x {reason}", markup=False, soft_wrap=True)
+    if len(reasons) > REASONS_SHOWN:
+        out.print(f"  and {len(reasons) - REASONS_SHOWN:,} other reasons")
+    if unread := sum(line["rightsize"]["rule"] == UNREADABLE for line in lines):
+        out.print(f"  {unread:,} of these rows could not be read: they count to the default tier, and reached no model")
+    note("All of them: " + again(f"results {batch['id']}"))
+
+
+def _reasons(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, str]]:
+    """How often each reason is given, the commonest first. Those that differ only in numbers are one, told by its first."""
+    counts, told = Counter[str](), dict[str, str]()
+    for line in lines:
+        error = line.get("error") or {}
+        reason = f"{error.get('message', 'It is not said why.')} ({error.get('code', 'unknown')})"
+        kind = re.sub("[0-9]+", "#", reason)
+        counts[kind] += 1
+        told.setdefault(kind, reason)
+    return [(count, told[kind]) for kind, count in counts.most_common()]

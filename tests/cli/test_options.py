@@ -1,0 +1,57 @@
+"""A wrong flag is named as it was typed, and refused as wrong usage before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.place import Place
+
+
+@pytest.mark.parametrize(
+    "words, name, remedy",
+    [
+        ("submit . --deadline tomorrow", "--deadline", "such as 24h, 90m or 7d"),
+        ("submit . --deadline 31d", "--deadline", "from 1s to 30d"),
+        ("submit . --deadline 0h", "--deadline", "from 1s to 30d"),
+        ("submit . --max-cost-usd lots", "--max-cost-usd", "US dollars"),
+        ("submit . --max-cost-usd -1", "--max-cost-usd", "US dollars"),
+        ("submit . --task My_Task", "--task", "lower-case letters"),
+        ("submit . --tier xxl", "--tier", "'xxl' is not one of 'auto', 'slm', 'llm', 'rlm', 'mllm'"),
+        ("submit . --stakes huge", "--stakes", "'huge' is not one of"),
+        ("worker --tier xxl", "--tier", "'xxl' is not one of 'slm'"),
+        ("explain text --max-latency-s nan", "--max-latency-s", "seconds"),
+        ("train My_Task --labels x.csv", "TASK", "lower-case letters"),
+        ("up --port 70000", "--port", "65535"),
+        ("cancel x", "'x' is no id", "job_"),
+        ("submit none.csv", "none.csv", "does not exist"),
+    ],
+)
+def test_a_wrong_value_is_told_under_the_name_of_its_flag(words: str, name: str, remedy: str, empty: Place) -> None:
+    told = " ".join(empty.run(*words.split(), code=2).stderr.replace("│", "").split())
+    assert name in told
+    assert remedy in told
+    assert "Value error" not in told
+    assert not empty.data_dir.exists()
+
+
+def test_help_names_exit_codes_json_shapes_and_one_example_a_line(empty: Place) -> None:
+    text = " ".join(empty.run("--help").stdout.split())
+    assert "130 interrupted" in text
+    assert "leaves with 0 also where rows of it failed" in text
+    submit = empty.run("submit", "--help").stdout
+    assert sum(line.strip().startswith(("rightsize submit", "cat rows.jsonl")) for line in submit.splitlines()) == 3
+    for command in (
+        "submit",
+        "status",
+        "cancel",
+        "explain",
+        "cost",
+        "models",
+        "train",
+        "evaluate",
+        "doctor",
+        "migrate",
+    ):
+        text = " ".join(empty.run(command, "--help").stdout.replace("│", "").split())
+        assert "Print JSON for programs: " in text, command
+    assert "RIGHTSIZE_CONFIG" in text or "RIGHTSIZE_CONFIG" in submit
