@@ -6,11 +6,10 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any, Final
 
-from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
+from orchestrator.hints import Hints, hints_from, is_number, merged
 
 CHAT: Final = "/v1/chat/completions"
 ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
@@ -42,9 +41,8 @@ CAPS: Final[Mapping[str, tuple[float, float]]] = {
     "dimensions": (1, 65_536),
 }  # fmt: skip
 WHOLE: Final = frozenset({"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions"})
-HINTS: Final = frozenset({"task", "tier", "stakes", "max_cost_usd", "max_latency_s", "instructions"})
 
-TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
 _WORDS: Final = re.compile(r"[a-z]+").findall
 _SIGNAL_OF: Final[Mapping[str, str]] = {
     **dict.fromkeys(("def", "traceback", "refactor", "debug", "algorithm", "stacktrace"), "code"),
@@ -66,18 +64,6 @@ _MARKS: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
-    """What the caller declares about a request in its `rightsize` object; None where it says nothing."""
-
-    task: str | None = None
-    tier: Tier | None = None
-    stakes: Stakes | None = None
-    max_cost_usd: Decimal | None = None
-    max_latency_s: float | None = None
-    instructions: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Features:
     """What routing looks at."""
 
@@ -94,81 +80,6 @@ class Features:
     """The signals of complexity found, by name."""
     prefix_hash: int
     """Of the system prompt; 0 without one. Jobs of the same prefix go together."""
-
-
-def hints_from(raw: object) -> Hints:
-    """The checked hints of a `rightsize` object; raises InvalidRequest that names the field and what it may be."""
-    if raw is None:
-        return NO_HINTS
-    if not isinstance(raw, Mapping):
-        raise InvalidRequest("`rightsize` must be an object.", param="rightsize")
-    if unknown := set(raw) - HINTS:
-        raise InvalidRequest(
-            f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize"
-        )
-    task, tier, stakes = raw.get("task"), raw.get("tier"), raw.get("stakes")
-    if task is not None and not (isinstance(task, str) and TASK_NAME.fullmatch(task)):
-        raise InvalidRequest(
-            "`rightsize.task` must be lower-case letters, digits and dashes, at most 63.", param="task"
-        )
-    if tier not in (None, "auto", *Tier):
-        raise InvalidRequest(
-            f"`rightsize.tier` must be auto, {', '.join(Tier)}; it is {str(tier)[:40]!r}.", param="tier"
-        )
-    if stakes not in (None, *Stakes):
-        raise InvalidRequest(f"`rightsize.stakes` must be {', '.join(Stakes)}.", param="stakes")
-    instructions = raw.get("instructions")
-    if instructions is not None and not (isinstance(instructions, str) and len(instructions) <= 100_000):
-        raise InvalidRequest(
-            "`rightsize.instructions` must be text of at most 100,000 characters.", param="instructions"
-        )
-    latency = raw.get("max_latency_s")
-    if latency is not None and not _is_number(latency, 0.001, 1e6):
-        raise InvalidRequest(
-            "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
-        )
-    return Hints(
-        task=task,
-        tier=Tier(tier) if tier not in (None, "auto") else None,
-        stakes=Stakes(stakes) if stakes else None,
-        max_cost_usd=usd_from(raw.get("max_cost_usd"), "max_cost_usd"),
-        max_latency_s=latency,
-        instructions=instructions,
-    )
-
-
-LEAST_USD: Final = Decimal("1e-12")
-"""The ledger's last digit."""
-_PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
-
-
-def usd_from(value: object, param: str) -> Decimal | None:
-    """A sum of money from a JSON number or string, without passing through a binary fraction where it is a string."""
-    if value is None:
-        return None
-    try:
-        amount = Decimal(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
-    except ArithmeticError:
-        amount = None
-    if isinstance(value, str) and not _PLAIN_SUM.fullmatch(value):
-        amount = None
-    if amount is None or not amount.is_finite() or not (amount == 0 or LEAST_USD <= amount <= 1_000_000):
-        raise InvalidRequest(f'`{param}` must be US dollars between 0 and 1,000,000, such as "0.05".', param=param)
-    return amount
-
-
-def merged(row: Hints, batch: Hints) -> Hints:
-    """A row's own hints, with the batch's where the row says nothing."""
-    if batch is NO_HINTS:
-        return row
-    return Hints(
-        task=row.task or batch.task,
-        tier=row.tier or batch.tier,
-        stakes=row.stakes or batch.stakes,
-        max_cost_usd=row.max_cost_usd if row.max_cost_usd is not None else batch.max_cost_usd,
-        max_latency_s=row.max_latency_s if row.max_latency_s is not None else batch.max_latency_s,
-        instructions=row.instructions or batch.instructions,
-    )
 
 
 def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = False) -> Features:
@@ -229,17 +140,13 @@ def _check_caps(body: Mapping[str, Any]) -> None:
         low, high = CAPS[name]
         if value is None:
             continue
-        if not _is_number(value, low, high) or (name in WHOLE and not isinstance(value, int)):
+        if not is_number(value, low, high) or (name in WHOLE and not isinstance(value, int)):
             raise InvalidRequest(f"`{name}` must be a number between {low:g} and {high:g}.", param=name)
     stop = body.get("stop")
     if stop is not None and not (
         isinstance(stop, str) or (isinstance(stop, list) and len(stop) <= 16 and all(isinstance(s, str) for s in stop))
     ):
         raise InvalidRequest("`stop` must be text, or a list of at most 16 texts.", param="stop")
-
-
-def _is_number(value: object, low: float, high: float) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
 
 
 def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, int, int, int, int]:
@@ -312,6 +219,3 @@ def _signals(text: str) -> tuple[str, ...]:
         names.add("several constraints")
     names.update(name for mark, name in _MARKS if mark in lower)
     return tuple(sorted(names)) if names else ()
-
-
-NO_HINTS: Final = Hints()

@@ -13,8 +13,9 @@ from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
 from orchestrator.errors import IllegalTransition, InvalidConfig, TierUnavailable, UnknownModel
 from orchestrator.fairness import Shares, window
+from orchestrator.hints import NO_HINTS
 from orchestrator.pricing import RateCard, price
-from orchestrator.requests import CHAT, NO_HINTS, features_of
+from orchestrator.requests import CHAT, features_of
 from orchestrator.routing import Route, Situation, route
 from orchestrator.store.batches import Lane
 

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from orchestrator.documents.rows import rows_of
-from orchestrator.requests import NO_HINTS, features_of
+from orchestrator.hints import NO_HINTS
+from orchestrator.requests import features_of
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import requests
+from orchestrator import hints, requests
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import CAPS, CHAT, ENDPOINTS, NO_HINTS, WHOLE, Hints, engine_body, features_of, hints_from
+from orchestrator.hints import NO_HINTS, Hints, hints_from
+from orchestrator.requests import CAPS, CHAT, ENDPOINTS, WHOLE, engine_body, features_of
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 ASK = {"role": "user", "content": "Where is my order?"}
@@ -150,7 +151,7 @@ def test_a_row_says_more_than_its_batch_and_neither_reaches_the_engine() -> None
     assert "rightsize" in body
 
 
-FIELDS = sorted({field for fields in requests.ALLOWED.values() for field in fields} | {"rightsize"} | requests.HINTS)
+FIELDS = sorted({field for fields in requests.ALLOWED.values() for field in fields} | {"rightsize"} | hints.HINTS)
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.floats() | st.text(max_size=8)
     | st.sampled_from(["user", "system", "text", "image_url", "input_audio", "data:image/x", "high", "slm", "1e999999", "\ud800"])

@@ -15,7 +15,8 @@ from orchestrator.api.bodies import answer, checked, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import NotFound, TierUnavailable
-from orchestrator.requests import NO_HINTS, features_of
+from orchestrator.hints import NO_HINTS
+from orchestrator.requests import features_of
 from orchestrator.routing import Alternative, Route, alternatives, factors, route
 from orchestrator.store import batches, costs
 from orchestrator.store.costs import By

@@ -19,6 +19,7 @@ from orchestrator.contracts import JobState, Owner
 from orchestrator.errors import NotFound
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import submit
+from orchestrator.hints import window_seconds
 from orchestrator.pricing import ZERO
 from orchestrator.store import jobs
 
@@ -30,7 +31,7 @@ async def create(request: Request, owner: Caller) -> Response:
     """Accept one request to be answered within its deadline; the same Idempotency-Key gives the same job."""
     serving = serving_of(request)
     wanted = checked(schemas.CreateJob, await read_object(request))
-    within_s = submit.window_seconds(wanted.deadline)
+    within_s = window_seconds(wanted.deadline)
     made = await serving.submit(
         submit.submit_job, serving.context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s,
         idempotency_key=idempotency_key(request),

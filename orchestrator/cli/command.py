@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from orchestrator.cli import hints
+from orchestrator.cli import again
 from orchestrator.cli.ending import Escaped
 
 
@@ -24,7 +24,7 @@ class Command(TyperCommand):
 
     def invoke(self, ctx: Any) -> Any:
         """Run."""
-        hints.remember(ctx)
+        again.remember(ctx)
         try:
             return super().invoke(ctx)
         except (KeyboardInterrupt, OSError) as error:

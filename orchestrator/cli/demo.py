@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
+from orchestrator.cli.again import again
 from orchestrator.cli.connect import connected, server_command, settings_of, with_servers
 from orchestrator.cli.display import money, note, out, table
 from orchestrator.cli.following import follow
-from orchestrator.cli.hints import again
 from orchestrator.cli.options import Config, DataDir
 from orchestrator.cli.saving import save_results
 from orchestrator.client import Rightsize

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from orchestrator.cli.hints import again
+from orchestrator.cli.again import again
 from orchestrator.fleet import usd
 
 

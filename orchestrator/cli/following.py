@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any, Final
 
+from orchestrator.cli.again import again
 from orchestrator.cli.display import note, out
 from orchestrator.cli.ending import if_interrupted
-from orchestrator.cli.hints import again
 from orchestrator.cli.progress import Progress
 from orchestrator.client import Rightsize
 from orchestrator.errors import RightsizeError

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.again import again
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.hints import again
 from orchestrator.cli.options import Config, DataDir, Task, json_flag
 
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows, with a header.")]

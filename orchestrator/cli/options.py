@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
@@ -12,10 +11,7 @@ import typer
 
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import hints_from
-
-MOST_DAYS: Final = 30
-UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+from orchestrator.hints import hints_from, window_seconds
 
 
 class TierChoice(StrEnum):
@@ -42,12 +38,11 @@ def hint(name: str, remedy: str) -> Callable[[Any], Any]:
 
 
 def checked_deadline(value: str) -> str:
-    """A time from now such as 24h, at most 30 days."""
-    found = re.fullmatch(r"([0-9]{1,7})([smhd])", value, re.ASCII)
-    if not found or not 1 <= int(found[1]) * UNIT_S[found[2]] <= MOST_DAYS * UNIT_S["d"]:
-        raise typer.BadParameter(
-            f"{value!r}: give a number and a unit, such as 24h, 90m or 7d, from 1s to {MOST_DAYS}d."
-        )
+    """A time from now such as 24h, by the rule that the service itself has."""
+    try:
+        window_seconds(value)
+    except InvalidRequest as error:
+        raise typer.BadParameter(f"{value!r}: give a number and a unit, such as 24h, 90m or 7d, up to 30d.") from error
     return value
 
 

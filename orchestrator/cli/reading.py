@@ -11,10 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
+from orchestrator.cli.again import again
 from orchestrator.cli.connect import connected, reached
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
-from orchestrator.cli.hints import again
 from orchestrator.cli.options import (
     BATCH_SHAPE,
     ApiKey,

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import typer
 
+from orchestrator.cli.again import again
 from orchestrator.cli.display import note
-from orchestrator.cli.hints import again
 from orchestrator.client import Rightsize
 from orchestrator.errors import InvalidRequest
 

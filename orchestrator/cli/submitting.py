@@ -8,11 +8,11 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from orchestrator.cli.again import again
 from orchestrator.cli.connect import Service, connected, reached
 from orchestrator.cli.display import note, out, print_json, show_batch
 from orchestrator.cli.ending import if_interrupted
 from orchestrator.cli.following import follow, show_failures
-from orchestrator.cli.hints import again
 from orchestrator.cli.options import (
     BATCH_SHAPE,
     ApiKey,

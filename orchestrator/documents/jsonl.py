@@ -18,7 +18,8 @@ from orchestrator.documents.lines import (
 )
 from orchestrator.documents.newlines import Line, lines_of
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import ALLOWED, NO_HINTS, features_of
+from orchestrator.hints import NO_HINTS
+from orchestrator.requests import ALLOWED, features_of
 
 MAX_DEPTH: Final = 64
 TEXT_KEYS: Final = ("text", "prompt", "question", "message")

@@ -12,7 +12,8 @@ from orchestrator.documents.files import open_regular, walk
 from orchestrator.documents.lines import Draft, RowOptions, Unfit, clean_id, error_line, request_line
 from orchestrator.documents.pdf import PdfReader
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import ENDPOINTS, hints_from
+from orchestrator.hints import hints_from
+from orchestrator.requests import ENDPOINTS
 
 __all__ = ["RowOptions", "rows_of"]
 

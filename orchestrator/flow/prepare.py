@@ -9,8 +9,9 @@ import orjson
 from orchestrator.blobs import BlobStore
 from orchestrator.contracts import JobState
 from orchestrator.errors import TooLarge
+from orchestrator.hints import Hints
 from orchestrator.pricing import ZERO
-from orchestrator.requests import Features, Hints, engine_body, features_of
+from orchestrator.requests import Features, engine_body, features_of
 from orchestrator.routing import Route, Situation, route
 from orchestrator.settings import MIB, Settings
 from orchestrator.store.jobs import NewJob

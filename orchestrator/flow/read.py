@@ -24,7 +24,7 @@ from orchestrator.flow.admit import admit
 from orchestrator.flow.context import Context
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
-from orchestrator.requests import Hints, hints_from
+from orchestrator.hints import Hints, hints_from
 from orchestrator.routing import Situation
 from orchestrator.settings import MIB
 from orchestrator.store import batches, files, jobs

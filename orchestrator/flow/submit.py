@@ -19,11 +19,10 @@ from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound
 from orchestrator.flow.admit import admit, check_backpressure
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import prepare
-from orchestrator.requests import ENDPOINTS, NO_HINTS, hints_from, usd_from
+from orchestrator.hints import NO_HINTS, hints_from, usd_from, window_seconds
+from orchestrator.requests import ENDPOINTS
 from orchestrator.store import batches, files, single
 from orchestrator.store.jobs import NewJob
-
-MAX_WINDOW_S = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,17 +149,3 @@ def _check_hints(hints: Mapping[str, Any]) -> None:
     if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
         raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
     hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
-
-
-def window_seconds(window: str) -> float:
-    """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-    digits, unit = window[:-1], window[-1:]
-    if unit not in units or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
-        raise InvalidRequest(
-            "`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window"
-        )
-    seconds = int(digits) * units[unit]
-    if not 1 <= seconds <= MAX_WINDOW_S:
-        raise InvalidRequest("`completion_window` must lie between 1 second and 30 days.", param="completion_window")
-    return float(seconds)

@@ -11,8 +11,8 @@ from tests.cli.place import Place
     "words, name, remedy",
     [
         ("submit . --deadline tomorrow", "--deadline", "such as 24h, 90m or 7d"),
-        ("submit . --deadline 31d", "--deadline", "from 1s to 30d"),
-        ("submit . --deadline 0h", "--deadline", "from 1s to 30d"),
+        ("submit . --deadline 31d", "--deadline", "up to 30d"),
+        ("submit . --deadline 0h", "--deadline", "up to 30d"),
         ("submit . --max-cost-usd lots", "--max-cost-usd", "US dollars"),
         ("submit . --max-cost-usd -1", "--max-cost-usd", "US dollars"),
         ("submit . --task My_Task", "--task", "lower-case letters"),

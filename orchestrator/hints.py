@@ -1,0 +1,123 @@
+"""What a caller declares besides a request: its `rightsize` hints, sums of money and completion windows, all bounded. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from orchestrator.contracts import Stakes, Tier
+from orchestrator.errors import InvalidRequest
+
+HINTS: Final = frozenset({"task", "tier", "stakes", "max_cost_usd", "max_latency_s", "instructions"})
+TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+LEAST_USD: Final = Decimal("1e-12")
+"""The ledger's last digit."""
+_PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
+MAX_WINDOW_S: Final = 30 * 86_400
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+@dataclass(frozen=True, slots=True)
+class Hints:
+    """What the caller declares about a request in its `rightsize` object; None where it says nothing."""
+
+    task: str | None = None
+    tier: Tier | None = None
+    stakes: Stakes | None = None
+    max_cost_usd: Decimal | None = None
+    max_latency_s: float | None = None
+    instructions: str | None = None
+
+
+NO_HINTS: Final = Hints()
+
+
+def hints_from(raw: object) -> Hints:
+    """The checked hints of a `rightsize` object; raises InvalidRequest that names the field and what it may be."""
+    if raw is None:
+        return NO_HINTS
+    if not isinstance(raw, Mapping):
+        raise InvalidRequest("`rightsize` must be an object.", param="rightsize")
+    if unknown := set(raw) - HINTS:
+        raise InvalidRequest(
+            f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize"
+        )
+    task, tier, stakes = raw.get("task"), raw.get("tier"), raw.get("stakes")
+    if task is not None and not (isinstance(task, str) and TASK_NAME.fullmatch(task)):
+        raise InvalidRequest(
+            "`rightsize.task` must be lower-case letters, digits and dashes, at most 63.", param="task"
+        )
+    if tier not in (None, "auto", *Tier):
+        raise InvalidRequest(
+            f"`rightsize.tier` must be auto, {', '.join(Tier)}; it is {str(tier)[:40]!r}.", param="tier"
+        )
+    if stakes not in (None, *Stakes):
+        raise InvalidRequest(f"`rightsize.stakes` must be {', '.join(Stakes)}.", param="stakes")
+    instructions = raw.get("instructions")
+    if instructions is not None and not (isinstance(instructions, str) and len(instructions) <= 100_000):
+        raise InvalidRequest(
+            "`rightsize.instructions` must be text of at most 100,000 characters.", param="instructions"
+        )
+    latency = raw.get("max_latency_s")
+    if latency is not None and not is_number(latency, 0.001, 1e6):
+        raise InvalidRequest(
+            "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
+        )
+    return Hints(
+        task=task,
+        tier=Tier(tier) if tier not in (None, "auto") else None,
+        stakes=Stakes(stakes) if stakes else None,
+        max_cost_usd=usd_from(raw.get("max_cost_usd"), "max_cost_usd"),
+        max_latency_s=latency,
+        instructions=instructions,
+    )
+
+
+def usd_from(value: object, param: str) -> Decimal | None:
+    """A sum of money from a JSON number or string, without passing through a binary fraction where it is a string."""
+    if value is None:
+        return None
+    try:
+        amount = Decimal(str(value)) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else None
+    except ArithmeticError:
+        amount = None
+    if isinstance(value, str) and not _PLAIN_SUM.fullmatch(value):
+        amount = None
+    if amount is None or not amount.is_finite() or not (amount == 0 or LEAST_USD <= amount <= 1_000_000):
+        raise InvalidRequest(f'`{param}` must be US dollars between 0 and 1,000,000, such as "0.05".', param=param)
+    return amount
+
+
+def window_seconds(window: str) -> float:
+    """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days."""
+    digits, unit = window[:-1], window[-1:]
+    if unit not in _UNIT_S or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
+        raise InvalidRequest(
+            "`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window"
+        )
+    seconds = int(digits) * _UNIT_S[unit]
+    if not 1 <= seconds <= MAX_WINDOW_S:
+        raise InvalidRequest("`completion_window` must lie between 1 second and 30 days.", param="completion_window")
+    return float(seconds)
+
+
+def merged(row: Hints, batch: Hints) -> Hints:
+    """A row's own hints, with the batch's where the row says nothing."""
+    if batch is NO_HINTS:
+        return row
+    return Hints(
+        task=row.task or batch.task,
+        tier=row.tier or batch.tier,
+        stakes=row.stakes or batch.stakes,
+        max_cost_usd=row.max_cost_usd if row.max_cost_usd is not None else batch.max_cost_usd,
+        max_latency_s=row.max_latency_s if row.max_latency_s is not None else batch.max_latency_s,
+        instructions=row.instructions or batch.instructions,
+    )
+
+
+def is_number(value: object, low: float, high: float) -> bool:
+    """Whether a JSON value is a number between two bounds; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
