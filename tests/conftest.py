@@ -59,6 +59,10 @@ class Servers:
             connection.execute(f"CREATE DATABASE {MINE}{name} {' '.join(options)}".encode())
         return self.with_database(f"{MINE}{name}")
 
+    def create_migrated(self, name: str) -> str:
+        """Make a database of this session with the schema in it; returns its URL."""
+        return self.create(name, "TEMPLATE", f"{MINE}migrated")
+
     def drop_all(self) -> None:
         """Drop this session's databases."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
@@ -114,7 +118,7 @@ def settings(servers: Servers, tmp_path: Path) -> Settings:
     return Settings.load(
         {
             **PACE,
-            "database_url": servers.create(f"test_{number}", "TEMPLATE", f"{MINE}migrated"),
+            "database_url": servers.create_migrated(f"test_{number}"),
             "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={1 + number % 15}"),
             "data_dir": tmp_path,
             "config": Path(__file__).parent / "fleet.toml",

@@ -22,11 +22,19 @@ MOST_PAUSE_S = 5.0
 
 @dataclass(slots=True)
 class Open:
-    """A dispatch whose outcomes are not all recorded yet."""
+    """A dispatch with jobs that are neither recorded nor given back yet."""
 
     dispatch_id: int
     left: int
-    recorded: threading.Event = field(default_factory=threading.Event)
+    settled: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def settle(self, jobs: int) -> None:
+        """Count jobs as recorded or given back; called from the recorder's and the dispatch's threads."""
+        with self._lock:
+            self.left -= jobs
+            if self.left == 0:
+                self.settled.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +89,13 @@ class RecordingThread(threading.Thread):
                 return
 
     def _flush(self, group: list[Item]) -> None:
-        done = []
+        settled: dict[int, list[Item]] = {}
         for item in group:
-            item.open.left -= 1
-            if item.open.left == 0:
-                done.append(item.open)
-        taken = self._record(group, [one.dispatch_id for one in done])
-        for one in done:
-            one.recorded.set()
+            settled.setdefault(item.open.dispatch_id, []).append(item)
+        done = [dispatch_id for dispatch_id, items in settled.items() if items[0].open.left == len(items)]
+        taken = self._record(group, done)
+        for items in settled.values():
+            items[0].open.settle(len(items))
         for item in group:
             if item.on_recorded is not None:
                 item.on_recorded()

@@ -135,8 +135,8 @@ class Runtime:
             asyncio.run_coroutine_threadsafe(self._run_all(running), self._loop).result()
             if running.given_back:
                 self._give_back(running)
-            if len(running.given_back) < len(claimed.jobs):
-                running.open.recorded.wait()
+                running.open.settle(len(running.given_back))
+            running.open.settled.wait()
         finally:
             with self._lock:
                 del self._running[dispatch_id]

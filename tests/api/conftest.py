@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 
 from orchestrator.settings import Settings
@@ -32,11 +31,9 @@ def module_settings(
 ) -> Settings:
     """Settings with a migrated database of the file's own."""
     name = request.module.__name__.rpartition(".")[2]
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
     given: dict[str, Any] = {
         **QUICK,
-        "database_url": servers.with_database(name),
+        "database_url": servers.create_migrated(name),
         "redis_url": servers.redis_url,
         "data_dir": tmp_path_factory.mktemp(name),
         "config": Path(__file__).parents[1] / "fleet.toml",

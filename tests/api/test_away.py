@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from orchestrator.api import health
 from orchestrator.api.server import listen
 from orchestrator.errors import InvalidConfig
 from tests.serving import make_key, serve
@@ -53,6 +54,14 @@ def test_f11_readiness_says_that_redis_hangs_and_liveness_goes_on(own_stack: Sta
         finally:
             os.kill(pid, signal.SIGCONT)
         until(lambda: api.http.get("/readyz").status_code == 200, 20)
+
+
+def test_readiness_says_that_the_disk_is_nearly_full(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "LEAST_FREE", 2**62)
+    with serve(stack) as api:
+        ready = api.http.get("/readyz")
+    assert ready.status_code == 503
+    assert "Make room" in ready.json()["checks"]["disk"]
 
 
 @pytest.mark.fault

@@ -159,6 +159,26 @@ def test_a_wrong_create_is_refused_in_openais_form(api: Api, change: dict[str, o
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
+def test_a_file_of_another_purpose_is_no_input(api: Api) -> None:
+    batch = ended(api, create(api, rows(1)))
+    body = {"input_file_id": batch.output_file_id, "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    response = api.post("/v1/batches", body)
+    assert response.status_code == 400
+    assert "purpose=batch" in response.json()["error"]["message"]
+
+
+def test_hints_beside_the_body_and_nul_are_refused_with_the_rows_own_id(api: Api) -> None:
+    beside = {**row("beside", chat("x")), "rightsize": {"tier": "slm"}}
+    report = {"extra_body": {"rightsize": {"on_invalid_row": "report"}}}
+    batch = ended(api, create(api, [beside, row("nul", chat("a\0b")), row("good", chat("y"))], **report))
+    assert (batch.request_counts.completed, batch.request_counts.failed) == (1, 2)
+    lines = [orjson.loads(line) for line in api.openai.files.content(batch.error_file_id).text.splitlines()]
+    assert {line["custom_id"]: line["error"]["code"] for line in lines} == {
+        "beside": "misplaced_hints",
+        "nul": "invalid_text",
+    }
+
+
 def test_a_batch_that_could_cost_more_than_its_cap_fails_before_anything_runs(api: Api) -> None:
     batch = ended(api, create(api, rows(10), extra_body={"rightsize": {"max_cost_usd": "0.002"}}))
     assert batch.status == "failed"

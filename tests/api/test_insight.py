@@ -179,7 +179,7 @@ def test_the_models_are_auto_the_tiers_and_the_models(api: Api) -> None:
 def test_health_says_what_is_there(api: Api) -> None:
     assert api.http.get("/livez").json() == {"status": "ok"}
     ready = api.http.get("/readyz")
-    assert (ready.status_code, ready.json()["checks"]) == (200, {"database": "ok", "redis": "ok"})
+    assert (ready.status_code, ready.json()["checks"]) == (200, {"database": "ok", "redis": "ok", "disk": "ok"})
 
 
 def test_metrics_have_the_names_of_the_table_and_no_tenants_data(api: Api) -> None:

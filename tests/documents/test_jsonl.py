@@ -228,3 +228,9 @@ def test_whatever_comes_every_line_out_is_json_with_an_id_of_its_own(parts):
         0 < len(custom_id) <= 512 and ("error" in row or "body" in row)
         for custom_id, row in zip(ids, made, strict=True)
     )
+
+
+def test_a_row_with_nul_keeps_its_id_and_hints_beside_the_body_are_refused():
+    assert errors(b'{"custom_id": "x1", "text": "a\\u0000b"}') == [("x1", "malformed_row")]
+    beside = BATCH_ROW[:-1] + b', "rightsize": {"tier": "slm"}}'
+    assert errors(beside) == [("a-1", "malformed_row")]

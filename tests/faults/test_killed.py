@@ -132,6 +132,33 @@ def test_f24_a_poison_job_fails_alone_and_its_neighbours_finish(stack: Stack) ->
     stack.must_hold(batch, 21)
 
 
+def test_suspects_run_one_after_the_other_and_a_stop_in_the_midst_of_them_counts_for_none(stack: Stack) -> None:
+    stack.orchestrator()
+    doomed = stack.worker()
+    batch = stack.submit(rows(12, "[[sleep:0.5]] Think."))
+    until(lambda: stack.count("SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL") > 0)
+    stack.kill(doomed)
+    second = stack.worker()
+    until(
+        lambda: (
+            stack.count("SELECT count(*) FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE d.alone") > 0
+        )
+    )
+    second.send_signal(signal.SIGTERM)
+    second.wait(20)
+    stack.worker()
+    assert stack.wait(batch).final["completed"] == 12
+    assert stack.count("SELECT count(*) FROM attempts WHERE outcome <> 'succeeded'") == 0
+    gaps = """
+        SELECT min(gap) FROM (
+            SELECT a.created_at - lag(a.created_at) OVER (PARTITION BY a.dispatch_id ORDER BY a.created_at) AS gap
+            FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE d.alone
+        ) one
+    """
+    assert stack.query(gaps)[0][0].total_seconds() > 0.4
+    stack.must_hold(batch, 12)
+
+
 def test_a_worker_told_to_stop_gives_back_uncounted_what_it_cannot_finish(stack: Stack) -> None:
     stack.orchestrator()
     worker = stack.worker()
@@ -144,6 +171,21 @@ def test_a_worker_told_to_stop_gives_back_uncounted_what_it_cannot_finish(stack:
     until(lambda: stack.count("SELECT count(*) FROM jobs WHERE state = 2") == 0)
     assert stack.count("SELECT count(*) FROM jobs WHERE state = 1 AND attempts = 0 AND batch_id = :b", b=batch) == 40
     assert stack.count("SELECT count(*) FROM attempts") == 0
+
+
+def test_a_stop_in_the_middle_of_a_dispatch_keeps_what_is_done_and_gives_back_the_rest(stack: Stack) -> None:
+    stack.orchestrator()
+    batch = stack.submit(
+        [*rows(10), *({**one, "custom_id": f"long-{n}"} for n, one in enumerate(rows(10, "[[sleep:30]] Think.")))]
+    )
+    worker = stack.worker()
+    until(lambda: stack.count("SELECT count(*) FROM attempts") == 10)
+    began = time.monotonic()
+    worker.send_signal(signal.SIGTERM)
+    worker.wait(20)
+    assert time.monotonic() - began < stack.settings.stop_within_s + 5
+    assert stack.count("SELECT count(*) FROM jobs WHERE state = 10 AND batch_id = :b", b=batch) == 10
+    assert stack.count("SELECT count(*) FROM jobs WHERE state = 1 AND attempts = 0 AND batch_id = :b", b=batch) == 10
 
 
 def test_every_crash_point_is_struck_by_some_test() -> None:
