@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+from collections.abc import Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import Broker
+from orchestrator.errors import ServiceUnavailable
 from orchestrator.fleet import Config, load
 from orchestrator.lifecycle import Limits
 from orchestrator.patience import retrying
@@ -17,6 +19,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import versions
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.session import Database, Role
+from orchestrator.telemetry import log_fault
 
 SPECIALISTS_FRESH_S = 2.0
 
@@ -62,6 +65,18 @@ class Context:
         """Close every connection."""
         self.broker.close()
         self.database.close()
+
+
+@contextmanager
+def one_batch(context: Context, step: str, batch_id: int) -> Iterator[bool]:
+    """Whether a step of one batch is ours to take, by an advisory lock. What fails in it does not hold up other batches."""
+    try:
+        with context.database.locked(f"{step}:{batch_id}") as ours:
+            yield ours
+    except ServiceUnavailable:
+        raise
+    except Exception as error:
+        log_fault("pass_failed", error, batch=batch_id)
 
 
 def open_context(settings: Settings, role: Role, *, connections: int = 8, wait_s: float = 0.0) -> Context:

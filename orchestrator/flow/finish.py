@@ -13,7 +13,7 @@ from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken
-from orchestrator.flow.context import Context
+from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.read import drop_rows
 from orchestrator.store import batches, files, jobs
 
@@ -28,10 +28,10 @@ def finish_ended(context: Context) -> int:
         unopened = batches.cancelled_before_open(session)
     done = 0
     for batch_id, status in ended:
-        with context.database.locked(f"finish:{batch_id}") as ours:
+        with one_batch(context, "finish", batch_id) as ours:
             done += bool(ours and _finish(context, batch_id, status))
     for batch_id in unopened:
-        with context.database.locked(f"read:{batch_id}") as ours:
+        with one_batch(context, "read", batch_id) as ours:
             done += bool(ours and _end_unopened(context, batch_id))
     return done
 

@@ -21,7 +21,7 @@ from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import BudgetExhausted, NotFound, Refused
 from orchestrator.flow.admit import admit
-from orchestrator.flow.context import Context
+from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
 from orchestrator.hints import Hints, hints_from
@@ -70,7 +70,7 @@ def read_waiting(context: Context) -> int:
         waiting = batches.of_status(session, BatchStatus.VALIDATING)
     done = 0
     for batch_id in waiting:
-        with context.database.locked(f"read:{batch_id}") as ours:
+        with one_batch(context, "read", batch_id) as ours:
             if ours:
                 read_batch(context, batch_id)
                 done += 1

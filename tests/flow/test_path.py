@@ -34,3 +34,17 @@ def test_an_interactive_job_is_assigned_in_its_own_transaction(stack: Stack) -> 
     ended = stack.wait_job(job.public_id)
     assert (ended.state, ended.attempts) == (10, 1)
     stack.must_hold()
+
+
+def test_a_batch_that_cannot_be_read_or_finished_does_not_hold_up_the_next(stack: Stack) -> None:
+    spoilt = stack.submit(rows(1))
+    stack.query('UPDATE batches SET hints = CAST(\'{"tier": "huge"}\' AS jsonb) WHERE id = :id RETURNING id', id=spoilt)
+    batch = stack.submit(rows(3))
+    stack.orchestrator()
+    stack.worker()
+    assert stack.wait(batch).final["completed"] == 3
+    more = "INSERT INTO batch_progress (batch_id, tier, model, state, jobs) VALUES (:id, 'llm', 'fast', 10, 1) RETURNING id"
+    stack.query(more, id=batch)
+    stack.query("UPDATE batches SET total = 4, status = 'in_progress' WHERE id = :id RETURNING id", id=batch)
+    assert stack.wait(stack.submit(rows(3))).final["completed"] == 3
+    assert stack.batch(batch).status == "finalizing"
