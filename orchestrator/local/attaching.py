@@ -178,11 +178,10 @@ class Attaching:
                 f"The instance of {self.data_dir} runs already, on other servers than RIGHTSIZE_DATABASE_URL and "
                 "RIGHTSIZE_REDIS_URL name. Unset them to use it, end its users first, or give another --data-dir."
             )
-        if (asked := plans.config_path(self._settings)) != now.config:
-            self.say(
-                f"The instance runs with {now.config or 'the built-in fleet'}, not with {asked or 'the built-in fleet'}"
-            )
-        elif plans.config_digest(self._settings) != now.config_digest:
+        asked = plans.config_path(self._settings)
+        if asked and asked != now.config:
+            self.say(f"The instance runs with {now.config or 'the built-in fleet'}, not with {asked}")
+        elif plans.config_digest(now.config) != now.config_digest:
             self.say(f"{now.config} has changed since the instance started: it takes effect at its next start")
 
 

@@ -59,7 +59,7 @@ def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None) -> 
         redis_url=settings.redis_url.get_secret_value() if settings.redis_url else "",
         given=given_digest(settings),
         config=config_path(settings),
-        config_digest=config_digest(settings),
+        config_digest=config_digest(config_path(settings)),
         stop_within_s=settings.stop_within_s + 5.0,
         env=environment(settings),
         parts=tuple(parts),
@@ -84,10 +84,10 @@ def config_path(settings: Settings) -> str:
     return str(settings.config.absolute()) if settings.config else ""
 
 
-def config_digest(settings: Settings) -> str:
-    """A digest of the configuration's text, by which a change since the start shows."""
+def config_digest(config: str) -> str:
+    """A digest of a configuration's text, by which a change since the start shows; empty for the built-in fleet."""
     try:
-        return _digest(settings.config.read_bytes()) if settings.config else ""
+        return _digest(Path(config).read_bytes()) if config else ""
     except OSError:
         return ""
 

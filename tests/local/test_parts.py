@@ -123,7 +123,11 @@ def test_another_configuration_than_that_of_the_running_instance_is_told(attach:
     said: list[str] = []
     attach([], config=config, **servers_given())
     attach([], on_progress=said.append)
-    assert said == [f"The instance runs with {config}, not with the built-in fleet"]
+    assert said == []  # nothing else was asked for
+    other = tmp_path / "other.toml"
+    other.write_text("[policy]\n")
+    attach([], config=other, on_progress=said.append)
+    assert said == [f"The instance runs with {config}, not with {other}"]
     config.write_text("[policy]\nmax_attempts = 2\n")
-    attach([], config=config, on_progress=said.append)
+    attach([], on_progress=said.append)
     assert "has changed since" in said[1]
