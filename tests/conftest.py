@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -68,6 +69,12 @@ class Servers:
         with psycopg.connect(self.database_url, autocommit=True) as connection:
             for (name,) in connection.execute("SELECT datname FROM pg_database WHERE starts_with(datname, %s)", [MINE]):
                 connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _signals() -> None:
+    """Ctrl-C reaches what the tests start: a shell that runs them in the background has it ignored, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")
