@@ -6,10 +6,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import orjson
 
@@ -89,12 +90,26 @@ def loaded(process: subprocess.Popen[str], library: str) -> None:
 
 def said(process: subprocess.Popen[str], words: str) -> str:
     """Read a process's standard error until it has said the words; all that was read."""
-    assert process.stderr is not None
+    return _heard(process, process.stderr, words)
+
+
+def shown(process: subprocess.Popen[str], words: str) -> str:
+    """The same for its standard output."""
+    return _heard(process, process.stdout, words)
+
+
+def _heard(process: subprocess.Popen[str], stream: IO[str] | None, words: str) -> str:
+    assert stream is not None
+    late = threading.Timer(WITHIN_S, process.kill)  # a process that never says it must not hold up the tests
+    late.start()
     text = ""
-    while words not in text:
-        line = process.stderr.readline()
-        assert line, f"it ended with {process.wait(WITHIN_S)} before it said {words!r}:\n{text}"
-        text += line
+    try:
+        while words not in text:
+            line = stream.readline()
+            assert line, f"it ended with {process.wait(WITHIN_S)} before it said {words!r}:\n{text}"
+            text += line
+    finally:
+        late.cancel()
     return text
 
 

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
 
 import pytest
 
-from tests.cli.place import Place, interrupt, said
-
-
-def shown(process: subprocess.Popen[str]) -> str:
-    """What an `up` prints once it is up."""
-    assert process.stdout is not None
-    text = ""
-    while "Ctrl-C" not in text:
-        line = process.stdout.readline()
-        assert line, process.communicate()
-        text += line
-    return text
+from tests.cli.place import Place, interrupt, said, shown
 
 
 def test_a_second_up_says_that_it_uses_the_first_ones_instance_and_leaves_it_running(place: Place) -> None:
     process = place.start("up", "--data-dir", str(place.data_dir))
-    text = shown(process)
+    text = shown(process, "Ctrl-C")
     assert "is up at http://127.0.0.1:" in text
     assert "It ran already" in text
     tries = [line for line in text.splitlines() if "rightsize " in line]
@@ -47,7 +35,7 @@ def test_ctrl_c_ends_a_start_and_the_last_up_says_that_it_stops(empty: Place) ->
     code, output, told = interrupt(process)
     assert (code, output, told.splitlines()[-1]) == (130, "", "Interrupted.")
     process = empty.start("up")
-    assert "It ran already" not in shown(process)
+    assert "It ran already" not in shown(process, "Ctrl-C")
     code, _, told = interrupt(process)
     assert code == 0
     assert told.splitlines()[-1].startswith("Stopping. Jobs that are not done stay")
