@@ -14,7 +14,7 @@ from orchestrator.flow.context import Context, open_context
 from orchestrator.flow.dispatch import Dispatcher
 
 FEW = 10_000
-GROUP = 25
+GROUP = 16
 """Jobs in one dispatch while it is timed: so small that ten thousand jobs give enough of them."""
 SAMPLES = 10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -19,6 +20,9 @@ from orchestrator.settings import Settings
 
 SOCKET_TIMEOUT_S: Final = 5.0
 """A peer that accepts and never answers must not block us for ever."""
+HINT_WITHIN_S: Final = 1.0
+HINT_PAUSE_S: Final = 10.0
+"""How long no hint is sent to a server that hung."""
 ANSWER_KEPT_S: Final = 60
 WAKE_MOST: Final = 1_000
 EVERY_MODEL: Final = "*"
@@ -71,6 +75,14 @@ class Broker:
             retry=Retry(NoBackoff(), 1),
             decode_responses=False,
         )
+        self._hints: redis.Redis = redis.Redis.from_url(
+            plain_url(settings.require_redis()),
+            socket_timeout=HINT_WITHIN_S,
+            socket_connect_timeout=HINT_WITHIN_S,
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            decode_responses=False,
+        )
+        self._no_hints_before = float("-inf")
 
     def publish(self, queue: str, dispatch_id: int) -> None:
         """Send one dispatch's message; raises ServiceUnavailable when Redis does not answer."""
@@ -88,13 +100,7 @@ class Broker:
 
     def wake(self, model: str = EVERY_MODEL) -> None:
         """Wake the dispatcher for a model. A wake-up that is lost costs one poll interval, so a failure is not raised."""
-        try:
-            pipe = self.redis.pipeline(transaction=False)
-            pipe.lpush(WAKE_KEY, model)
-            pipe.ltrim(WAKE_KEY, 0, WAKE_MOST)
-            pipe.execute()
-        except redis.RedisError:
-            return
+        self._hint(("LPUSH", WAKE_KEY, model), ("LTRIM", WAKE_KEY, 0, WAKE_MOST))
 
     def wait_for_wake(self, timeout_s: float) -> set[str]:
         """The models for which something happened; empty after `timeout_s` without any.
@@ -113,12 +119,20 @@ class Broker:
     def send_answer(self, job_public_id: str, fields: dict[str, bytes]) -> None:
         """Put the answer of an interactive job on its stream, capped and expiring; whoever misses it reads the row."""
         stream = answer_stream(job_public_id)
+        told = [part for field in {**fields, "end": b"1"}.items() for part in field]
+        self._hint(("XADD", stream, "MAXLEN", 10_000, "*", *told), ("EXPIRE", stream, ANSWER_KEPT_S))
+
+    def _hint(self, *commands: tuple[str | bytes | int, ...]) -> None:
+        """Send what may be lost. A server that hangs is left alone for a while: who sends hints has records to write."""
+        if time.monotonic() < self._no_hints_before:
+            return
         try:
-            pipe = self.redis.pipeline(transaction=False)
-            told: Any = {**fields, "end": b"1"}
-            pipe.xadd(stream, told, maxlen=10_000)
-            pipe.expire(stream, ANSWER_KEPT_S)
+            pipe: Any = self._hints.pipeline(transaction=False)
+            for command in commands:
+                pipe.execute_command(*command)
             pipe.execute()
+        except redis.TimeoutError:
+            self._no_hints_before = time.monotonic() + HINT_PAUSE_S
         except redis.RedisError:
             return
 
@@ -149,6 +163,7 @@ class Broker:
     def close(self) -> None:
         """Close every connection."""
         self.redis.close()
+        self._hints.close()
         self.celery.close()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
@@ -19,8 +19,8 @@ MOST_SUSPECTS: Final = 32
 FASTEST_S: Final = 0.001
 MOST_OUTSTANDING: Final = 4_000
 """Jobs outstanding at one worker, at most."""
-MOST_DISPATCHES: Final = 32
-"""Bulk dispatches outstanding at one worker, at most: half its threads, so that interactive work always finds one."""
+MOST_DISPATCHES: Final = 48
+"""Bulk dispatches of a model outstanding at one worker, at most: it has threads for four models, and for interactive work."""
 
 
 class Ranked(Protocol):
@@ -52,7 +52,7 @@ class Shares:
     tenants: dict[int, float] = field(default_factory=dict)
     lanes: dict[int, float] = field(default_factory=dict)
 
-    def rank(self, lanes: Sequence[L]) -> list[L]:
+    def rank(self, lanes: Collection[L]) -> list[L]:
         """The lanes in the order in which they are served: urgent ones, then by tenant and lane served least."""
         self._level(self.tenants, {lane.tenant_id for lane in lanes})
         self._level(self.lanes, {lane.id for lane in lanes})

@@ -16,7 +16,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
 from orchestrator.store import dispatches, single, upkeep, workers
-from orchestrator.store.session import Database, try_lock
+from orchestrator.store.session import Database
 from orchestrator.telemetry import log, log_fault
 
 MOST_PAUSE_S: Final = 5.0
@@ -144,17 +144,34 @@ class Service:
 
     def _upkeep(self) -> None:
         """Forget what is old, make the partitions of the weeks to come, and drop those past retention."""
-        settings = self.context.settings
-        with self.context.database.unit_of_work() as session:
-            if not try_lock(session, "upkeep"):
-                return
-            single.forget_keys(session, settings.retention_days)
+        with self.context.database.locked("upkeep") as ours:
+            if ours:
+                self._forget()
+                self._partition()
+
+    def _forget(self) -> None:
+        database = self.context.database
+        with database.unit_of_work() as session:
             workers.forget_old(session)
-            dispatches.forget_ended(session)
+        forgotten = True
+        while forgotten and not self.stop.is_set():
+            with database.unit_of_work() as session:
+                forgotten = dispatches.forget_ended(session) > 0
+        with database.unit_of_work() as session:
+            single.forget_keys(session, self.context.settings.retention_days)
+
+    def _partition(self) -> None:
+        settings = self.context.settings
         owner = Database(settings, "owner", connections=1)
-        with owner.unit_of_work() as session:
-            made = upkeep.add_partitions(session)
-            dropped = upkeep.drop_partitions(session, settings.retention_days)
-        owner.close()
+        try:
+            with owner.unit_of_work() as session:
+                made = upkeep.add_partitions(session)
+                dropped = upkeep.drop_partitions(session, settings.retention_days)
+        except ServiceUnavailable as error:
+            # A backup holds the tables, for instance: waiting for it would hold up everybody behind us.
+            log("database_away", logging.WARNING, detail=error.message)
+            return
+        finally:
+            owner.close()
         if made or dropped:
             log("partitions", made=made, dropped=dropped)

@@ -23,8 +23,8 @@ from orchestrator.telemetry import configure, log, log_fault
 from workers.runtime import Runtime
 from workers.tasks import register
 
-THREADS: Final = 64
-"""Dispatches that may wait here at once; they hold a thread each and little else. Twice what is sent in bulk."""
+THREADS: Final = 256
+"""Dispatches that may wait here at once; they hold a thread each, once there are so many, and little else."""
 CONNECTIONS: Final = 24
 """To the database: a thread holds one only while it claims."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from orchestrator import pulse
@@ -24,18 +24,19 @@ class Heartbeat(threading.Thread):
         context: Context,
         worker: UUID,
         presence: Callable[[], Sequence[Presence]],
-        running: Callable[[], Sequence[tuple[int, int]]],
-        on_beat: Callable[[Beat, Sequence[tuple[int, int]]], None],
+        held: Callable[[], Mapping[int, Sequence[int]]],
+        on_beat: Callable[[Beat, Mapping[int, Sequence[int]]], None],
     ) -> None:
         super().__init__(name="rightsize-heartbeat", daemon=True)
         self._context, self._worker = context, worker
-        self._presence, self._running, self._on_beat = presence, running, on_beat
+        self._presence, self._held, self._on_beat = presence, held, on_beat
         self._stop = threading.Event()
 
     def beat_once(self) -> None:
         """Renew now; raises ServiceUnavailable when the database does not answer."""
-        running = self._running()
-        self._on_beat(lease.beat(self._context, self._worker, self._presence(), running), running)
+        held = self._held()
+        running = [(job, dispatch) for dispatch, jobs in held.items() for job in jobs]
+        self._on_beat(lease.beat(self._context, self._worker, self._presence(), list(held), running), held)
         pulse.beat(self._context.settings)
 
     def run(self) -> None:

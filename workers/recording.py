@@ -22,15 +22,17 @@ MOST_PAUSE_S = 5.0
 
 @dataclass(slots=True)
 class Open:
-    """A dispatch with jobs that are neither recorded nor given back yet."""
+    """A dispatch with jobs that are neither recorded, given back nor dropped yet."""
 
     dispatch_id: int
     left: int
+    lost: bool = False
+    """Its lease is not ours any more: whoever holds it ends it."""
     settled: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def settle(self, jobs: int) -> None:
-        """Count jobs as recorded or given back; called from the recorder's and the dispatch's threads."""
+        """Count jobs as recorded, given back or dropped; called from several threads."""
         with self._lock:
             self.left -= jobs
             if self.left == 0:
@@ -84,7 +86,11 @@ class RecordingThread(threading.Thread):
                     closed = True
                     break
                 group.append(item)
-            self._flush(group)
+            try:
+                self._flush(group)
+            except Exception as error:
+                # A thread that ends would let the worker claim on and record nothing.
+                log_fault("unexpected_outcome", error)
             if closed:
                 return
 
@@ -92,10 +98,11 @@ class RecordingThread(threading.Thread):
         settled: dict[int, list[Item]] = {}
         for item in group:
             settled.setdefault(item.open.dispatch_id, []).append(item)
-        done = [dispatch_id for dispatch_id, items in settled.items() if items[0].open.left == len(items)]
+        opens = {dispatch_id: items[0].open for dispatch_id, items in settled.items()}
+        done = [one.dispatch_id for one in opens.values() if one.left == len(settled[one.dispatch_id]) and not one.lost]
         taken = self._record(group, done)
-        for items in settled.values():
-            items[0].open.settle(len(items))
+        for dispatch_id, items in settled.items():
+            opens[dispatch_id].settle(len(items))
         for item in group:
             if item.on_recorded is not None:
                 item.on_recorded()
@@ -103,7 +110,7 @@ class RecordingThread(threading.Thread):
             return
         if self._answer is not None:
             for item in group:
-                if item.job.id in taken and self._is_last(item):
+                if item.job.interactive and item.job.id in taken and self._is_last(item):
                     self._answer(item, taken[item.job.id])
         for model in {item.job.model for item in group}:
             self._context.broker.wake(model)

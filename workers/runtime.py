@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import partial
@@ -75,7 +75,10 @@ class Running:
     """Of suspects: each is recorded before the next begins, so that a loss tells which one ran."""
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     """Unfinished jobs."""
+    called_off: set[int] = field(default_factory=set)
     given_back: list[ClaimedJob] = field(default_factory=list)
+    dropped: int = 0
+    """Jobs that were called off: whoever did that has ended them, or does so."""
 
 
 class Runtime:
@@ -92,9 +95,11 @@ class Runtime:
         self._suspects = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
-        self._bulk_recorder = RecordingThread(context, "recorder")
-        self._now_recorder = RecordingThread(context, "recorder-now", self._answer)
-        self._heartbeat = Heartbeat(context, self.worker, self._presence, self._pairs, self._on_beat)
+        self._apart = [context.apart() for _ in range(3)]
+        bulk, now, beat = self._apart
+        self._bulk_recorder = RecordingThread(bulk, "recorder", self._answer)
+        self._now_recorder = RecordingThread(now, "recorder-now", self._answer)
+        self._heartbeat = Heartbeat(beat, self.worker, self._presence, self._held, self._on_beat)
 
     def start(self) -> None:
         """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
@@ -133,10 +138,7 @@ class Runtime:
             self._running[dispatch_id] = running
         try:
             asyncio.run_coroutine_threadsafe(self._run_all(running), self._loop).result()
-            if running.given_back:
-                self._give_back(running)
-                running.open.settle(len(running.given_back))
-            running.open.settled.wait()
+            self._settle(running)
         finally:
             with self._lock:
                 del self._running[dispatch_id]
@@ -179,14 +181,17 @@ class Runtime:
                 async with served.bulk, served.every:
                     outcome = await self._perform(job, served, running.claimed_at)
         except asyncio.CancelledError:
-            outcome = None if self.stopping.is_set() else Outcome(OutcomeKind.CANCELLED)
+            outcome = None
         running.tasks.pop(job.id, None)
         if outcome is None:
-            running.given_back.append(job)
+            if job.id in running.called_off:
+                running.dropped += 1
+            else:
+                running.given_back.append(job)
             if end_turn is not None:
                 end_turn()
             return
-        recorder = self._now_recorder if job.interactive else self._bulk_recorder
+        recorder = self._now_recorder if running.claimed.claim.interactive else self._bulk_recorder
         recorder.put(Item(job, outcome, running.open, end_turn))
 
     async def _perform(self, job: ClaimedJob, served: Served, claimed_at: float) -> Outcome | None:
@@ -195,14 +200,26 @@ class Runtime:
             return None
         job.seconds_left -= time.monotonic() - claimed_at
         outcome = await run(job, served.engine)
-        served.observe(outcome.engine_s)
+        if outcome.kind is OutcomeKind.SUCCEEDED:
+            served.observe(outcome.engine_s)
         return outcome
 
-    def _give_back(self, running: Running) -> None:
-        """Queue again what an orderly stop left undone. If the database is away, the end of the lease does it."""
+    def _settle(self, running: Running) -> None:
+        """Give back what an orderly stop left undone, wait until all else is recorded, and let go of what is left then."""
+        mine, unrecorded = running.open, len(running.given_back) + running.dropped
+        if running.given_back:
+            self._told(lease.give_back, self.context, mine.dispatch_id, running.given_back)
+            log("given_back", dispatch=mine.dispatch_id, jobs=len(running.given_back))
+        mine.settle(unrecorded)
+        mine.settled.wait()
+        if unrecorded and not mine.lost:
+            self._told(lease.let_go, self.context, mine.dispatch_id, self.worker)
+
+    @staticmethod
+    def _told(step: Callable[..., None], *given: object) -> None:
+        """Take a step that the end of the lease does as well, where the database is away."""
         try:
-            lease.give_back(self.context, running.open.dispatch_id, running.given_back)
-            log("given_back", dispatch=running.open.dispatch_id, jobs=len(running.given_back))
+            step(*given)
         except ServiceUnavailable as error:
             log("database_away", logging.WARNING, detail=error.message)
 
@@ -229,27 +246,35 @@ class Runtime:
             return []
         return [Presence(s.model.name, s.model.tier, s.bulk_slots, s.latency_s) for s in self._served.values()]
 
-    def _pairs(self) -> list[tuple[int, int]]:
-        """(job, dispatch) of everything that still runs here."""
+    def _held(self) -> dict[int, list[int]]:
+        """The dispatches that this worker holds, each with its jobs that still run here."""
         with self._lock:
-            held = list(self._running.values())
-        return [(job_id, running.open.dispatch_id) for running in held for job_id in list(running.tasks)]
+            return {dispatch_id: list(running.tasks) for dispatch_id, running in self._running.items()}
 
-    def _on_beat(self, beat: Beat, asked: Sequence[tuple[int, int]]) -> None:
+    def _on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
         """Stop what is not ours to run any more: cancelled jobs, and dispatches whose lease was lost."""
-        lost = {dispatch_id for _, dispatch_id in asked} - beat.held
+        lost = asked.keys() - beat.held
         if lost:
             log("lease_lost", logging.WARNING, dispatches=sorted(lost))
-        gone = {
-            (job_id, dispatch_id) for job_id, dispatch_id in asked if dispatch_id in lost or job_id in beat.gone_jobs
-        }
-        if gone:
-            self._loop.call_soon_threadsafe(self._cancel, gone)
+        with self._lock:
+            for dispatch_id in lost & self._running.keys():
+                self._running[dispatch_id].open.lost = True
+        for dispatch_id, jobs in asked.items():
+            gone = set(jobs) if dispatch_id in lost else beat.gone_jobs.intersection(jobs)
+            if gone:
+                self._loop.call_soon_threadsafe(self._call_off, dispatch_id, gone)
 
-    def _cancel(self, pairs: set[tuple[int, int]]) -> None:
-        for job_id, dispatch_id in pairs:
-            running = self._running.get(dispatch_id)
-            task = running.tasks.get(job_id) if running else None
+    def _call_off(self, dispatch_id: int, jobs: Iterable[int]) -> None:
+        """Drop jobs that others have ended or have now."""
+        running = self._running.get(dispatch_id)
+        if running is not None:
+            running.called_off.update(jobs)
+            self._interrupt(running, jobs)
+
+    @staticmethod
+    def _interrupt(running: Running, jobs: Iterable[int]) -> None:
+        for job_id in jobs:
+            task = running.tasks.get(job_id)
             if task is not None:
                 task.cancel()
 
@@ -270,7 +295,10 @@ class Runtime:
     def _cut_off(self) -> None:
         self._bulk_recorder.abandon.set()
         self._now_recorder.abandon.set()
-        self._loop.call_soon_threadsafe(self._cancel, set(self._pairs()))
+        with self._lock:
+            held = list(self._running.values())
+        for running in held:
+            self._loop.call_soon_threadsafe(self._interrupt, running, list(running.tasks))
 
     def stop(self) -> None:
         """Record what is done, close engines and connections. Called when no dispatch runs any more."""
@@ -283,5 +311,7 @@ class Runtime:
         for served in self._served.values():
             asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self.context.close()
+        for context in (*self._apart, self.context):
+            context.database.close()
+        self.context.broker.close()
         log("stopped", part="worker", pid=os.getpid())

@@ -68,7 +68,8 @@ async def _answered(request: Request, owner: Owner, endpoint: str) -> Response:
         await asyncio.wait({waiting, gone}, return_when=asyncio.FIRST_COMPLETED)
         reply = waiting.result() if waiting.done() else None
         if reply is None:
-            reply = await serving.submit(_call_off, serving, owner, job)
+            if key is None or waiting.done():  # who gave a key comes back for the answer
+                reply = await serving.submit(_call_off, serving, owner, job)
             if not waiting.done():
                 return Response(status_code=CLIENT_GONE)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from orchestrator.blobs import BlobStore
@@ -60,6 +60,10 @@ class Context:
                 names = versions.specialists(session, tenant_id)
             self._specialists[tenant_id] = (now, names)
         return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date())
+
+    def apart(self) -> Context:
+        """The same with one database connection of its own: for what must not wait while all others are in use."""
+        return replace(self, database=Database(self.settings, self.database.role, connections=1))
 
     def close(self) -> None:
         """Close every connection."""

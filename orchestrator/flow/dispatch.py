@@ -8,6 +8,7 @@ memory as a hint; a lane that seems empty is looked at once more from its start,
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +29,8 @@ START: Final = (-(2**63), 0)
 """Before every place in a lane."""
 SUSPECTS: Final = 1
 """Dispatches of suspects outstanding at one worker: it runs one at a time, and one that waits would be lost with it."""
+ANEW_AFTER: Final = 64
+"""Groups taken from a lane, until its scan begins anew."""
 RECHECK_S: Final = 60.0
 """A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
 
@@ -38,6 +41,12 @@ class Place:
 
     after: tuple[int, int] = START
     empty_since: float | None = None
+    groups: int = 0
+
+    def move(self, made: Assigned) -> None:
+        """Go on behind a new dispatch. Now and then begin anew: rows may have come in before the place, again and again."""
+        self.groups, self.empty_since = self.groups + 1, None
+        self.after = START if self.groups % ANEW_AFTER == 0 else (made.prefix_hash, made.last_id)
 
 
 @dataclass(slots=True)
@@ -64,7 +73,8 @@ class Dispatcher:
             made = list(self._assign(session, model, line))
         reached("dispatch.after_commit")
         for one in made:
-            self._publish(model, one.dispatch_id)
+            if not self._publish(model, one.dispatch_id):
+                break
             reached("dispatch.after_publish")
         return sum(one.jobs for one in made)
 
@@ -106,28 +116,31 @@ class Dispatcher:
                 if back is None:
                     break
                 yield back
-        lanes = self._lanes(session, model, line)
+        lanes = deque(line.shares.rank(self._lanes(session, model, line)))
         while lanes:
-            lane = line.shares.rank(lanes)[0]
+            lane = lanes[0]
             place = line.places.setdefault(lane.id, Place())
             one = dispatches.assign(
                 session, tier=model.tier, model=model.name, lane=lane.id, after=place.after, limit=min(allowed.group, room),
                 claim_by_s=claim_by_s,
             )  # fmt: skip
             if one is not None:
-                place.after, place.empty_since = (one.prefix_hash, one.last_id), None
+                place.move(one)
                 line.shares.served(lane, one.jobs)
                 yield one
+                lanes = deque(line.shares.rank(lanes))
             elif place.after != START:
                 place.after = START
             else:
                 place.empty_since = time.monotonic()
-                lanes = [other for other in lanes if other is not lane]
+                lanes.popleft()
 
     def _lanes(self, session: Session, model: Model, line: Line) -> list[Lane]:
         """The lanes that may have something queued for the model: singles by tenant, and open batches."""
+        due = dispatches.urgent_singles(session, model.name)
         singles = [
-            Lane(lane_id, -lane_id, None, urgent=False) for lane_id in dispatches.singles_lanes(session, model.name)
+            Lane(lane_id, -lane_id, None, urgent=lane_id in due)
+            for lane_id in dispatches.singles_lanes(session, model.name)
         ]
         for lane in singles:
             line.places.setdefault(lane.id, Place()).empty_since = None
@@ -137,12 +150,13 @@ class Dispatcher:
         now = time.monotonic()
         return [lane for lane in lanes if not _seems_empty(line.places.get(lane.id), now)]
 
-    def _publish(self, model: Model, dispatch_id: int) -> None:
-        """Send the message. If Redis is away the recovery pass sends it later: the dispatch is safe in Postgres."""
+    def _publish(self, model: Model, dispatch_id: int) -> bool:
+        """Send the message; False if Redis is away: the recovery pass sends it later, the dispatch is safe in Postgres."""
         try:
             self.context.broker.publish(self.context.config.fleet.queue_of(model), dispatch_id)
         except ServiceUnavailable:
-            return
+            return False
+        return True
 
 
 def _seems_empty(place: Place | None, now: float) -> bool:

@@ -54,7 +54,7 @@ def _finish(context: Context, batch_id: int, status: BatchStatus) -> bool:
     if lines != row.total:
         raise Broken(f"Batch {row.public_id} has {row.total} rows and {lines} lines. This is a bug: report it.")
     reached("finish.after_files")
-    ends_as = _ends_as(status, counts)
+    ends_as = _ends_as(BatchStatus(row.status), counts)
     owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
     with context.database.unit_of_work() as session:
         made = {

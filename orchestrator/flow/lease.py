@@ -20,17 +20,22 @@ class Beat:
     gone_jobs: frozenset[int]
 
 
-def beat(context: Context, worker: UUID, presence: Sequence[Presence], running: Sequence[tuple[int, int]]) -> Beat:
-    """Say that a worker is alive, renew its leases, and learn what was cancelled. `running` are (job, dispatch) pairs."""
+def beat(
+    context: Context,
+    worker: UUID,
+    presence: Sequence[Presence],
+    held: Sequence[int],
+    running: Sequence[tuple[int, int]],
+) -> Beat:
+    """Say that a worker is alive, renew its leases, and learn what was cancelled.
+
+    `held` are its dispatches, also those in which all is done and waits to be recorded; `running` (job, dispatch) pairs.
+    """
     with context.database.unit_of_work() as session:
         workers.seen(session, worker, presence, context.versions.fleet)
-        held = (
-            dispatches.renew(session, sorted({d for _, d in running}), worker, context.settings.lease_s)
-            if running
-            else set()
-        )
+        still = dispatches.renew(session, held, worker, context.settings.lease_s) if held else set()
         ours = dispatches.still_ours(session, running) if running else set()
-    return Beat(frozenset(held), frozenset(job for job, _ in running if job not in ours))
+    return Beat(frozenset(still), frozenset(job for job, _ in running if job not in ours))
 
 
 def leave(context: Context, worker: UUID) -> None:
@@ -40,9 +45,14 @@ def leave(context: Context, worker: UUID) -> None:
 
 
 def give_back(context: Context, dispatch_id: int, jobs: Sequence[ClaimedJob]) -> None:
-    """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone, and end the dispatch."""
+    """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone."""
     with context.database.unit_of_work() as session:
         dispatches.requeue(session, dispatch_id, [job.id for job in jobs], alone=False)
-        dispatches.end(session, [dispatch_id], "given_back")
     for model in {job.model for job in jobs}:
         context.broker.wake(model)
+
+
+def let_go(context: Context, dispatch_id: int, worker: UUID) -> None:
+    """End a dispatch that this worker has given back, or dropped, in part. What could not be recorded keeps its lease."""
+    with context.database.unit_of_work() as session:
+        dispatches.end_left(session, dispatch_id, worker)

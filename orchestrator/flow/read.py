@@ -20,6 +20,7 @@ from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import BudgetExhausted, NotFound, Refused
+from orchestrator.fleet import usd
 from orchestrator.flow.admit import admit
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.lines import Line, bounded_lines
@@ -33,6 +34,12 @@ from orchestrator.store.jobs import Frame, NewJob
 CHUNK_ROWS: Final = 2_000
 CHUNK_BYTES: Final = 16 * MIB
 MAX_CUSTOM_ID: Final = 512
+MOST_HELD_USD: Final = 10**8
+"""What the database's sums can hold."""
+
+
+class Overtaken(Exception):
+    """The batch was cancelled, or another reader has it: the lock's connection may be lost while ours lives on."""
 
 
 class RowError(Exception):
@@ -57,6 +64,8 @@ class Reading:
     frame: Frame
     seen: set[bytes] = field(default_factory=set)
     rows: int = 0
+    stored: int = 0
+    """The number of the last row that is in."""
     born_failed: Counter[str] = field(default_factory=Counter)
     hold_usd: Decimal = Decimal(0)
     estimate_usd: Decimal = Decimal(0)
@@ -92,6 +101,8 @@ def read_batch(context: Context, batch_id: int) -> None:
             _fail(context, reading)
         else:
             _open(context, reading)
+    except Overtaken:
+        return
     except (BudgetExhausted, NotFound) as error:
         reading.errors = [_error_entry(error.code, error.message, None, None)]
         _fail(context, reading)
@@ -115,7 +126,7 @@ def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
     """Store every row that is not in yet. A batch that is past its first error only collects further errors."""
     with context.database.unit_of_work() as session:
         last_row, born_failed, held = jobs.last_row(session, reading.row.id)
-    reading.hold_usd = held
+    reading.hold_usd, reading.stored = held, last_row
     if born_failed:
         reading.born_failed[context.config.policy.default_tier] = born_failed
     chunk: list[NewJob] = []
@@ -250,13 +261,20 @@ def _invented_id(reading: Reading, number: int) -> str:
 
 def _store(context: Context, reading: Reading, chunk: list[NewJob]) -> None:
     with context.database.unit_of_work() as session:
+        if not batches.reads_on(session, reading.row.id, reading.stored):
+            raise Overtaken
         jobs.put(session, chunk, reading.frame)
+    reading.stored = chunk[-1].row_number
     reached("read.between_chunks")
 
 
 def _open(context: Context, reading: Reading) -> None:
     """Reserve the budget and open the batch, in one short transaction."""
     row = reading.row
+    if reading.hold_usd >= MOST_HELD_USD:
+        raise BudgetExhausted(
+            f"This could cost up to {usd(reading.hold_usd)}, more than any budget can hold. Split it, or lower max_tokens."
+        )
     with context.database.unit_of_work() as session:
         if not batches.open_batch(session, row.id, reading.rows, reading.hold_usd):
             return

@@ -41,6 +41,11 @@ OPEN: Final = text("""
     UPDATE batches SET status = 'in_progress', in_progress_at = now(), total = :total, estimate_usd = :estimate
     WHERE id = :id AND status = 'validating' RETURNING id
 """)
+READS_ON: Final = text("""
+    SELECT :stored = coalesce(
+        (SELECT row_number FROM jobs WHERE batch_id = :id AND batch_id <> 0 ORDER BY batch_id DESC, id DESC LIMIT 1), 0
+    ) FROM (SELECT FROM batches WHERE id = :id AND status = 'validating' FOR UPDATE) held
+""")
 FAIL: Final = text("""
     UPDATE batches SET status = 'failed', failed_at = now(), errors = CAST(:errors AS jsonb), final = CAST(:final AS jsonb)
     WHERE id = :id AND status = 'validating'
@@ -142,6 +147,11 @@ def open_batch(session: Session, batch_id: int, total: int, estimate_usd: Decima
     """Open a validated batch, so that its jobs can be assigned; False if it was cancelled meanwhile."""
     values = {"id": batch_id, "total": total, "estimate": estimate_usd}
     return session.execute(OPEN, values).one_or_none() is not None
+
+
+def reads_on(session: Session, batch_id: int, stored: int) -> bool:
+    """Hold a batch that is still read, and say whether its last row is the one that its reader put in last."""
+    return bool(session.execute(READS_ON, {"id": batch_id, "stored": stored}).scalar_one_or_none())
 
 
 def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapping[str, Any]) -> None:

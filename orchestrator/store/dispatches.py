@@ -56,6 +56,12 @@ SINGLES: Final = text("""
         FROM lanes WHERE lanes.lane IS NOT NULL
     ) SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000
 """)
+URGENT_SINGLES: Final = text("""
+    SELECT DISTINCT lane FROM (
+        SELECT lane, model, state FROM jobs WHERE batch_id = 0 AND state IN (1, 3) AND deadline < now() + interval '1 hour'
+        ORDER BY deadline LIMIT 1000
+    ) due WHERE model = :model AND state = 1
+""")
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
     WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone)
@@ -76,8 +82,16 @@ CLAIMED_JOBS: Final = text("""
     ORDER BY x.place
 """)
 RENEW: Final = text("""
-    UPDATE dispatches SET lease_until = now() + make_interval(secs => :lease)
-    WHERE id = ANY(CAST(:dispatches AS bigint[])) AND worker_id = :worker AND ended_at IS NULL RETURNING id
+    WITH ours AS MATERIALIZED (
+        SELECT id FROM dispatches WHERE id = ANY(CAST(:dispatches AS bigint[])) AND ended_at IS NULL
+            AND (worker_id = :worker OR claimed_at IS NULL)
+    ), free AS (
+        SELECT id FROM dispatches WHERE id IN (SELECT id FROM ours) ORDER BY id FOR UPDATE SKIP LOCKED
+    ), renewed AS (
+        UPDATE dispatches SET lease_until = now() + make_interval(secs => :lease), worker_id = :worker,
+            claimed_at = coalesce(claimed_at, now())
+        FROM free WHERE dispatches.id = free.id
+    ) SELECT id FROM ours
 """)
 STILL_OURS: Final = text("""
     SELECT j.id FROM unnest(CAST(:jobs AS bigint[]), CAST(:dispatches AS bigint[])) AS x(id, dispatch_id)
@@ -86,6 +100,14 @@ STILL_OURS: Final = text("""
 """)
 END: Final = text("""
     UPDATE dispatches SET ended_at = now(), ending = :ending WHERE id = ANY(CAST(:dispatches AS bigint[])) AND ended_at IS NULL
+""")
+END_LEFT: Final = text("""
+    UPDATE dispatches d SET ended_at = now(), ending = 'given_back' WHERE d.id = :dispatch AND d.ended_at IS NULL
+        AND d.worker_id = :worker
+        AND NOT EXISTS (
+            SELECT FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+            WHERE j.id = ANY(d.job_ids) AND j.dispatch_id = d.id AND j.state = 2 AND (b.id IS NULL OR b.status <> 'cancelling')
+        )
 """)
 DUE: Final = text("""
     UPDATE dispatches SET publishes = publishes + 1, claim_by = now() + make_interval(secs => :claim_by)
@@ -197,6 +219,11 @@ def singles_lanes(session: Session, model: str) -> list[int]:
     return list(session.execute(SINGLES, {"model": model}).scalars())
 
 
+def urgent_singles(session: Session, model: str) -> set[int]:
+    """Those of them with a job among the next thousand that are due within the hour, as batches are urgent then."""
+    return set(session.execute(URGENT_SINGLES, {"model": model}).scalars())
+
+
 def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, alone: bool) -> Claim | None:
     """Start a worker's lease on a dispatch, or None if it is claimed, ended, unknown, or a suspect and `alone` is false.
 
@@ -244,7 +271,11 @@ def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
 
 
 def renew(session: Session, dispatch_ids: Sequence[int], worker: UUID, lease_s: float) -> set[int]:
-    """Renew a worker's leases; returns those that it still holds."""
+    """Renew a worker's leases; returns those that it still holds.
+
+    A claim that a crash of the server forgot is made again, if nobody else has made it. One whose row somebody locks is
+    ending just now, by the worker's own recorder.
+    """
     values = {"dispatches": list(dispatch_ids), "worker": worker, "lease": lease_s}
     return set(session.execute(RENEW, values).scalars())
 
@@ -258,6 +289,11 @@ def still_ours(session: Session, jobs: Sequence[tuple[int, int]]) -> set[int]:
 def end(session: Session, dispatch_ids: Sequence[int], ending: str) -> None:
     """Say that dispatches are over: `done`, `lost`, `unclaimed` or `given_back`."""
     session.execute(END, {"dispatches": list(dispatch_ids), "ending": ending})
+
+
+def end_left(session: Session, dispatch_id: int, worker: UUID) -> None:
+    """End a worker's dispatch unless jobs of it that nobody sweeps are unrecorded: its lease is all that protects those."""
+    session.execute(END_LEFT, {"dispatch": dispatch_id, "worker": worker})
 
 
 def due_for_publishing(session: Session, claim_by_s: float, most: int) -> list[Published]:

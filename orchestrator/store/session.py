@@ -25,6 +25,7 @@ class Database:
     def __init__(
         self, settings: Settings, role: Role, *, connections: int = 8, statement_timeout_s: float = 60.0
     ) -> None:
+        self.role = role
         url = _url_of(settings)
         options = [f"-c statement_timeout={int(statement_timeout_s * 1000)}", "-c timezone=UTC", "-c jit=off"]
         # A process that freezes inside a transaction holds its rows no longer than its lease.

@@ -10,6 +10,8 @@ from sqlalchemy.orm import Session
 
 PARTITIONED: Final = ("job_requests", "results")
 WEEKS_AHEAD: Final = 2
+BRIEFLY: Final = text("SET LOCAL lock_timeout = '500ms'")
+"""Everybody queues behind who waits to change a table."""
 TODAY: Final = text("SELECT (now() AT TIME ZONE 'UTC')::date")
 PARTITIONS: Final = text(
     "SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = CAST(:table AS regclass)"
@@ -23,6 +25,7 @@ def add_partitions(session: Session) -> list[str]:
 
     Rows of a week without a partition stay in the default partition; such a week is left as it is.
     """
+    session.execute(BRIEFLY)
     today: date = session.execute(TODAY).scalar_one()
     monday = today - timedelta(days=today.weekday())
     made = []
@@ -44,6 +47,7 @@ def add_partitions(session: Session) -> list[str]:
 
 def drop_partitions(session: Session, keep_days: int) -> list[str]:
     """Drop weekly partitions that ended more than `keep_days` ago and hold nothing of a job that is still open."""
+    session.execute(BRIEFLY)
     today: date = session.execute(TODAY).scalar_one()
     limit = today - timedelta(days=keep_days)
     if session.execute(STILL_OPEN, {"before": limit}).scalar_one():

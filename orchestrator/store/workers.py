@@ -25,6 +25,33 @@ LIVE: Final = text("""
     WHERE last_seen > now() - make_interval(secs => :seen) GROUP BY model, tier ORDER BY tier, model
 """)
 
+# `queued` hops from model to model over the indexes, and looks at no more than the first thousand jobs of each.
+STRANDED: Final = text("""
+    WITH RECURSIVE queued AS (
+        SELECT '' AS model
+        UNION ALL
+        SELECT least(
+            (SELECT min(j.model) FROM jobs j WHERE j.state = 1 AND NOT j.requeued AND j.model > q.model),
+            (SELECT min(j.model) FROM jobs j WHERE j.state = 1 AND j.requeued AND j.model > q.model)
+        ) FROM queued q WHERE q.model IS NOT NULL
+    )
+    SELECT q.model, extract(epoch FROM now() - oldest.since)::float8 AS waited_s
+    FROM queued q CROSS JOIN LATERAL (
+        SELECT least(
+            (SELECT min(s.created_at) FROM (
+                SELECT j.created_at FROM jobs j WHERE j.state = 1 AND NOT j.requeued AND j.model = q.model LIMIT 1000
+            ) s),
+            (SELECT min(s.created_at) FROM (
+                SELECT j.created_at FROM jobs j WHERE j.state = 1 AND j.requeued AND j.model = q.model LIMIT 1000
+            ) s)
+        ) AS since
+    ) oldest
+    WHERE q.model <> '' AND oldest.since < now() - make_interval(secs => :waited) AND NOT EXISTS (
+        SELECT 1 FROM workers w WHERE w.model = q.model AND w.last_seen > now() - make_interval(secs => :seen)
+    )
+    ORDER BY q.model
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Presence:
@@ -61,3 +88,8 @@ def forget_old(session: Session) -> None:
 def live(session: Session, seen_s: float) -> Sequence[Row[Any]]:
     """Live workers and slots by model."""
     return session.execute(LIVE, {"seen": seen_s}).all()
+
+
+def stranded(session: Session, seen_s: float, waited_s: float) -> list[tuple[str, float]]:
+    """Models that no live worker serves though jobs have been queued for them that long, and the seconds they waited."""
+    return [(row.model, row.waited_s) for row in session.execute(STRANDED, {"seen": seen_s, "waited": waited_s})]
