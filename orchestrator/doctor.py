@@ -48,6 +48,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         return
     if config is not None:
         yield from _workers(settings, config, database)
+        yield from _waiting(settings, config, database)
     yield from _invariants(settings, config, database)
     yield _tried("blobs", lambda: _writable(settings))
     database.close()
@@ -98,6 +99,24 @@ def _workers(settings: Settings, config: Config, database: Database) -> Iterator
         )
     else:
         yield Finding("versions", True, "every live worker runs on this fleet, policy and prices")
+
+
+def _waiting(settings: Settings, config: Config, database: Database) -> Iterator[Finding]:
+    """Jobs that wait for a model without a live worker, for longer than a worker may take to be heard of and to claim."""
+    with database.unit_of_work() as session:
+        stranded = workers.stranded(session, settings.lease_s, settings.lease_s + settings.claim_by_s)
+    for name, waited_s in stranded:
+        model = config.fleet.by_name.get(name)
+        remedy = (
+            f"Start one with this rightsize.toml: `rightsize worker --tier {model.tier}`. "
+            "Where one should run already, its log says why it does not."
+            if model
+            else f"The fleet here, {config.source}, has no such model: start with the rightsize.toml that has it "
+            "(--config), or cancel the batches that wait for it."
+        )
+        yield Finding(
+            "waiting", False, f"Jobs have waited {waited_s:.0f} s for {name}, and no live worker serves it. {remedy}"
+        )
 
 
 def _invariants(settings: Settings, config: Config | None, database: Database) -> Iterator[Finding]:

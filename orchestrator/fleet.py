@@ -108,7 +108,6 @@ class Thresholds(Strict):
     complex_signals: Count = 3
     """So many signals of complexity make a request need deep analysis."""
     long_input_tokens: Count = 6_000
-    realtime_latency_s: Seconds = 1.0
 
 
 class Policy(Strict):

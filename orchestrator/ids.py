@@ -15,7 +15,7 @@ _DIGITS: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def uuid7() -> UUID:
-    """A UUIDv7: 48 bits of Unix milliseconds, then random bits, so that ids sort by time."""
+    """A UUIDv7: 48 bits of Unix milliseconds, then random bits. Ids made one by one sort by the millisecond of their making."""
     stamp = time.time_ns() // 1_000_000
     noise = int.from_bytes(os.urandom(10), "big")
     value = stamp << 80 | 0x7 << 76 | (noise >> 68) << 64 | 0b10 << 62 | noise & 0x3FFFFFFFFFFFFFFF
@@ -25,7 +25,9 @@ def uuid7() -> UUID:
 def uuid7s(count: int) -> list[str]:
     """`count` UUIDv7 as 32 hexadecimal digits, in ascending order: one call to the kernel for all of them.
 
-    They share a millisecond; the 12 bits after it count up (wrapping into later milliseconds) to keep the order.
+    They share the millisecond of this call; the 12 bits after it count up (wrapping into later milliseconds) to keep the
+    order. A caller that keeps a stock of them, as the reader of batches does, hands out ids that are older than their use:
+    they are unique, and do not sort by time against those of other calls.
     """
     stamp = time.time_ns() // 1_000_000
     noise = os.urandom(8 * count)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ from starlette.responses import Response
 from orchestrator.api.auth import Caller
 from orchestrator.api.bodies import answer
 from orchestrator.api.serving import serving_of
+from orchestrator.contracts import Owner
 from orchestrator.errors import UnknownModel
 from orchestrator.fleet import Fleet, Model
 
@@ -19,29 +20,36 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-async def listed(request: Request, owner: Caller) -> Response:  # noqa: ARG001 - only callers with a key may see it
+async def listed(request: Request, owner: Caller) -> Response:
     """Every name that `model` may have."""
-    fleet = serving_of(request).context.config.fleet
-    return answer({"object": "list", "data": list(_entries(fleet))})
+    return answer({"object": "list", "data": await _names(request, owner)})
 
 
 @router.get("/{name}")
-async def show(name: str, request: Request, owner: Caller) -> Response:  # noqa: ARG001 - as above
+async def show(name: str, request: Request, owner: Caller) -> Response:
     """One of them."""
-    fleet = serving_of(request).context.config.fleet
-    for entry in _entries(fleet):
+    entries = await _names(request, owner)
+    for entry in entries:
         if entry["id"] == name:
             return answer(entry)
-    raise UnknownModel(name[:80], [entry["id"] for entry in _entries(fleet)])
+    raise UnknownModel(name[:80], [entry["id"] for entry in entries])
 
 
-def _entries(fleet: Fleet) -> Iterator[dict[str, Any]]:
+async def _names(request: Request, owner: Owner) -> list[dict[str, Any]]:
+    serving = serving_of(request)
+    now = await serving.read(serving.context.situation, owner.tenant_id)
+    return list(_entries(now.fleet, sorted(now.specialists)))
+
+
+def _entries(fleet: Fleet, trained: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What may be named; `trained` are the caller's tasks that have a specialist."""
     yield _entry("auto", {"kind": "auto"})
     for tier in fleet.tiers:
         yield _entry(tier, {"kind": "tier", "models": [model.name for model in fleet.of_tier(tier)]})
     for model in fleet.models:
+        tasks = model.tasks or (trained if model.engine == "specialist" else ())
         about = {
-            "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": model.tasks,
+            "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": tasks,
             "simulated": model.engine == "simulated", "engine": model.engine, "slots": model.slots, "prices": _prices(model), "max_input_tokens": model.max_input_tokens,
             "max_output_tokens": model.max_output_tokens,
         }  # fmt: skip

@@ -67,13 +67,17 @@ def local_instance(settings: Settings, *, port: int | None = None) -> Iterator[A
 
 @contextmanager
 def with_servers(settings: Settings) -> Iterator[Settings]:
-    """Settings whose database and Redis are known: the given ones, or those of the local instance."""
+    """Settings whose database and Redis are known: the given ones, or those of the local instance.
+
+    Where no fleet is named, it is the instance's: a command in another folder must not judge it by another one.
+    """
     if settings.database_url is not None and settings.redis_url is not None:
         yield settings
         return
     with local_instance(settings) as instance:
         yield Settings.load(
             {
+                "config": instance.config,
                 **{name: getattr(settings, name) for name in settings.model_fields_set},
                 "database_url": instance.database_url,
                 "redis_url": instance.redis_url,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,7 +19,12 @@ STILL_S: Final = 10.0
 """How long nothing may move before the service is asked what is wrong."""
 REASONS_SHOWN: Final = 3
 UNREADABLE: Final = "unreadable"
-"""The rule in the error file of a row that was not routed at all."""
+"""The rule in the error file of a row that never became a job."""
+WHY_NOT: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("tier_unavailable", "model_not_found"), "could not be routed"),
+    **dict.fromkeys(("invalid_request", "budget_exhausted", "request_too_large"), "were refused"),
+}
+"""What happened to such rows by code; rows with any other code could not be read."""
 LINES_READ: Final = 10_000
 """Of the error file, for the reasons: enough to tell what went wrong, also with a million rows."""
 
@@ -99,18 +103,28 @@ def show_failures(client: Rightsize, batch: Mapping[str, Any]) -> None:
         out.print(f"  {count:,} x {reason}", markup=False, soft_wrap=True)
     if len(reasons) > REASONS_SHOWN:
         out.print(f"  and {len(reasons) - REASONS_SHOWN:,} other reasons")
-    if unread := sum(line["rightsize"]["rule"] == UNREADABLE for line in lines):
-        out.print(f"  {unread:,} of these rows could not be read: they count to the default tier, and reached no model")
+    for what, count in _never_run(lines):
+        out.print(f"  {count:,} of these rows {what}: they count to the default tier, and reached no model")
     note("All of them: " + again(f"results {batch['id']}"))
 
 
 def _reasons(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, str]]:
-    """How often each reason is given, the commonest first. Those that differ only in numbers are one, told by its first."""
-    counts, told = Counter[str](), dict[str, str]()
+    """How often each code is given, the commonest first, with the row that has it first as the example."""
+    counts, told = Counter[str](), dict[str, tuple[str, str]]()
     for line in lines:
         error = line.get("error") or {}
-        reason = f"{error.get('message', 'It is not said why.')} ({error.get('code', 'unknown')})"
-        kind = re.sub("[0-9]+", "#", reason)
-        counts[kind] += 1
-        told.setdefault(kind, reason)
-    return [(count, told[kind]) for kind, count in counts.most_common()]
+        code = str(error.get("code", "unknown"))
+        counts[code] += 1
+        told.setdefault(code, (str(line["custom_id"]), str(error.get("message", "It is not said why."))))
+    return [(count, _reason(code, count, *told[code])) for code, count in counts.most_common()]
+
+
+def _reason(code: str, count: int, custom_id: str, message: str) -> str:
+    example = f"e.g. {custom_id}" if count > 1 else custom_id
+    return f"{code}, {example}: {message}"
+
+
+def _never_run(lines: Iterable[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """What happened to the rows that never became jobs, and to how many."""
+    codes = (str((x.get("error") or {}).get("code")) for x in lines if x["rightsize"]["rule"] == UNREADABLE)
+    return Counter(WHY_NOT.get(code, "could not be read") for code in codes).most_common()

@@ -37,6 +37,13 @@ def hint(name: str, remedy: str) -> Callable[[Any], Any]:
     return check
 
 
+def place(value: str | Path) -> Path:
+    """A path as it was typed. An empty one, as of a variable that is not set, would mean the current folder."""
+    if not str(value):
+        raise typer.BadParameter("it is empty. Is a variable not set? Give a path.")
+    return Path(value)
+
+
 def checked_deadline(value: str) -> str:
     """A time from now such as 24h, by the rule that the service itself has."""
     try:
@@ -95,7 +102,7 @@ ResultsTo = Annotated[
     typer.Option(
         "--out",
         metavar="FILE.jsonl|-",
-        allow_dash=True,
+        parser=place,
         help="Write one line for each row there; - is standard output. A file appears once it is whole.",
     ),
 ]
@@ -103,6 +110,8 @@ DataDir = Annotated[
     Path | None,
     typer.Option(
         "--data-dir",
+        metavar="PATH",
+        parser=place,
         help="The local instance's folder (default: RIGHTSIZE_DATA_DIR, then your user's data folder).",
         rich_help_panel="Where",
     ),
@@ -111,6 +120,8 @@ Config = Annotated[
     Path | None,
     typer.Option(
         "--config",
+        metavar="PATH",
+        parser=place,
         help="The rightsize.toml (default: RIGHTSIZE_CONFIG, then ./rightsize.toml, then the sample fleet).",
         rich_help_panel="Where",
     ),

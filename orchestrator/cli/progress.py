@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Self
@@ -20,13 +21,43 @@ MOST_LINE_S: Final = 15.0
 """Where there is no terminal, lines come quickly at first, and seldom in a batch that takes hours."""
 
 
+PACE_S: Final = 20.0
+"""The pace is that of so many seconds: one of the whole run would count in every time that the batch only waited."""
+SOONEST_S: Final = 2.0
+"""Before that there is no pace to speak of."""
+
+
+class Pace:
+    """How quickly rows get done, as seen lately."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def left(self, done: int, total: int, now: float) -> str:
+        """About how long it still takes, or that nothing has moved for a while; nothing where that cannot be said yet.
+
+        `now` is in seconds of any clock that never goes back.
+        """
+        self._seen.append((now, done))
+        while len(self._seen) > 1 and self._seen[1][0] <= now - PACE_S:
+            self._seen.popleft()
+        began, before = self._seen[0]
+        if done >= total or now - began < SOONEST_S:
+            return ""
+        if done == before:
+            return ", waiting" if now - began >= PACE_S else ""
+        seconds = (now - began) * (total - done) / (done - before)
+        return f", about {seconds:.0f} s left" if seconds < 120 else f", about {seconds / 60:.0f} min left"
+
+
 class Progress:
     """Shows what a batch has done by tier, what it has cost so far, and about how long it still takes."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
         self._live = Live(console=err, refresh_per_second=4, transient=True) if err.is_terminal and not quiet else None
-        self._began = time.monotonic()
+        self._pace = Pace()
+        self._left = ""
         self._said_at = 0.0
         self._every_s = FIRST_LINE_S
         self._said = ""
@@ -44,6 +75,8 @@ class Progress:
 
     def show(self, batch: Mapping[str, Any]) -> None:
         """Show where a batch stands now."""
+        counts = batch["request_counts"]
+        self._left = self._pace.left(counts["completed"] + counts["failed"], counts["total"], time.monotonic())
         if self._live:
             self._live.update(self._drawn(batch))
         elif not self._quiet and (batch["status"] != self._said or time.monotonic() - self._said_at > self._every_s):
@@ -55,15 +88,7 @@ class Progress:
     def _sentence(self, batch: Mapping[str, Any]) -> str:
         counts = batch["request_counts"]
         done = counts["completed"] + counts["failed"]
-        left = self._left(done, counts["total"])
-        return f"{batch['status']}: {done} of {counts['total']} done, {counts['failed']} failed, {money(batch['rightsize']['cost_usd'])} so far{left}"
-
-    def _left(self, done: int, total: int) -> str:
-        """About how long it still takes, from the pace so far."""
-        if not done or done >= total:
-            return ""
-        seconds = (time.monotonic() - self._began) * (total - done) / done
-        return f", about {seconds:.0f} s left" if seconds < 120 else f", about {seconds / 60:.0f} min left"
+        return f"{batch['status']}: {done} of {counts['total']} done, {counts['failed']} failed, {money(batch['rightsize']['cost_usd'])} so far{self._left}"
 
     def _drawn(self, batch: Mapping[str, Any]) -> Group:
         rows = table("", "tier", "", "done", "failed", "cost so far", right=("done", "failed", "cost so far"))

@@ -224,7 +224,7 @@ def models(
     config: Config = None,
     as_json: Annotated[bool, json_flag("a list of models, each with `id` and `rightsize`")] = False,
 ) -> None:
-    """List the models of the fleet with tier, engine, price and live workers."""
+    """List the models of the fleet with tier, engine, slots and price; `rightsize doctor` shows their live workers."""
     with connected(url, api_key, data_dir, config) as client:
         found = client.models()
     if as_json:

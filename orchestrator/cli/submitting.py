@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -27,6 +28,7 @@ from orchestrator.cli.options import (
     TierHint,
     Url,
     json_flag,
+    place,
 )
 from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
 from orchestrator.client import Rightsize
@@ -44,7 +46,7 @@ def submit(
         Path,
         typer.Argument(
             metavar="PATH|FILE.jsonl|-",
-            allow_dash=True,
+            parser=place,
             help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.",
         ),
     ],
@@ -97,6 +99,8 @@ def _check(path: Path, results_to: Path | None, *, wait: bool, as_json: bool) ->
         check_target(results_to, path)
     if path != STANDARD and not path.exists():
         raise typer.BadParameter(f"{str(path)!r} does not exist.")
+    if path != STANDARD and not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"{str(path)!r} is not readable for you: change its mode, or run as its owner.")
 
 
 def _send(client: Rightsize, path: Path, options: RowOptions, deadline: str, hints: dict[str, Any]) -> dict[str, Any]:

@@ -137,7 +137,10 @@ class Attaching:
                 log = logs.quoted(self.data_dir / "logs" / LOG)
                 raise ServiceUnavailable(f"The supervisor ended while the instance started. {log}")
             self.say(f"Starting the local instance in {self.data_dir}")
-            plan = plans.plan(self._settings, self._port, self._parts)
+            settings = plans.as_last_time(self._settings, former.config if former else "", self.data_dir)
+            if settings is not self._settings:
+                self.say(f"It starts with {settings.config}, as the last time. --config names another fleet.")
+            plan = plans.plan(settings, self._port, self._parts)
             launch(self.data_dir, plan, lock, former)
             return plan.launch
         finally:
@@ -170,8 +173,9 @@ class Attaching:
             return
         if self._port and self._port != now.port:
             raise InvalidConfig(
-                f"The instance of {self.data_dir} runs already, on port {now.port} and not {self._port}. "
-                "Leave --port out to use it, end its users first, or give another --data-dir."
+                f"The instance of {self.data_dir} runs already, on port {now.port} and not {self._port}: another command "
+                "started it, and it goes on for as long as any command uses it. Leave --port out to use it, "
+                "or wait until those commands have ended (Ctrl-C ends an `up`), or give another --data-dir."
             )
         if (given := plans.given_digest(self._settings)) and given != now.given:
             raise InvalidConfig(

@@ -12,6 +12,17 @@ from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.local import account as accounts
 from orchestrator.local.account import Account
 
+MADE = frozenset(
+    {
+        "blobs", "demo-on-llm.jsonl", "demo-results.jsonl", "instance.json", "logs", "run", "servers", "supervisor.lock",
+        "users.lock",
+    }
+)  # fmt: skip
+"""What we put into a data directory."""
+MARKS = frozenset({"instance.json", "users.lock"})
+"""Either of them says that an instance was here."""
+ALSO = frozenset({"lost+found"})
+"""What may lie in a new one besides: a disk of its own has that."""
 SOCKET_PATH_MAX = 107
 LONGEST_SOCKET = ".s.PGSQL.5432.lock"
 SERVER_PATH_MAX = 900
@@ -32,6 +43,8 @@ def data_dir(path: Path) -> Path:
             path.chmod(0o711 if os.geteuid() == 0 else 0o700)
         path = path.resolve()
         owner = path.stat().st_uid
+        if owner == os.geteuid():
+            _require_ours(path)
         logs = path / "logs"
         if owner == os.geteuid():
             logs.mkdir(exist_ok=True, mode=0o700)
@@ -43,6 +56,17 @@ def data_dir(path: Path) -> Path:
             "Run as its owner, or give --data-dir (RIGHTSIZE_DATA_DIR) another folder."
         )
     return path
+
+
+def _require_ours(path: Path) -> None:
+    """Raise InvalidConfig for a folder that is in use for something else, such as the one where somebody works."""
+    names = {entry.name for entry in path.iterdir()}
+    strange = sorted(names - MADE - ALSO)
+    if strange and not names & MARKS:
+        raise InvalidConfig(
+            f"{path} is no data directory of ours, and not empty: {strange[0]!r} lies in it. "
+            "Give --data-dir (RIGHTSIZE_DATA_DIR) an empty folder, or one that does not exist yet."
+        )
 
 
 def not_usable(path: Path, error: OSError) -> InvalidConfig | ServiceUnavailable:

@@ -51,6 +51,11 @@ class Instance:
         return self._snapshot.api_key
 
     @property
+    def config(self) -> Path | None:
+        """The rightsize.toml that it runs with, or None for the built-in fleet."""
+        return Path(self._snapshot.config) if self._snapshot.config else None
+
+    @property
     def data_dir(self) -> Path:
         """The data directory."""
         return self._attaching.data_dir

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from orchestrator.errors import InvalidConfig
 from orchestrator.local.parts import Part, standard
 
 if TYPE_CHECKING:
@@ -64,6 +65,23 @@ def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None) -> 
         env=environment(settings),
         parts=tuple(parts),
     )
+
+
+def as_last_time(settings: Settings, last: str, data_dir: Path) -> Settings:
+    """The settings themselves where they name a configuration; else with that of the instance's last run, if it had one.
+
+    Otherwise a command in another folder would start it on another fleet, and what is queued would wait for models that
+    nobody serves. Raises InvalidConfig if the file is gone.
+    """
+    if settings.config is not None or not last:
+        return settings
+    if not Path(last).is_file():
+        raise InvalidConfig(
+            f"The instance of {data_dir} last ran with {last}, which is gone: its queued jobs wait for that fleet. "
+            "Put the file back, or name the fleet that it is to have by --config (RIGHTSIZE_CONFIG)."
+        )
+    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return settings.load({**given, "data_dir": data_dir, "config": Path(last)})
 
 
 def environment(settings: Settings) -> dict[str, str]:

@@ -6,11 +6,12 @@ import re
 import signal
 from pathlib import Path
 
+import orjson
 import pytest
 
 from orchestrator.local import processes, state
 from tests.cli.place import Place, interrupt, said
-from tests.stack import until
+from tests.stack import chat, row, until
 
 LONG = "[[sleep:600]]"
 
@@ -73,12 +74,23 @@ def test_the_commonest_reasons_are_told_with_their_counts_and_the_command_that_s
     done = place.run("submit", "rows.jsonl", "--wait")
     assert "1 of 8 done, 7 failed" in done.stdout
     told = done.stdout.partition("Why rows failed")[2].splitlines()[1:]
-    assert told[0].startswith("  3 x ")
-    assert told[0].endswith("(malformed_row)")
-    assert told[1].strip() == "2 x The simulated server refused the request. (bad_request)"
+    assert told[0].startswith("  5 x malformed_row, e.g. rows.jsonl#4: ")
+    assert told[1].strip() == "2 x bad_request, e.g. row-1: The simulated server refused the request."
     assert "5 of these rows could not be read" in done.stdout
     assert re.search(r"All of them: rightsize results batch_\w+", done.stderr)
     place.run("submit", "rows.jsonl", "--wait", "--strict", code=3)
+
+
+def test_rows_that_no_model_can_serve_are_not_called_unreadable(place: Place) -> None:
+    path = place.folder / "rows.jsonl"
+    strange = chat("x", model="no-such-model")
+    bodies = [chat("x", rightsize={"max_latency_s": 0.001}), strange, strange]
+    path.write_bytes(b"".join(orjson.dumps(row(f"row-{n}", body)) + b"\n" for n, body in enumerate(bodies)))
+    shown = place.run("submit", "rows.jsonl", "--wait").stdout
+    assert "2 x model_not_found, e.g. row-1: " in shown
+    assert "1 x tier_unavailable, row-0: " in shown
+    assert "3 of these rows could not be routed: " in shown
+    assert "could not be read" not in shown
 
 
 @pytest.mark.slow

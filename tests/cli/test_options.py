@@ -34,6 +34,25 @@ def test_a_wrong_value_is_told_under_the_name_of_its_flag(words: str, name: str,
     assert not empty.data_dir.exists()
 
 
+@pytest.mark.parametrize(
+    "words, name",
+    [
+        (["submit", ""], "PATH|FILE.jsonl|-"),
+        (["submit", ".", "--wait", "--out", ""], "--out"),
+        (["results", "batch_1", "--out="], "--out"),
+        (["up", "--data-dir", ""], "--data-dir"),
+        (["doctor", "--config="], "--config"),
+    ],
+)
+def test_an_empty_path_is_refused_and_never_taken_for_the_current_folder(
+    words: list[str], name: str, empty: Place
+) -> None:
+    told = " ".join(empty.run(*words, code=2).stderr.replace("│", "").split())
+    assert f"Invalid value for '{name}': it is empty" in told
+    assert list(empty.folder.iterdir()) == []
+    assert not empty.data_dir.exists()
+
+
 def test_help_names_exit_codes_json_shapes_and_one_example_a_line(empty: Place) -> None:
     text = " ".join(empty.run("--help").stdout.split())
     assert "130 interrupted" in text

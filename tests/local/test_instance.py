@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -10,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Conflict
+from orchestrator.errors import Conflict, InvalidConfig
 from orchestrator.local import instance, processes, state
 from orchestrator.local.instance import Instance
-from tests.local.conftest import all_pids, broker, connect, fill, gone, kept, pid_of, until
+from tests.local.conftest import all_pids, broker, connect, fill, gone, kept, pid_of, stand_in, until
 
 Attach = Callable[..., Instance]
 User = Callable[[], "subprocess.Popen[str]"]
@@ -176,3 +177,28 @@ def test_a_process_is_known_by_pid_and_start() -> None:
     assert processes.is_same(os.getpid(), ticks)
     assert not processes.is_same(os.getpid(), ticks + 1)
     assert processes.start_ticks(0) is None
+
+
+@pytest.mark.usefixtures("warm")
+def test_a_start_that_names_no_fleet_takes_the_last_one_and_says_so(attach: Attach, data_dir: Path) -> None:
+    config, told = data_dir.parent / "fleet.toml", data_dir.parent / "told.json"
+    config.write_text("[settings]\nlease_s = 7\n")
+    first = attach(config=config)
+    pids = all_pids(first)
+    first.close()
+    until(lambda: gone(pids))
+    said: list[str] = []
+    again = attach([stand_in("part", "environment", str(told))], on_progress=said.append)
+    assert again.config == config
+    assert [line for line in said if f"starts with {config}, as the last time" in line]
+    given = json.loads(told.read_text())
+    assert (given["RIGHTSIZE_CONFIG"], given["RIGHTSIZE_LEASE_S"]) == (str(config), "7.0")
+    pids = all_pids(again)
+    again.close()
+    until(lambda: gone(pids))
+    config.unlink()
+    with pytest.raises(InvalidConfig, match=r"last ran with .*fleet.toml, which is gone.*--config"):
+        attach()
+    other = data_dir.parent / "other.toml"
+    other.write_text("")
+    assert attach(config=other).config == other

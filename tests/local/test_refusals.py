@@ -33,6 +33,20 @@ def test_a_data_directory_that_cannot_be_written_is_refused(data_dir: Path) -> N
         folders.data_dir(data_dir)
 
 
+def test_a_folder_with_somebodys_files_is_no_data_directory(data_dir: Path) -> None:
+    data_dir.mkdir()
+    (data_dir / "thesis.txt").write_text("mine")
+    with pytest.raises(InvalidConfig, match=r"'thesis.txt' lies in it.*--data-dir"):
+        folders.data_dir(data_dir)
+    assert [path.name for path in data_dir.iterdir()] == ["thesis.txt"]
+    (data_dir / "users.lock").touch()
+    assert folders.data_dir(data_dir) == data_dir.resolve()
+    fresh = data_dir.parent / "fresh"
+    for name in ("blobs", "lost+found"):
+        (fresh / name).mkdir(parents=True)
+    folders.data_dir(fresh)
+
+
 def test_a_path_that_is_too_long_is_refused(data_dir: Path) -> None:
     with pytest.raises(InvalidConfig, match="too long"):
         folders.data_dir(data_dir.joinpath(*["x" * 200] * 5))

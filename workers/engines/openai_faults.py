@@ -79,7 +79,7 @@ def from_exception(error: Exception, model: Model) -> EngineFault:
 def from_status(status: int, headers: Mapping[str, str], body: bytes, model: Model, key: str | None) -> EngineFault:
     """The fault that a status other than 2xx stands for."""
     said = _short(_scrubbed(_message_in(body), key))
-    seen = f"The server of model {model.name} answered {status}" + (f": {said}" if said else ".")
+    seen = f"The server of model {model.name} answered {status}" + (f": {said.rstrip('.')}." if said else ".")
     name = f"models.{model.name}"
     if status in _RETRYABLE or status >= 500:
         code = _RETRYABLE.get(status, "server_error")
