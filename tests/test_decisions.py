@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import date
 from decimal import Decimal
 
@@ -13,11 +14,13 @@ from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
 from orchestrator.errors import IllegalTransition, InvalidConfig, TierUnavailable, UnknownModel
 from orchestrator.fairness import Shares, window
+from orchestrator.flow.dispatch import ANEW_S, START, Place
 from orchestrator.hints import NO_HINTS
 from orchestrator.pricing import RateCard, price
 from orchestrator.requests import CHAT, features_of
 from orchestrator.routing import Route, Situation, route
 from orchestrator.store.batches import Lane
+from orchestrator.store.dispatches import Assigned
 
 CONFIG = fleet.load(None)
 NOW = Situation(CONFIG.fleet, CONFIG.policy, frozenset({"support-triage"}), date(2026, 11, 24))
@@ -125,3 +128,14 @@ def test_a_window_never_drains_and_never_floods(slots: int, workers: int, latenc
     assert slots <= found.jobs <= max(4_000 * workers, 2 * slots)
     assert 1 <= found.group <= 500
     assert found.group * found.dispatches >= found.jobs
+
+
+def test_a_lane_that_grows_is_looked_at_from_its_start_now_and_then() -> None:
+    now = time.monotonic()
+    singles, batch = Place(begun=now), Place(begun=now)
+    for place, grows in ((singles, True), (batch, False)):
+        place.move(Assigned(1, 1, 5, 7), grows=grows, now=now + ANEW_S / 2)
+        assert place.after == (5, 7)
+        place.move(Assigned(2, 1, 6, 8), grows=grows, now=now + 2 * ANEW_S)
+    assert singles.after == START
+    assert batch.after == (6, 8)

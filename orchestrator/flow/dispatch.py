@@ -29,8 +29,8 @@ START: Final = (-(2**63), 0)
 """Before every place in a lane."""
 SUSPECTS: Final = 1
 """Dispatches of suspects outstanding at one worker: it runs one at a time, and one that waits would be lost with it."""
-ANEW_AFTER: Final = 64
-"""Groups taken from a lane, until its scan begins anew."""
+ANEW_S: Final = 10.0
+"""So often the scan of singles begins anew: rows may go on coming in before its place. Each time it walks over dead index entries."""
 RECHECK_S: Final = 60.0
 """A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
 
@@ -41,12 +41,13 @@ class Place:
 
     after: tuple[int, int] = START
     empty_since: float | None = None
-    groups: int = 0
+    begun: float = field(default_factory=time.monotonic)
 
-    def move(self, made: Assigned) -> None:
-        """Go on behind a new dispatch. Now and then begin anew: rows may have come in before the place, again and again."""
-        self.groups, self.empty_since = self.groups + 1, None
-        self.after = START if self.groups % ANEW_AFTER == 0 else (made.prefix_hash, made.last_id)
+    def move(self, made: Assigned, *, grows: bool, now: float) -> None:
+        """Go on behind a new dispatch; in a lane that grows, begin anew now and then."""
+        self.after, self.empty_since = (made.prefix_hash, made.last_id), None
+        if grows and now - self.begun > ANEW_S:
+            self.after, self.begun = START, now
 
 
 @dataclass(slots=True)
@@ -125,7 +126,7 @@ class Dispatcher:
                 claim_by_s=claim_by_s,
             )  # fmt: skip
             if one is not None:
-                place.move(one)
+                place.move(one, grows=lane.deadline is None, now=time.monotonic())
                 line.shares.served(lane, one.jobs)
                 yield one
                 lanes = deque(line.shares.rank(lanes))

@@ -10,8 +10,6 @@ import psycopg
 import pytest
 
 from orchestrator.flow import cancel
-from orchestrator.flow.dispatch import ANEW_AFTER, START, Place
-from orchestrator.store.dispatches import Assigned
 from tests.stack import OWNER, Stack, chat, row, rows, until
 
 CLAIMED = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL"
@@ -120,12 +118,3 @@ def test_f11_a_hung_redis_holds_up_no_record(own_stack: Stack) -> None:
         os.kill(part.pid, signal.SIGCONT)
     assert own_stack.wait(batch).final["completed"] == 30
     assert endings(own_stack) == {"done"}
-
-
-def test_a_lane_is_looked_at_from_its_start_now_and_then() -> None:
-    place = Place()
-    for number in range(1, ANEW_AFTER):
-        place.move(Assigned(number, 1, number, number))
-        assert place.after == (number, number)
-    place.move(Assigned(ANEW_AFTER, 1, 9, 9))
-    assert place.after == START
