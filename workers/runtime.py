@@ -95,11 +95,11 @@ class Runtime:
         self._suspects = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
-        self._apart = [context.apart() for _ in range(3)]
-        bulk, now, beat = self._apart
-        self._bulk_recorder = RecordingThread(bulk, "recorder", self._answer)
-        self._now_recorder = RecordingThread(now, "recorder-now", self._answer)
-        self._heartbeat = Heartbeat(beat, self.worker, self._presence, self._held, self._on_beat)
+        # Recorders share the pool: on a connection of its own the bulk one makes interactive work wait three times as long.
+        self._bulk_recorder = RecordingThread(context, "recorder", self._answer)
+        self._now_recorder = RecordingThread(context, "recorder-now", self._answer)
+        self._apart = context.apart()
+        self._heartbeat = Heartbeat(self._apart, self.worker, self._presence, self._held, self._on_beat)
 
     def start(self) -> None:
         """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
@@ -311,7 +311,6 @@ class Runtime:
         for served in self._served.values():
             asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)
-        for context in (*self._apart, self.context):
-            context.database.close()
-        self.context.broker.close()
+        self._apart.database.close()
+        self.context.close()
         log("stopped", part="worker", pid=os.getpid())
