@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
+
+from orchestrator.errors import TierUnavailable
+from orchestrator.settings import Settings
 from tests.stack import Stack, chat, row, rows
 
 
@@ -48,3 +54,12 @@ def test_a_batch_that_cannot_be_read_or_finished_does_not_hold_up_the_next(stack
     stack.query("UPDATE batches SET total = 4, status = 'in_progress' WHERE id = :id RETURNING id", id=batch)
     assert stack.wait(stack.submit(rows(3))).final["completed"] == 3
     assert stack.batch(batch).status == "finalizing"
+
+
+def test_a_batch_for_a_tier_that_the_fleet_lacks_is_refused_at_submit(settings: Settings, tmp_path: Path) -> None:
+    config = tmp_path / "llm_only.toml"
+    config.write_text('[models.house]\ntier = "llm"\nengine = "simulated"\n[[models.house.rates]]\nrequest = "0.001"\n')
+    with Stack(settings.model_copy(update={"config": config})) as stack:
+        with pytest.raises(TierUnavailable, match="No model of the fleet serves rlm; it serves llm"):
+            stack.submit(rows(1), hints={"tier": "rlm"})
+        assert stack.count("SELECT count(*) FROM batches") == 0
