@@ -81,10 +81,7 @@ class OutcomeKind(StrEnum):
     """Failed for good."""
     REJECTED = "rejected"
     """Answered, but not well enough: the next tier of the cascade takes over."""
-    CANCELLED = "cancelled"
     EXPIRED = "expired"
-    GIVEN_BACK = "given_back"
-    """Never ran to an end through an orderly stop of ours; not counted as an attempt."""
 
 
 @dataclass(frozen=True, slots=True)

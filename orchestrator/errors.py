@@ -19,7 +19,6 @@ RightsizeError
 │   └── ServiceUnavailable      503  service_unavailable  a server that we need does not answer
 ├── EngineFault                 what a model or its server did wrong: becomes an outcome, never a traceback
 └── Broken                      ours (500): logged once, with an id for the caller
-    └── IllegalTransition       the lifecycle table does not allow it
 """
 
 from __future__ import annotations
@@ -170,9 +169,3 @@ class EngineFault(RightsizeError):
 
 class Broken(RightsizeError):
     """A fault of ours."""
-
-
-class IllegalTransition(Broken):
-    """The lifecycle table does not allow this step."""
-
-    code = "illegal_transition"

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.contracts import TERMINAL, BatchStatus, JobState, OutcomeKind
-from orchestrator.errors import IllegalTransition
 
 QUEUED, ASSIGNED, WAITING = JobState.QUEUED, JobState.ASSIGNED, JobState.WAITING
 SUCCEEDED, FAILED, CANCELLED, EXPIRED = (
@@ -66,21 +65,17 @@ _AFTER: Final[Mapping[OutcomeKind, JobState]] = {
     OutcomeKind.SUCCEEDED: SUCCEEDED,
     OutcomeKind.FAILED: FAILED,
     OutcomeKind.REJECTED: QUEUED,
-    OutcomeKind.CANCELLED: CANCELLED,
     OutcomeKind.EXPIRED: EXPIRED,
-    OutcomeKind.GIVEN_BACK: QUEUED,
 }
 
 
-def after_loss(attempts: int, *, alone: bool, limits: Limits) -> tuple[JobState, int]:
-    """The state and attempt count of an assigned job whose dispatch's lease ended, given its attempts so far.
+def after_loss(attempt: int, limits: Limits) -> JobState:
+    """The state of a job that ran alone when its dispatch's lease ended: the one loss that counts as an attempt.
 
-    Only the loss of a dispatch of one counts, so that a poison job cannot spend its neighbours' attempts.
+    `attempt` is the number of the attempt that was lost, from 1. A job that was not alone is queued again uncounted, so
+    that a poison job cannot spend its neighbours' attempts.
     """
-    if not alone:
-        return QUEUED, attempts
-    counted = attempts + 1
-    return (QUEUED if counted < limits.max_attempts else FAILED), counted
+    return QUEUED if attempt < limits.max_attempts else FAILED
 
 
 def retry_delay_s(attempt: int, limits: Limits, jitter: float, asked_s: float | None = None) -> float:
@@ -91,12 +86,6 @@ def retry_delay_s(attempt: int, limits: Limits, jitter: float, asked_s: float | 
     full: float = min(limits.max_delay_s, limits.base_delay_s * 2 ** (attempt - 1))
     delay = full * (0.5 + 0.5 * jitter)
     return max(delay, asked_s or 0.0)
-
-
-def check(before: JobState, next_state: JobState) -> None:
-    """Raise IllegalTransition for what the table does not allow: that is a bug of ours, never a fault of a model."""
-    if next_state not in NEXT[before]:
-        raise IllegalTransition(f"A job cannot go from {before.label} to {next_state.label}. This is a bug: report it.")
 
 
 def is_terminal(state: JobState) -> bool:

@@ -14,11 +14,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from orchestrator.errors import Conflict
-from orchestrator.local import instance
 from orchestrator.local.probe import free_port
 from tests.docs_check import ROOT, Block, commands
-from tests.stack import until
+from tests.stack import erase_stopped, until
 
 LENT: Final = ("examples", "orchestrator/sample.toml")
 """What pages refer to: the reader stands in a checkout."""
@@ -116,7 +114,7 @@ def rightsize_up() -> Iterator[Session]:
             with made.serving(f"rightsize up --port {PORT}"):
                 yield made
         finally:
-            until(lambda: _erased(made.data_dir), 60, "the instance has stopped")
+            erase_stopped(made.data_dir)
 
 
 def new_session(folder: Path, beside: Session | None = None) -> Session:
@@ -124,11 +122,3 @@ def new_session(folder: Path, beside: Session | None = None) -> Session:
     if beside is not None:
         return Session(folder, beside.data_dir, beside.ports)
     return Session(folder / "first", folder / "data", {shown: str(free_port()) for shown in (PORT, OTHER_PORT)})
-
-
-def _erased(data_dir: Path) -> bool:
-    try:
-        instance.erase(data_dir)
-    except Conflict:
-        return False
-    return True

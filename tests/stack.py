@@ -19,10 +19,10 @@ from sqlalchemy import Row, text
 from orchestrator import ids
 from orchestrator.broker import Broker
 from orchestrator.contracts import Owner
-from orchestrator.errors import ServiceUnavailable
+from orchestrator.errors import Conflict, ServiceUnavailable
 from orchestrator.flow import submit
 from orchestrator.flow.context import Context, open_context
-from orchestrator.local.instance import Instance
+from orchestrator.local.instance import Instance, erase
 from orchestrator.requests import CHAT
 from orchestrator.settings import Settings
 from orchestrator.store import batches, files, invariants, jobs
@@ -57,6 +57,19 @@ def until(look: Callable[[], T], within_s: float = 30.0, what: str = "") -> T:
                 return found
         assert time.monotonic() < end, f"not within {within_s} s: {what or look}"
         time.sleep(0.03)
+
+
+def erase_stopped(data_dir: Path) -> None:
+    """Erase an instance as soon as it has stopped."""
+    until(lambda: _erased(data_dir), 60, "the instance has stopped")
+
+
+def _erased(data_dir: Path) -> bool:
+    try:
+        erase(data_dir)
+    except Conflict:
+        return False
+    return True
 
 
 class Stack:

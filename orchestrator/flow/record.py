@@ -65,7 +65,7 @@ class Recorder:
     def record_loss(self, session: Session, job: ClaimedJob, fault: Fault, state: JobState) -> None:
         """Count, within the caller's transaction, the loss of a job that ran alone: it goes to `state`."""
         kind = OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY
-        move = Move(job, Outcome(kind, fault=fault), state, counted=True, delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO)
+        move = Move(job, Outcome(kind, fault=fault), state, delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO)
         _write(session, [move], [])
 
     def _move(self, job: ClaimedJob, outcome: Outcome) -> Move:
@@ -78,7 +78,7 @@ class Recorder:
         amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
         charge = amount if state is JobState.SUCCEEDED else ZERO
         blob_key = self._blob(job, outcome, state)
-        return Move(job, outcome, state, outcome.kind is not OutcomeKind.GIVEN_BACK, delay_s, amount, charge, blob_key)
+        return Move(job, outcome, state, delay_s, amount, charge, blob_key)
 
     def _blob(self, job: ClaimedJob, outcome: Outcome, state: JobState) -> str | None:
         """Put a large result into the blob store; the row then holds its key."""

@@ -103,7 +103,7 @@ def _count_loss(context: Context, session: Session, dispatch_id: int, held: Sequ
     )
     recorder = Recorder(context)
     for row in held:
-        state, _ = after_loss(row.attempts, alone=True, limits=context.limits)
+        state = after_loss(row.attempts + 1, context.limits)
         recorder.record_loss(session, _claimed(row, dispatch_id), fault, state)
 
 

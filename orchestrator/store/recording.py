@@ -44,18 +44,11 @@ class Move:
     job: ClaimedJob
     outcome: Outcome
     state: JobState
-    counted: bool
-    """Whether an attempt is written: not for a job that was given back."""
     delay_s: float
     """Until the retry, when the state is WAITING."""
     cost_usd: Decimal
     charge_usd: Decimal
     blob_key: str | None = None
-
-    @property
-    def attempts(self) -> int:
-        """The attempts that the job has had after this step."""
-        return self.job.attempt if self.counted else self.job.attempt - 1
 
 
 def move(session: Session, moves: Sequence[Move]) -> set[int]:
@@ -63,7 +56,7 @@ def move(session: Session, moves: Sequence[Move]) -> set[int]:
     faults = [m.outcome.fault for m in moves]
     values = {
         "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves],
-        "states": [int(m.state) for m in moves], "attempts": [m.attempts for m in moves],
+        "states": [int(m.state) for m in moves], "attempts": [m.job.attempt for m in moves],
         "delays": [m.delay_s for m in moves], "codes": [f.code if f else None for f in faults],
         "messages": [f.message if f else None for f in faults],
     }  # fmt: skip
@@ -72,12 +65,11 @@ def move(session: Session, moves: Sequence[Move]) -> set[int]:
 
 def write(session: Session, won: Sequence[Move]) -> None:
     """COPY attempts, ledger transfers and results of the jobs that were moved."""
-    counted = [m for m in won if m.counted]
-    if not counted:
+    if not won:
         return
-    copy_rows(session, "attempts", ATTEMPT_COLUMNS, map(_attempt, counted))
-    copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in counted for row in _transfers(m)))
-    results = [m for m in counted if m.state is JobState.SUCCEEDED]
+    copy_rows(session, "attempts", ATTEMPT_COLUMNS, map(_attempt, won))
+    copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in won for row in _transfers(m)))
+    results = [m for m in won if m.state is JobState.SUCCEEDED]
     if results:
         rows = (
             (m.job.stored_on, m.job.id, m.job.attempt, None if m.blob_key else m.outcome.body, m.blob_key)

@@ -11,10 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.errors import Conflict
-from orchestrator.local import instance
 from tests.cli.place import WITHIN_S, Place
-from tests.stack import until
+from tests.stack import erase_stopped, until
 
 
 @contextmanager
@@ -25,15 +23,7 @@ def new_place() -> Iterator[Place]:
         work.mkdir()
         place = Place(work, Path(folder) / "data")
         yield place
-        until(lambda: _erased(place.data_dir), 60, "the instance has stopped")
-
-
-def _erased(data_dir: Path) -> bool:
-    try:
-        instance.erase(data_dir)
-    except Conflict:
-        return False
-    return True
+        erase_stopped(place.data_dir)
 
 
 @pytest.fixture
