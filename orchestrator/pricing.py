@@ -107,3 +107,12 @@ def _amount(value: object, where: str) -> Decimal:
     if not amount.is_finite() or amount < 0 or amount > MILLION:
         raise InvalidConfig(f"{where} must lie between 0 and 1,000,000 US dollars; it is {value!r}.")
     return amount
+
+
+def usd(amount: Decimal) -> str:
+    """A sum of money as people read it: at least two decimals, no exponent, no digit lost."""
+    text = f"{amount:f}"
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    whole, _, cents = text.partition(".")
+    return f"${whole}.{cents.ljust(2, '0')}"

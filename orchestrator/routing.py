@@ -15,8 +15,8 @@ from typing import Final
 
 from orchestrator.contracts import Stakes, Tier, Usage
 from orchestrator.errors import TierUnavailable
-from orchestrator.fleet import Fleet, Model, Policy, usd
-from orchestrator.pricing import price
+from orchestrator.fleet import Fleet, Model, Policy
+from orchestrator.pricing import price, usd
 from orchestrator.requests import Features
 
 TYPICAL_OUTPUT_TOKENS: Final = 200

@@ -79,7 +79,7 @@ def test_what_the_cases_below_start_from_is_right(file: Path) -> None:
         (GOOD + '[policy]\ndefault_tier = "huge"\n', "policy.default_tier", "'slm', 'llm', 'rlm' or 'mllm'"),
         (GOOD + '[policy]\ndefault_tier = "rlm"\n', "policy.default_tier", "Add one, or choose one of: llm."),
         (GOOD + '[policy.fallbacks]\nhuge = ["llm"]\n', "policy.fallbacks.huge", "'slm', 'llm', 'rlm' or 'mllm'"),
-        (GOOD.replace("simulated", "magic"), "models.house.engine", "'simulated', 'openai' or 'specialist'"),
+        (GOOD.replace("simulated", "magic"), "models.house.engine", "'simulated', 'openai', 'specialist', 'vllm' or 'llamacpp'"),
         # Two
         (
             "".join(GOOD.replace("house", name).replace("tier", "default = true\ntier") for name in ("one", "two")),

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orchestrator.cli.again import again
-from orchestrator.fleet import usd
+from orchestrator.pricing import usd
 
 
 class _Screen(Console):

@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from orchestrator.contracts import Owner
 from orchestrator.errors import Backpressure, BudgetExhausted
-from orchestrator.fleet import usd
 from orchestrator.flow.context import Context
+from orchestrator.pricing import usd
 from orchestrator.store import jobs, tenants
 
 BACKLOG_FRESH_S: Final = 1.0

@@ -20,12 +20,12 @@ from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import BudgetExhausted, NotFound, Refused
-from orchestrator.fleet import usd
 from orchestrator.flow.admit import admit
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
 from orchestrator.hints import Hints, hints_from
+from orchestrator.pricing import usd
 from orchestrator.routing import Situation
 from orchestrator.settings import MIB
 from orchestrator.store import batches, files, jobs

@@ -14,6 +14,8 @@ _MODULES: Final = {
     "simulated": "workers.engines.simulated",
     "openai": "workers.engines.openai",
     "specialist": "workers.engines.specialist",
+    "vllm": "workers.engines.vllm",
+    "llamacpp": "workers.engines.llamacpp",
 }
 
 

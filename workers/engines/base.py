@@ -42,6 +42,25 @@ class EngineLimits:
     streams: bool
     endpoints: frozenset[str]
     images: bool = False
+    audio: bool = False
+    structured: bool = False
+    """Whether it holds an answer to a JSON schema, a choice, a regex or a grammar while it writes it."""
+    seeds: bool = True
+    """Whether a `seed` is honoured; a request that asks for one is refused otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What an engine says of itself just now: the worker keeps as much work outstanding as it can run."""
+
+    running: int
+    """Requests that take part in its steps."""
+    waiting: int
+    """Requests that it holds and does not run yet."""
+    kv_use: float
+    """The share of its key-value cache that is taken, from 0 to 1."""
+    preemptions: int
+    """Requests that it had to interrupt for want of memory, since it was loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +93,9 @@ class Engine(Protocol):
     def limits(self) -> EngineLimits:
         """What the engine can take; valid after `load`."""
 
+    def load_now(self) -> Load | None:
+        """What it runs now, for an engine that can tell; None for one that cannot, or whose report is out of date."""
+
     async def health(self) -> Health:
         """Whether the engine can serve now."""
 
@@ -81,4 +103,4 @@ class Engine(Protocol):
         """Let go of everything; requests that still run are aborted."""
 
 
-__all__ = ["Answer", "Chunk", "Engine", "EngineLimits", "EngineRequest", "Health", "Usage"]
+__all__ = ["Answer", "Chunk", "Engine", "EngineLimits", "EngineRequest", "Health", "Load", "Usage"]

@@ -21,7 +21,7 @@ import httpx2
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
-from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.openai_answer import checked, parsed
 from workers.engines.openai_faults import bad_answer, from_error_body, from_exception, from_status
 from workers.engines.openai_stream import Assembly
@@ -106,6 +106,10 @@ class OpenAIEngine:
         return EngineLimits(
             model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS, images=True
         )
+
+    def load_now(self) -> Load | None:
+        """Nothing: it has no queue of its own to tell of."""
+        return None
 
     async def health(self) -> Health:
         """Whether the server lists its models."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
-from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import prompt_text
 from workers.engines.running import Run, Runs
 from workers.engines.simulated_answer import Voice, draws
@@ -96,6 +96,10 @@ class SimulatedEngine:
         return EngineLimits(
             model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS, images=True
         )
+
+    def load_now(self) -> Load | None:
+        """Nothing: it has no queue of its own to tell of."""
+        return None
 
     async def health(self) -> Health:
         """Ready until it is closed."""

@@ -19,7 +19,7 @@ from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault, InvalidConfig, RightsizeError
 from orchestrator.fleet import Model
 from orchestrator.rightsizing.labels import MAX_TEXT_CHARS
-from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import estimate_tokens, last_user_text
 from workers.engines.running import Runs
 
@@ -104,6 +104,10 @@ class SpecialistEngine:
         return EngineLimits(
             model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS
         )
+
+    def load_now(self) -> Load | None:
+        """Nothing: it has no queue of its own to tell of."""
+        return None
 
     async def health(self) -> Health:
         """Ready until it is closed; names the tasks that have a specialist."""

@@ -1,4 +1,4 @@
-"""The fleet (which model serves which tier) and the policy, as read from `rightsize.toml`. Pure apart from reading the file."""
+"""The whole of `rightsize.toml`: all models and the policy, checked. Pure apart from reading the file."""
 
 from __future__ import annotations
 
@@ -6,127 +6,20 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime
-from decimal import Decimal
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
 from orchestrator.contracts import Tier, queue_for
 from orchestrator.errors import InvalidConfig, UnknownModel
-from orchestrator.pricing import RateCard, card_from, card_on
+from orchestrator.fleet.model import Model, Strict
+from orchestrator.fleet.policy import Policy
+from orchestrator.pricing import card_from
 
 T = TypeVar("T", bound=BaseModel)
-
-EngineName = Literal["simulated", "openai", "specialist"]
-
-
-class Strict(BaseModel):
-    """Frozen, and refuses keys that it does not know."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _plain_url(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-        raise ValueError(
-            "must be a plain URL such as http://127.0.0.1:8000/v1. "
-            "A key belongs into the environment variable that api_key_env names."
-        )
-    return address.rstrip("/")
-
-
-Count = Annotated[int, Field(strict=True, ge=1)]
-Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-RESERVED: Final = frozenset({"auto", *Tier})
-"""What `model` may say in a request besides a model's name."""
-
-
-class Model(Strict):
-    """One deployment that serves a tier."""
-
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
-    tier: Tier
-    engine: EngineName
-    default: bool = False
-    """Whether it serves the tier's plain queue; exactly one model of a tier does."""
-    address: Annotated[str, AfterValidator(_plain_url)] | None = None
-    """Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`."""
-    served_model: str | None = None
-    """The name by which the server at `address` knows the model; ours where it is not given."""
-    api_key_env: str | None = None
-    """The environment variable that holds the server's key. The key itself never stands in the file."""
-    path: str | None = None
-    tasks: tuple[str, ...] = ()
-    """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
-    slots: Count = Field(default=16, le=4096)
-    """How many requests it runs at once."""
-    max_input_tokens: Count = 32_768
-    max_output_tokens: Count = 1_024
-    """The output limit where a request names none: the hold on the budget is priced by it."""
-    timeout_s: Seconds = 600.0
-    connect_timeout_s: Seconds = 5.0
-    first_byte_timeout_s: Seconds = 120.0
-    expected_latency_s: float = Field(default=2.0, ge=0, strict=True, allow_inf_nan=False)
-    """The median time of one request, for estimates and for the size of dispatches until it has been measured."""
-    free: bool = False
-    """Says that a card on which nothing costs anything is meant so."""
-    rates: tuple[RateCard, ...] = ()
-    simulate: Mapping[str, Any] = Field(default_factory=dict)
-    """Options of the simulated engine: see `workers/engines/simulated.py`."""
-
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if not self.rates:
-            raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
-        if all(card.is_free for card in self.rates) and not self.free:
-            raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
-        days = [card.valid_from for card in self.rates]
-        if len(set(days)) < len(days):
-            raise ValueError("has two entries of rates that begin on the same day: keep one.")
-        if min(days) > datetime.now(UTC).date():
-            raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
-        if self.engine == "openai" and not self.address:
-            raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
-        if self.name in RESERVED:
-            raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
-        return self
-
-    def card_on(self, day: date) -> RateCard:
-        """The rate card in force on a day (UTC)."""
-        return card_on(self.rates, day, self.name)
-
-
-class Thresholds(Strict):
-    """Where the decision tree draws its lines."""
-
-    complex_signals: Count = 3
-    """So many signals of complexity make a request need deep analysis."""
-    long_input_tokens: Count = 6_000
-
-
-class Policy(Strict):
-    """How jobs are routed and retried."""
-
-    default_tier: Tier = Tier.LLM
-    fallbacks: Mapping[Tier, tuple[Tier, ...]] = Field(
-        default_factory=lambda: {
-            Tier.SLM: (Tier.LLM, Tier.RLM),
-            Tier.LLM: (Tier.RLM, Tier.MLLM),
-            Tier.RLM: (Tier.LLM,),
-            Tier.MLLM: (),
-        }
-    )
-    """Where a job goes whose tier the fleet lacks or a bound excludes, in order."""
-    thresholds: Thresholds = Thresholds()
-    max_attempts: Count = Field(default=4, le=20)
-    retry_base_s: Seconds = 1.0
-    retry_max_s: Seconds = 120.0
 
 
 class Fleet(Strict):
@@ -270,12 +163,3 @@ def _table_at(kind: type[BaseModel], place: Iterable[int | str]) -> Iterable[str
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             kind = inner
     return kind.model_fields
-
-
-def usd(amount: Decimal) -> str:
-    """A sum of money as people read it: at least two decimals, no exponent, no digit lost."""
-    text = f"{amount:f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    whole, _, cents = text.partition(".")
-    return f"${whole}.{cents.ljust(2, '0')}"

@@ -1,0 +1,125 @@
+"""One model of the fleet: which tier it serves, what talks to it, its limits, its prices. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from orchestrator.contracts import Tier
+from orchestrator.pricing import RateCard, card_on
+
+EngineName = Literal["simulated", "openai", "specialist", "vllm", "llamacpp"]
+
+
+class Strict(BaseModel):
+    """Frozen, and refuses keys that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _plain_url(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError(
+            "must be a plain URL such as http://127.0.0.1:8000/v1. "
+            "A key belongs into the environment variable that api_key_env names."
+        )
+    return address.rstrip("/")
+
+
+Url = Annotated[str, AfterValidator(_plain_url)]
+Count = Annotated[int, Field(strict=True, ge=1)]
+Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+RESERVED: Final = frozenset({"auto", *Tier})
+"""What `model` may say in a request besides a model's name."""
+
+
+class Reasoning(Strict):
+    """How a model deliberates: how its thoughts are told from its answer, and how many it may have."""
+
+    parser: str | None = None
+    """One of vLLM's reasoning parsers, such as `deepseek_r1` or `qwen3`; `begin` and `end` where none is named."""
+    begin: str = Field(default="<think>", min_length=1, max_length=100)
+    end: str = Field(default="</think>", min_length=1, max_length=100)
+    low_tokens: Count = 512
+    medium_tokens: Count = 2_048
+    high_tokens: Count = 8_192
+
+    def tokens_for(self, effort: str | None) -> int:
+        """The most thought that an effort (`low`, `medium` or `high`; medium where none is named) may take, in tokens."""
+        return {"low": self.low_tokens, "high": self.high_tokens}.get(effort or "", self.medium_tokens)
+
+
+class Model(Strict):
+    """One deployment that serves a tier."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    tier: Tier
+    engine: EngineName
+    default: bool = False
+    """Whether it serves the tier's plain queue; exactly one model of a tier does."""
+    address: Url | None = None
+    """Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`."""
+    replicas: tuple[Url, ...] = Field(default=(), max_length=64)
+    """Base URLs of further servers that serve the same model; requests are shared between all of them."""
+    served_model: str | None = None
+    """The name by which the server at `address` knows the model; ours where it is not given."""
+    api_key_env: str | None = None
+    """The environment variable that holds the server's key. The key itself never stands in the file."""
+    path: str | None = None
+    """Where the weights are: a folder or file on the worker's machine or, for vLLM, the id of a model on a hub."""
+    tasks: tuple[str, ...] = ()
+    """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
+    slots: Count = Field(default=16, le=4096)
+    """How many requests it runs at once."""
+    max_input_tokens: Count = 32_768
+    max_output_tokens: Count = 1_024
+    """The output limit where a request names none: the hold on the budget is priced by it."""
+    timeout_s: Seconds = 600.0
+    connect_timeout_s: Seconds = 5.0
+    first_byte_timeout_s: Seconds = 120.0
+    expected_latency_s: float = Field(default=2.0, ge=0, strict=True, allow_inf_nan=False)
+    """The median time of one request, for estimates and for the size of dispatches until it has been measured."""
+    free: bool = False
+    """Says that a card on which nothing costs anything is meant so."""
+    rates: tuple[RateCard, ...] = ()
+    reasoning: Reasoning | None = None
+    """Set for a model that deliberates before it answers."""
+    vllm: Mapping[str, Any] = Field(default_factory=dict)
+    """Arguments of the vLLM engine, by the names that vLLM gives them: see `docs/models.md`."""
+    llamacpp: Mapping[str, Any] = Field(default_factory=dict)
+    """Options of the llama.cpp engine: see `workers/engines/llamacpp.py`."""
+    simulate: Mapping[str, Any] = Field(default_factory=dict)
+    """Options of the simulated engine: see `workers/engines/simulated.py`."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if not self.rates:
+            raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
+        if all(card.is_free for card in self.rates) and not self.free:
+            raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
+        days = [card.valid_from for card in self.rates]
+        if len(set(days)) < len(days):
+            raise ValueError("has two entries of rates that begin on the same day: keep one.")
+        if min(days) > datetime.now(UTC).date():
+            raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
+        if self.engine == "openai" and not self.address:
+            raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
+        if self.engine in ("vllm", "llamacpp") and not self.path:
+            raise ValueError(f'needs `path`, where its weights are, for engine "{self.engine}".')
+        if self.replicas and self.engine != "openai":
+            raise ValueError('has `replicas`, which only engine "openai" has: start more workers instead.')
+        for table in ("vllm", "llamacpp", "simulate"):
+            if getattr(self, table) and self.engine not in (table, table.replace("simulate", "simulated")):
+                raise ValueError(f"has a table `{table}`, but its engine is {self.engine}. Remove one of the two.")
+        if self.name in RESERVED:
+            raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
+        return self
+
+    def card_on(self, day: date) -> RateCard:
+        """The rate card in force on a day (UTC)."""
+        return card_on(self.rates, day, self.name)
