@@ -27,7 +27,9 @@ EVENTS: Final[Mapping[str, str]] = {
     "given_back": "jobs were given back uncounted at an orderly stop",
     "lease_lost": "a worker held dispatches whose lease it has lost; their results are dropped",
     "unexpected_outcome": "an engine raised something that is not an EngineFault; the job failed",
+    "engine_loading": "an engine loads its weights, and goes on doing so",
     "engine_loaded": "an engine is ready",
+    "engine_dead": "an engine of ours died or hangs; its worker leaves, and its jobs go back",
     "request_failed": "the API met a fault of ours",
 }
 """Log events by name. None of them ever carries a prompt, an answer or a secret."""

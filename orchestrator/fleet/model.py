@@ -45,6 +45,8 @@ class Reasoning(Strict):
     """One of vLLM's reasoning parsers, such as `deepseek_r1` or `qwen3`; `begin` and `end` where none is named."""
     begin: str = Field(default="<think>", min_length=1, max_length=100)
     end: str = Field(default="</think>", min_length=1, max_length=100)
+    opens: bool = False
+    """Whether we write the beginning mark into the prompt, for a model that does not begin to think by itself."""
     low_tokens: Count = 512
     medium_tokens: Count = 2_048
     high_tokens: Count = 8_192
@@ -87,6 +89,10 @@ class Model(Strict):
     free: bool = False
     """Says that a card on which nothing costs anything is meant so."""
     rates: tuple[RateCard, ...] = ()
+    hang_s: Seconds = 300.0
+    """An engine of ours that takes no step for so long, with requests to run, is taken for dead."""
+    tool_parser: str | None = None
+    """One of vLLM's tool call parsers, such as `hermes`, for a model that calls tools."""
     reasoning: Reasoning | None = None
     """Set for a model that deliberates before it answers."""
     vllm: Mapping[str, Any] = Field(default_factory=dict)

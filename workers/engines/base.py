@@ -22,6 +22,10 @@ class EngineRequest:
     task: str | None
     seconds_left: float
     """Until the job's deadline; the engine stops the request by then."""
+    interactive: bool = False
+    """Whether somebody waits for the answer: it comes before bulk work."""
+    thinking_tokens: int | None = None
+    """The most tokens of thought, where the caller names a number."""
 
 
 @dataclass(frozen=True, slots=True)

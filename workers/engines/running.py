@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, TypeVar
 
@@ -19,13 +19,14 @@ class Run:
     The deadline is held by each step and not around the whole run, so that a stream never interrupts whoever reads it.
     """
 
-    __slots__ = ("_end", "_limit_s", "_scope", "aborted", "timeout_s")
+    __slots__ = ("_end", "_limit_s", "_scope", "_why", "aborted", "timeout_s")
 
     def __init__(self, seconds_left: float, timeout_s: float) -> None:
         self._limit_s = max(0.0, min(seconds_left, timeout_s))
         self._end = asyncio.get_running_loop().time() + self._limit_s
         self._scope: asyncio.Timeout | None = None
         self.aborted = False
+        self._why: Callable[[], EngineFault] | None = None
         self.timeout_s = timeout_s
 
     async def step(self, awaitable: Awaitable[T]) -> T:
@@ -45,15 +46,17 @@ class Run:
             raise self._fault()
         return result
 
-    def abort(self) -> None:
-        """End the step that runs now, or the next one."""
-        self.aborted = True
+    def abort(self, why: Callable[[], EngineFault] | None = None) -> None:
+        """End the step that runs now, or the next one; `why` gives the fault that it ends with, where it is no abort."""
+        self.aborted, self._why = True, why
         now = asyncio.get_running_loop().time()
         self._end = min(self._end, now)
         if self._scope is not None and not self._scope.expired():
             self._scope.reschedule(now)
 
     def _fault(self) -> EngineFault:
+        if self._why is not None:
+            return self._why()
         if self.aborted:
             return EngineFault("The request was aborted.", code="aborted", retryable=False, http_status=499)
         if self._limit_s < self.timeout_s:
@@ -101,6 +104,12 @@ class Runs:
         """Stop the runs of a job; unknown ids are ignored."""
         for run in self._runs.get(job_id, ()):
             run.abort()
+
+    def abort_all(self, why: Callable[[], EngineFault]) -> None:
+        """Stop every run with the same fault."""
+        for runs in self._runs.values():
+            for run in runs:
+                run.abort(why)
 
     async def close(self) -> None:
         """Stop every run, start no more, and wait a moment for those that still have to let go of something."""

@@ -1,0 +1,200 @@
+"""What form an answer must have: a JSON schema, any JSON object, one of a few choices, a regex or a grammar. Pure.
+
+Checked twice: when a request is submitted (can this be held to at all?) and when the model has answered, whatever its
+engine says of the answer. Patterns are matched by a machine that takes linear time, so that none can explode.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal
+
+from orchestrator.errors import InvalidRequest
+
+Kind = Literal["schema", "object", "choice", "regex", "grammar"]
+
+MAX_SCHEMA_BYTES: Final = 64 * 1024
+MAX_DEPTH: Final = 32
+MAX_PATTERN: Final = 1_000
+MAX_CHOICES: Final = 1_000
+MAX_CHOICE_CHARS: Final = 1_000
+MAX_GRAMMAR: Final = 20_000
+MAX_PROBLEMS: Final = 5
+"""Told of one answer: a model that is asked to mend it reads no more."""
+MAX_REPEAT: Final = 10_000
+"""Of a bound such as `{0,10000}` or `maxItems`: an engine unrolls it."""
+_BOUNDS: Final = ("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties")
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form that an answer must have."""
+
+    kind: Kind
+    value: str
+    """The schema or the choices as JSON, the pattern or the grammar as text; empty for any object."""
+
+
+def form_of(body: Mapping[str, Any]) -> Form | None:
+    """The form that a body asks for, None for free text; raises InvalidRequest that names the field and the remedy."""
+    asked, extra = body.get("response_format"), body.get("structured_outputs")
+    if asked is not None and extra is not None:
+        raise InvalidRequest(
+            "`response_format` and `structured_outputs` exclude each other: keep one.", param="response_format"
+        )
+    if extra is not None:
+        return _from_extra(extra)
+    if asked is None:
+        return None
+    kind = asked.get("type") if isinstance(asked, Mapping) else None
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return Form("object", "")
+    wrapped = asked.get("json_schema") if isinstance(asked, Mapping) else None
+    if kind != "json_schema" or not isinstance(wrapped, Mapping) or not isinstance(wrapped.get("schema"), Mapping):
+        raise InvalidRequest(
+            '`response_format` must be {"type": "text"}, {"type": "json_object"} or '
+            '{"type": "json_schema", "json_schema": {"name": ..., "schema": {...}}}.',
+            param="response_format",
+        )
+    return _schema(wrapped["schema"], "response_format")
+
+
+def _from_extra(extra: object) -> Form:
+    """VLLM's own field: exactly one of `json`, `choice`, `regex` and `grammar`."""
+    known = ("json", "choice", "regex", "grammar")
+    if not isinstance(extra, Mapping) or len(extra) != 1 or next(iter(extra)) not in known:
+        raise InvalidRequest(
+            f"`structured_outputs` must hold exactly one of {', '.join(known)}.", param="structured_outputs"
+        )
+    ((kind, value),) = extra.items()
+    if kind == "json":
+        return _schema(value, "structured_outputs.json")
+    if kind == "choice":
+        if (
+            not isinstance(value, list)
+            or not 0 < len(value) <= MAX_CHOICES
+            or not all(isinstance(one, str) and 0 < len(one) <= MAX_CHOICE_CHARS for one in value)
+        ):
+            raise InvalidRequest(
+                "`structured_outputs.choice` must be a list of 1 to 1,000 texts of at most 1,000 characters.",
+                param="structured_outputs",
+            )
+        return Form("choice", json.dumps(value))
+    most = MAX_PATTERN if kind == "regex" else MAX_GRAMMAR
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise InvalidRequest(
+            f"`structured_outputs.{kind}` must be text of 1 to {most:,} characters.", param="structured_outputs"
+        )
+    if kind == "regex":
+        _check_pattern(value, "structured_outputs.regex")
+        return Form("regex", value)
+    return Form("grammar", value)
+
+
+def _schema(schema: object, where: str) -> Form:
+    if not isinstance(schema, Mapping):
+        raise InvalidRequest(f"`{where}` must be a JSON schema, an object.", param=where.partition(".")[0])
+    text = json.dumps(schema, separators=(",", ":"))
+    if len(text) > MAX_SCHEMA_BYTES:
+        raise InvalidRequest(f"The schema in `{where}` is over 64 KiB. Make it smaller.", param=where.partition(".")[0])
+    form = Form("schema", text)
+    _checked_schema(text, where)
+    return form
+
+
+@lru_cache(maxsize=256)
+def _checked_schema(text: str, where: str) -> None:
+    """A batch asks for the same schema in every row."""
+    import jsonschema_rs
+
+    field = where.partition(".")[0]
+    for depth, key, value in _walk(json.loads(text)):
+        if depth > MAX_DEPTH:
+            raise InvalidRequest(f"The schema in `{where}` is nested over {MAX_DEPTH} deep.", param=field)
+        if key in _BOUNDS and isinstance(value, (int, float)) and value > MAX_REPEAT:
+            raise InvalidRequest(f"The schema in `{where}` has {key} over {MAX_REPEAT:,}: lower it.", param=field)
+        if key == "pattern" and isinstance(value, str):
+            _check_pattern(value, f"{where}: pattern")
+        if key in ("$ref", "$dynamicRef") and isinstance(value, str) and not value.startswith("#"):
+            raise InvalidRequest(
+                f"The schema in `{where}` refers to {value[:80]!r}. Put what it needs into $defs: nothing is fetched.",
+                param=field,
+            )
+    try:
+        _validator(text)
+    except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
+        told = str(error).partition("\n")[0]
+        raise InvalidRequest(f"The schema in `{where}` is not valid: {told[:300]}.", param=field) from None
+
+
+def _walk(value: object, depth: int = 0, key: str = "") -> Iterator[tuple[int, str, object]]:
+    """Every value of a schema with its depth and its key, without recursion of ours beyond one level too many."""
+    yield depth, key, value
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _walk(inner, depth + 1, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner, depth + 1)
+
+
+def _check_pattern(pattern: str, where: str) -> None:
+    field = where.partition(".")[0].partition(":")[0]
+    if len(pattern) > MAX_PATTERN:
+        raise InvalidRequest(f"`{where}` is over {MAX_PATTERN:,} characters.", param=field)
+    try:
+        _validator(json.dumps({"pattern": pattern}))
+    except Exception as error:
+        raise InvalidRequest(
+            f"`{where}` is no pattern that can be matched in linear time (no look-around, no back-references, bounded "
+            f"repeats): {str(error).partition(chr(10))[0][:200]}.",
+            param=field,
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _validator(schema: str) -> Any:
+    import jsonschema_rs
+
+    return jsonschema_rs.validator_for(
+        json.loads(schema), pattern_options=jsonschema_rs.RegexOptions(size_limit=2**20), offline=True
+    )
+
+
+def problems(text: str, form: Form) -> list[str]:
+    """What is wrong with an answer, in words that a model can mend it by; empty for one of the right form.
+
+    A grammar is not checked: only the engine that holds to it can read it.
+    """
+    if form.kind == "grammar":
+        return []
+    if form.kind == "choice":
+        choices = json.loads(form.value)
+        return [] if text in choices else [f"it must be exactly one of {', '.join(map(repr, choices[:20]))}"]
+    if form.kind == "regex":
+        whole = json.dumps({"pattern": f"^(?:{form.value})$"})
+        return [] if _validator(whole).is_valid(text) else [f"it must match the pattern {form.value}"]
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return [f"it is not valid JSON: {error}"]
+    if form.kind == "object":
+        return [] if isinstance(value, dict) else ["it must be a JSON object"]
+    found = []
+    for one in _validator(form.value).iter_errors(value):
+        place = "/".join(map(str, one.instance_path))
+        found.append(f"{place or 'the whole'}: {one.message}"[:300])
+        if len(found) == MAX_PROBLEMS:
+            break
+    return found
+
+
+def _no_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON number")

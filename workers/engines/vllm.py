@@ -1,0 +1,298 @@
+"""The engine that runs vLLM inside the worker: one `AsyncLLM` a process, on the process's one loop.
+
+vLLM's scheduler and model run in a child process of their own. A request that is cancelled, late or aborted is aborted
+there too. When that child dies or takes no step for `hang_s`, every request ends as `engine_dead` and the worker leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.contracts import Answer
+from orchestrator.errors import EngineFault, InvalidConfig
+from orchestrator.fleet import Model
+from orchestrator.telemetry import log
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
+from workers.engines.running import Runs
+from workers.engines.vllm_answer import embeddings_answer
+from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
+from workers.engines.vllm_start import engine_arguments, reason
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+EMBEDDINGS: Final = "/v1/embeddings"
+_LOADING_S: Final = 10.0
+"""So often loading says that it goes on."""
+_LOOK_S: Final = 1.0
+
+
+def open_engine(model: Model, _blobs: Path) -> Engine:
+    """The engine of a model whose weights vLLM loads."""
+    return VLLMEngine(model)
+
+
+class VLLMEngine:
+    """Runs requests on one model of vLLM."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._runs = Runs()
+        self._ids = itertools.count()
+        self._llm: Any = None
+        self._report: Any = None
+        self._watch: asyncio.Task[None] | None = None
+        self._dead: str | None = None
+        self._endpoints: frozenset[str] = frozenset()
+        self._chats: Any = None
+        self._prompts: Prompts
+
+    async def load(self) -> None:
+        """Load the weights and answer one request, so that the engine is warm; raises InvalidConfig with vLLM's reason."""
+        started = time.monotonic()
+        loading = asyncio.ensure_future(asyncio.to_thread(self._make))
+        while not loading.done():
+            await asyncio.wait([loading], timeout=_LOADING_S)
+            if not loading.done():
+                log("engine_loading", model=self._model.name, seconds=round(time.monotonic() - started))
+        try:
+            loading.result()
+            await self._learn()
+            await self._warm()
+        except InvalidConfig:
+            raise
+        except Exception as error:
+            await self.close()
+            raise InvalidConfig(f"models.{self._model.name} cannot be loaded. vLLM says: {reason(error)}") from error
+        self._watch = asyncio.create_task(self._watched())
+
+    def _make(self) -> None:
+        if not self._model.path:
+            raise InvalidConfig(f"models.{self._model.name} needs `path`.")
+        arguments = engine_arguments(self._model)
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        from workers.engines.vllm_load import Report
+
+        reports: list[Report] = []
+
+        def reporter(config: Any, index: int = 0) -> Report:
+            reports.append(Report(config, index))
+            return reports[-1]
+
+        self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[reporter])
+        self._report = reports[0]
+
+    async def _learn(self) -> None:
+        """What this model can do, as vLLM tells."""
+        tasks = await self._llm.get_supported_tasks()
+        config = self._llm.model_config
+        modalities = (
+            set(getattr(config.multimodal_config, "limit_per_prompt", None) or {})
+            if config.is_multimodal_model
+            else set()
+        )
+        self._prompts = Prompts(
+            self._llm.get_tokenizer(),
+            self._llm.renderer,
+            sees=config.is_multimodal_model,
+            hears="audio" in modalities,
+        )
+        found = set()
+        if "generate" in tasks:
+            found.add(COMPLETIONS)
+            if self._prompts.has_template:
+                found.add(CHAT)
+        if "embed" in tasks:
+            found.add(EMBEDDINGS)
+        self._endpoints = frozenset(found)
+        if "generate" in tasks:
+            from workers.engines.vllm_chat import Chats
+
+            self._chats = Chats(self._model, self._prompts, self._generate, config.max_model_len, self.revision)
+        if self._model.reasoning is not None and CHAT not in found:
+            raise ValueError("the model has a table `reasoning`, but no chat template to think by")
+
+    async def _warm(self) -> None:
+        """One short request of the kind that the model serves."""
+        if self._chats is not None:
+            await self._chats.warm()
+        elif EMBEDDINGS in self._endpoints:
+            await self._embedded(self._prompts.plain("warm"))
+
+    @property
+    def revision(self) -> str:
+        """Which weights these are: the folder's or the hub's name and revision, and vLLM's release."""
+        import vllm
+
+        config = self._llm.model_config
+        name = Path(config.model).name if Path(config.model).exists() else config.model
+        return f"{name}@{config.revision or 'local'}+vllm-{vllm.__version__}"[:200]
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        """Run one request to its answer."""
+        self._check(request)
+        with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            if request.endpoint == EMBEDDINGS:
+                return await run.step(self._embeddings(request))
+            if request.endpoint == COMPLETIONS:
+                answer: Answer = await run.step(self._chats.complete(request))
+            else:
+                answer = await run.step(self._chats.answer(request))
+            return answer
+
+    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+        """Run one request and yield its pieces as they come; embeddings and several choices come whole."""
+        if request.endpoint != CHAT or (request.body.get("n") or 1) > 1 or request.body.get("tools"):
+            answer = await self.perform(request)
+            yield Chunk(_text_of(answer), answer)
+            return
+        self._check(request)
+        with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            pieces = self._chats.stream(request)
+            try:
+                while (chunk := await run.step(anext(pieces, None))) is not None:
+                    yield chunk
+            finally:
+                await pieces.aclose()
+
+    async def abort(self, job_id: str) -> None:
+        """Stop a request that is running; unknown ids are ignored."""
+        self._runs.abort(job_id)
+
+    def limits(self) -> EngineLimits:
+        """What vLLM was started with."""
+        config = self._llm.vllm_config
+        multimodal = config.model_config.is_multimodal_model
+        return EngineLimits(
+            slots=config.scheduler_config.max_num_seqs,
+            max_input_tokens=config.model_config.max_model_len,
+            max_output_tokens=self._model.max_output_tokens,
+            streams=True,
+            endpoints=self._endpoints,
+            images=multimodal,
+            structured=self._chats is not None,
+            seeds=not _is_cpu(),
+        )
+
+    def load_now(self) -> Load | None:
+        """What its scheduler said after the last step."""
+        load: Load | None = self._report.load() if self._report is not None else None
+        return load
+
+    async def health(self) -> Health:
+        """Whether the engine's process lives and takes steps."""
+        if self._dead is not None:
+            return Health(ready=False, detail=self._dead)
+        if self._llm is None or self._runs.closed:
+            return Health(ready=False, detail="not loaded" if self._llm is None else "closed")
+        return Health(ready=True, detail=f"{self.revision} is warm")
+
+    async def close(self) -> None:
+        """Abort what still runs, and end the engine's process."""
+        await self._runs.close()
+        if self._watch is not None:
+            self._watch.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._watch
+        if self._llm is not None:
+            await asyncio.to_thread(self._llm.shutdown)
+
+    def _check(self, request: EngineRequest) -> None:
+        if self._dead is not None:
+            raise self._death()
+        if request.endpoint not in self._endpoints:
+            served = ", ".join(sorted(self._endpoints)) or "nothing that is asked for over this API"
+            code = (
+                "no_chat_template"
+                if request.endpoint == CHAT and COMPLETIONS in self._endpoints
+                else "unsupported_endpoint"
+            )
+            raise bad_request(f"This model does not serve {request.endpoint}. It serves {served}.", code)
+        if request.body.get("seed") is not None and _is_cpu():
+            message = (
+                "`seed` is not served by vLLM on a CPU: it can end the engine. Leave it out, or use a model on a GPU."
+            )
+            raise bad_request(message, "unsupported_parameter")
+
+    async def _generate(self, prompt: Prompt, params: Any, request: EngineRequest) -> AsyncIterator[Any]:
+        """VLLM's outputs for one prompt."""
+        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+        name = f"{request.job_id}-{next(self._ids)}"
+        outputs = self._llm.generate(prompt.engine_input, params, name, priority=0 if request.interactive else 1)
+        try:
+            async for output in outputs:
+                yield output
+        except EngineDeadError:
+            self._mark_dead("vLLM's engine process ended. Its own log says why.")
+            raise self._death() from None
+        except EngineGenerateError as error:
+            message = f"The engine failed while it wrote: {reason(error.__cause__ or error)}"
+            raise EngineFault(message, code="engine_error", retryable=True, http_status=500) from error
+        except (ValueError, TypeError) as error:
+            raise bad_request(f"The engine refuses the request: {reason(error)}") from None
+
+    async def _embeddings(self, request: EngineRequest) -> Answer:
+        given = request.body.get("input")
+        texts: Sequence[str] = [given] if isinstance(given, str) else list(given or ())
+        prompts = [self._prompts.plain(text) for text in texts]
+        most = self._llm.model_config.max_model_len
+        if too_long := max((len(prompt.tokens) for prompt in prompts), default=0) > most:
+            del too_long
+            raise bad_request(f"A text has more tokens than the model's {most}. Shorten it.", "context_length_exceeded")
+        vectors = await asyncio.gather(*map(self._embedded, prompts))
+        return embeddings_answer(self._model.name, self.revision, sum(len(p.tokens) for p in prompts), vectors)
+
+    async def _embedded(self, prompt: Prompt) -> Sequence[float]:
+        from vllm import PoolingParams
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        params = PoolingParams(task="embed")
+        try:
+            async for output in self._llm.encode(prompt.engine_input, params, f"embed-{next(self._ids)}"):
+                if output.finished:
+                    vector: Sequence[float] = output.outputs.data.tolist()
+                    return vector
+        except EngineDeadError:
+            self._mark_dead("vLLM's engine process ended. Its own log says why.")
+        raise self._death()
+
+    async def _watched(self) -> None:
+        """See that the engine lives, and that it takes steps while it has something to do."""
+        hang_s = self._model.hang_s
+        while self._dead is None:
+            await asyncio.sleep(_LOOK_S)
+            if self._llm.errored:
+                self._mark_dead("vLLM's engine process ended. Its own log says why.")
+            busy = self._llm.get_num_unfinished_requests() > 0
+            quiet_s = time.monotonic() - self._report.stepped_at
+            if not busy:
+                self._report.stepped_at = time.monotonic()
+            elif quiet_s > hang_s:
+                self._mark_dead(f"vLLM has taken no step for {hang_s:g} s, with requests to run.")
+
+    def _mark_dead(self, why: str) -> None:
+        if self._dead is None:
+            self._dead = why
+            log("engine_dead", model=self._model.name, detail=why)
+            self._runs.abort_all(self._death)
+
+    def _death(self) -> EngineFault:
+        return EngineFault(self._dead or "The engine is dead.", code="engine_dead", retryable=True, http_status=503)
+
+
+def _is_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def _text_of(answer: Answer) -> str:
+    choice = (answer.body.get("choices") or [{}])[0]
+    return str((choice.get("message") or choice).get("content") or choice.get("text") or "")

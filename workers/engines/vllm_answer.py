@@ -1,0 +1,153 @@
+"""From vLLM's outputs to an OpenAI response body with exact usage."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from orchestrator.contracts import Answer, Usage
+from orchestrator.errors import EngineFault
+from workers.engines.base import EngineRequest
+from workers.engines.prompt import count_images
+
+_FINISH: Final = {"stop": "stop", "length": "length", "repetition": "stop"}
+
+
+@dataclass(slots=True)
+class Written:
+    """One choice as the model wrote it."""
+
+    text: str
+    tokens: int
+    finish: str
+    thought: str | None = None
+    thought_tokens: int = 0
+    logprobs: list[dict[str, Any]] | None = None
+    tool_calls: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """What the model read for a request, in tokens."""
+
+    tokens: int
+    cached: int
+
+
+def written(output: Any, tokenizer: Any) -> Written:
+    """One of vLLM's completion outputs; raises EngineFault for one that the engine gave up."""
+    finish = _FINISH.get(output.finish_reason or "")
+    if finish is None:
+        message = "The engine gave the request up before it was done."
+        raise EngineFault(message, code="aborted", retryable=True, http_status=503)
+    return Written(output.text, len(output.token_ids), finish, logprobs=_logprobs(output, tokenizer))
+
+
+def chat_answer(request: EngineRequest, model: str, revision: str, read: Read, choices: Sequence[Written]) -> Answer:
+    """The response body of a chat."""
+    rows = []
+    for index, one in enumerate(choices):
+        message: dict[str, Any] = {"role": "assistant", "content": one.text}
+        if one.thought is not None:
+            message["reasoning"] = one.thought
+        finish = one.finish
+        if one.tool_calls:
+            message["tool_calls"], message["content"], finish = one.tool_calls, one.text or None, "tool_calls"
+        logprobs = {"content": one.logprobs} if one.logprobs is not None else None
+        rows.append({"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs})
+    return _answer(request, "chat.completion", (model, revision), read, choices, rows)
+
+
+def completion_answer(
+    request: EngineRequest, model: str, revision: str, read: Read, choices: Sequence[Written]
+) -> Answer:
+    """The response body of a completion."""
+    rows = [
+        {"index": index, "text": one.text, "finish_reason": one.finish, "logprobs": _flat(one.logprobs)}
+        for index, one in enumerate(choices)
+    ]
+    return _answer(request, "text_completion", (model, revision), read, choices, rows)
+
+
+def _answer(
+    request: EngineRequest,
+    kind: str,
+    whose: tuple[str, str],
+    read: Read,
+    choices: Sequence[Written],
+    rows: list[dict[str, Any]],
+) -> Answer:
+    model, revision = whose
+    usage = Usage(
+        read.tokens,
+        read.cached,
+        sum(one.tokens for one in choices),
+        sum(one.thought_tokens for one in choices),
+        count_images(request.body),
+    )
+    body = {
+        "id": f"{'chatcmpl' if kind == 'chat.completion' else 'cmpl'}-{request.job_id}",
+        "object": kind,
+        "created": int(time.time()),
+        "model": model,
+        "choices": rows,
+        "usage": usage_body(usage),
+    }
+    return Answer(body, usage, revision)
+
+
+def usage_body(usage: Usage) -> dict[str, Any]:
+    """Usage in OpenAI's form."""
+    return {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+
+
+def embeddings_answer(model: str, revision: str, read: int, vectors: Sequence[Sequence[float]]) -> Answer:
+    """The response body of embeddings."""
+    usage = Usage(input_tokens=read)
+    rows = [
+        {"object": "embedding", "index": index, "embedding": list(map(float, vector))}
+        for index, vector in enumerate(vectors)
+    ]
+    counts = {"prompt_tokens": read, "total_tokens": read}
+    return Answer({"object": "list", "model": model, "data": rows, "usage": counts}, usage, revision)
+
+
+def _logprobs(output: Any, tokenizer: Any) -> list[dict[str, Any]] | None:
+    """Of each token its log probability and those of the likeliest others, as OpenAI lists them."""
+    if output.logprobs is None:
+        return None
+    rows = []
+    for token, found in zip(output.token_ids, output.logprobs, strict=False):
+        others = sorted(found.items(), key=lambda pair: pair[1].rank or 0)
+        told = [_told(tokenizer, one, logprob) for one, logprob in others if one != token or len(found) > 1]
+        rows.append({**_told(tokenizer, token, found[token]), "top_logprobs": told})
+    return rows
+
+
+def _told(tokenizer: Any, token: int, logprob: Any) -> dict[str, Any]:
+    text = logprob.decoded_token if logprob.decoded_token is not None else tokenizer.decode([token])
+    # JSON has no infinity: the least that a float of 32 bits holds stands for it, as in OpenAI's answers.
+    return {
+        "token": text,
+        "logprob": max(float(logprob.logprob), -9999.0),
+        "bytes": list(text.encode("utf-8", "replace")),
+    }
+
+
+def _flat(logprobs: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """The same in the older form of completions."""
+    if logprobs is None:
+        return None
+    return {
+        "tokens": [row["token"] for row in logprobs],
+        "token_logprobs": [row["logprob"] for row in logprobs],
+        "top_logprobs": [{top["token"]: top["logprob"] for top in row["top_logprobs"]} for row in logprobs],
+    }

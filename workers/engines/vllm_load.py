@@ -1,0 +1,49 @@
+"""What vLLM's scheduler says after each step: the report by which the worker keeps the engine full, and its sign of life."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from vllm.v1.metrics.loggers import StatLoggerBase
+
+from workers.engines.base import Load
+
+
+class Report(StatLoggerBase):  # type: ignore[misc]
+    """The latest report of one engine. vLLM calls these statistics unstable: what is missing makes the report unreadable, never wrong."""
+
+    def __init__(self, vllm_config: Any, engine_index: int = 0) -> None:
+        del vllm_config, engine_index
+        self.running = self.waiting = self.preemptions = 0
+        self.kv_use = 0.0
+        self.prefix_queries = self.prefix_hits = 0
+        self.steps = 0
+        self.stepped_at = time.monotonic()
+        self.readable = True
+
+    def record(
+        self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
+    ) -> None:
+        """Take in what one step says."""
+        del mm_cache_stats, engine_idx
+        self.steps += 1
+        self.stepped_at = time.monotonic()
+        try:
+            if scheduler_stats is not None:
+                self.running = scheduler_stats.num_running_reqs
+                self.waiting = scheduler_stats.num_waiting_reqs + scheduler_stats.num_skipped_waiting_reqs
+                self.kv_use = scheduler_stats.kv_cache_usage
+                self.prefix_queries += scheduler_stats.prefix_cache_stats.queries
+                self.prefix_hits += scheduler_stats.prefix_cache_stats.hits
+            if iteration_stats is not None:
+                self.preemptions += iteration_stats.num_preempted_reqs
+        except AttributeError:
+            self.readable = False
+
+    def log_engine_initialized(self) -> None:
+        """Say nothing: the worker logs that the engine is loaded."""
+
+    def load(self) -> Load | None:
+        """The report, or None if this release of vLLM does not give it."""
+        return Load(self.running, self.waiting, self.kv_use, self.preemptions) if self.readable else None

@@ -1,0 +1,86 @@
+"""From an OpenAI body to vLLM's sampling parameters, by an allow-list: what is not named here never reaches the engine."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from orchestrator.errors import EngineFault
+from orchestrator.structured import Form
+from workers.engines.prompt import output_limit
+from workers.engines.vllm_prompt import bad_request
+
+MAX_STOPS: Final = 16
+MAX_LOGPROBS: Final = 20
+MAX_BIASES: Final = 1024
+_PASSED: Final = (
+    "temperature",
+    "top_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "top_k",
+    "min_p",
+    "repetition_penalty",
+    "min_tokens",
+    "n",
+)
+"""Numbers that go through as they are; their bounds were checked when the request was submitted."""
+
+
+def answer_room(body: dict[str, Any], prompt_tokens: int, context: int, default: int) -> int:
+    """How many tokens the answer may have; raises EngineFault where the prompt leaves none, or fewer than were asked for."""
+    asked = output_limit(body)
+    room = context - prompt_tokens
+    if room < 1 or (asked is not None and asked > room):
+        raise bad_request(
+            f"The prompt has {prompt_tokens} tokens and asks for {asked or 1} more, but the model holds {context} in all. "
+            "Shorten the prompt, or lower max_tokens.",
+            "context_length_exceeded",
+        )
+    return min(asked if asked is not None else default, room)
+
+
+def sampling(
+    body: dict[str, Any], *, most: int, form: Form | None, compact: bool, final_only: bool = True, **more: Any
+) -> Any:
+    """VLLM's `SamplingParams` for at most `most` tokens; raises EngineFault with vLLM's reason for what it refuses."""
+    from vllm import SamplingParams
+    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
+
+    given = {key: body[key] for key in _PASSED if body.get(key) is not None}
+    if body.get("stop"):
+        given["stop"] = [body["stop"]] if isinstance(body["stop"], str) else list(body["stop"])[:MAX_STOPS]
+    if body.get("logprobs") is not None and body["logprobs"] is not False:
+        wanted = body.get("top_logprobs") or 0 if body["logprobs"] is True else body["logprobs"]
+        given["logprobs"] = min(int(wanted), MAX_LOGPROBS)
+    if body.get("logit_bias"):
+        given["logit_bias"] = dict(list(body["logit_bias"].items())[:MAX_BIASES])
+    if body.get("seed") is not None:
+        given["seed"] = int(body["seed"])
+    if form is not None:
+        given["structured_outputs"] = StructuredOutputsParams(**_held_to(form), disable_any_whitespace=compact)
+    kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
+    try:
+        return SamplingParams(max_tokens=most, output_kind=kind, **{**given, **more})
+    except (ValueError, TypeError) as error:
+        raise refused(error) from None
+
+
+def _held_to(form: Form) -> dict[str, Any]:
+    """A form as vLLM's `StructuredOutputsParams` name it."""
+    match form.kind:
+        case "schema":
+            return {"json": form.value}
+        case "object":
+            return {"json_object": True}
+        case "choice":
+            return {"choice": json.loads(form.value)}
+        case "regex":
+            return {"regex": form.value}
+        case "grammar":
+            return {"grammar": form.value}
+
+
+def refused(error: BaseException) -> EngineFault:
+    """VLLM's reason for refusing a request, as a fault of the request."""
+    return bad_request(f"The engine refuses the request: {str(error)[:400]}")

@@ -1,0 +1,83 @@
+"""Starting vLLM from the table `[models.NAME.vllm]`: every argument of its engine, checked by vLLM's own parser.
+
+The names are those of `vllm serve`, with dashes or underscores. A table or list of TOML becomes what vLLM's command line
+takes for it, so that whatever a release of vLLM understands can be set here, and what is wrong is said in its own words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, NoReturn
+
+from orchestrator.errors import InvalidConfig
+from orchestrator.fleet import Model
+
+OURS: Final = frozenset(
+    {"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"}
+)
+"""Arguments that are not the fleet's to set: they are given by `path`, or belong to an HTTP server that is not there."""
+CPU_KV_BYTES: Final = 2**30
+"""The key-value cache on a CPU where the table names none: vLLM's own default takes most of the machine's memory."""
+
+
+def engine_arguments(model: Model) -> Any:
+    """The `AsyncEngineArgs` of a model; raises InvalidConfig with vLLM's reason and the key."""
+    # It tells everything that it does; what goes wrong is a warning or worse.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    from vllm.engine.arg_utils import AsyncEngineArgs  # takes seconds
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    class Parser(FlexibleArgumentParser):  # type: ignore[misc]
+        def error(self, message: str) -> NoReturn:
+            raise InvalidConfig(f"models.{model.name}.vllm: vLLM says: {message}.")
+
+    table = {key.replace("-", "_"): value for key, value in model.vllm.items()}
+    if taken := sorted(OURS & table.keys()):
+        raise InvalidConfig(f"models.{model.name}.vllm.{taken[0]} is not set here. The weights are named by `path`.")
+    table = {**_defaults(model), **table}
+    parser = AsyncEngineArgs.add_cli_args(Parser())
+    known = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list of them
+    if unknown := sorted(table.keys() - known):
+        raise InvalidConfig(f"models.{model.name}.vllm.{unknown[0]}: this release of vLLM has no such argument.")
+    given = parser.parse_args([f"--model={model.path}", *_as_command_line(table)])
+    return AsyncEngineArgs.from_cli_args(given)
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    """What we set where the table does not: the slots, and on a CPU what lets vLLM start at all."""
+    from vllm.platforms import current_platform
+
+    # Priority lets an interactive request overtake those that wait; it frees no slot, see `runtime.RESERVED_SHARE`.
+    chosen: dict[str, Any] = {"max_num_seqs": model.slots, "scheduling_policy": "priority"}
+    if current_platform.is_cpu():
+        # One process beside ours instead of two: "uni" alone is overruled.
+        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        chosen |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
+        if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
+            chosen["kv_cache_memory_bytes"] = CPU_KV_BYTES
+    return chosen
+
+
+def _as_command_line(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        flag = "--" + key.replace("_", "-")
+        if value is True:
+            yield flag
+        elif value is False:
+            yield flag.replace("--", "--no-", 1)
+        elif isinstance(value, Mapping):
+            yield f"{flag}={json.dumps(value)}"
+        elif isinstance(value, (list, tuple)):
+            yield flag
+            yield from (json.dumps(item) if isinstance(item, Mapping) else str(item) for item in value)
+        else:
+            yield f"{flag}={value}"
+
+
+def reason(error: BaseException) -> str:
+    """What vLLM says is wrong, in at most a few lines: pydantic's and its own errors are long, and end with advice to developers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("For further information")]
+    return " ".join(told)[:600] or type(error).__name__

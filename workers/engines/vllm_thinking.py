@@ -1,0 +1,71 @@
+"""Deliberation with a budget: the thought is written first and closed by us when its tokens are spent, then the answer.
+
+Both are one answer to the caller. The second request goes on from the tokens of the first, which lie in the engine's prefix
+cache, so that closing a thought costs one more turn in the scheduler and no second reading of the prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.fleet import Reasoning
+
+ENOUGH = "\n"
+"""Written before the end mark where the budget cuts a thought off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """The marks around a thought."""
+
+    begin: str
+    end: str
+
+
+def marks_of(reasoning: Reasoning, tokenizer: Any) -> Marks:
+    """The marks of a model: those of vLLM's parser of that name or, without one, those of the fleet.
+
+    Raises ValueError for a parser that vLLM does not know or whose family has no plain marks.
+    """
+    if reasoning.parser is None:
+        return Marks(reasoning.begin, reasoning.end)
+    from vllm.reasoning import ReasoningParserManager
+
+    try:
+        parser = ReasoningParserManager.get_reasoning_parser(reasoning.parser)(tokenizer)
+    except KeyError:
+        known = ", ".join(ReasoningParserManager.list_registered())
+        raise ValueError(f"vLLM has no reasoning parser {reasoning.parser!r}. It has: {known}.") from None
+    begin, end = parser.reasoning_start_str, parser.reasoning_end_str
+    if not begin or not end:
+        raise ValueError(
+            f"vLLM's reasoning parser {reasoning.parser!r} has no plain marks around a thought, so that its budget cannot be "
+            "held. Serve the model with `vllm serve` and engine openai."
+        )
+    return Marks(begin.strip(), end.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What came of the first request."""
+
+    text: str
+    """The thought without its marks."""
+    began: bool
+    """Whether the model thinks at all in this answer."""
+    closed: bool
+    """Whether it ended the thought itself."""
+    rest: str
+    """What it wrote behind the thought; or everything, where it did not think."""
+
+
+def split(text: str, marks: Marks, *, opened: bool) -> Thought:
+    """Tell thought from answer. `opened` says that the prompt ended with the beginning mark already."""
+    before, begun, behind = text.partition(marks.begin)
+    if begun and not before.strip():
+        opened, text = True, behind
+    thought, ended, rest = text.partition(marks.end)
+    if not opened and not ended:
+        return Thought("", began=False, closed=False, rest=text)
+    return Thought(thought.strip(), began=True, closed=bool(ended), rest=rest.lstrip("\n"))
