@@ -11,7 +11,23 @@ from typing import Final
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
 
-HINTS: Final = frozenset({"task", "tier", "stakes", "max_cost_usd", "max_latency_s", "instructions"})
+HINTS: Final = frozenset(
+    {
+        "task",
+        "tier",
+        "stakes",
+        "max_cost_usd",
+        "max_latency_s",
+        "instructions",
+        "reasoning",
+        "thinking_tokens",
+        "samples",
+        "vote",
+    }
+)
+VOTES: Final = ("majority", "judge")
+MOST_SAMPLES: Final = 16
+MOST_THINKING: Final = 1_000_000
 TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LEAST_USD: Final = Decimal("1e-12")
 """The ledger's last digit."""
@@ -30,6 +46,14 @@ class Hints:
     max_cost_usd: Decimal | None = None
     max_latency_s: float | None = None
     instructions: str | None = None
+    reasoning: bool | None = None
+    """Whether the answer comes with the model's reasoning."""
+    thinking_tokens: int | None = None
+    """The most tokens of thought; the model's own figure for the `reasoning_effort` where it says nothing."""
+    samples: int | None = None
+    """So many answers are written, and one is chosen."""
+    vote: str | None = None
+    """How it is chosen: by `majority`, or by the model as a `judge`."""
 
 
 NO_HINTS: Final = Hints()
@@ -66,6 +90,7 @@ def hints_from(raw: object) -> Hints:
         raise InvalidRequest(
             "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
         )
+    _check_deliberation(raw)
     return Hints(
         task=task,
         tier=Tier(tier) if tier not in (None, "auto") else None,
@@ -73,7 +98,24 @@ def hints_from(raw: object) -> Hints:
         max_cost_usd=usd_from(raw.get("max_cost_usd"), "max_cost_usd"),
         max_latency_s=latency,
         instructions=instructions,
+        reasoning=raw.get("reasoning"),
+        thinking_tokens=raw.get("thinking_tokens"),
+        samples=raw.get("samples"),
+        vote=raw.get("vote"),
     )
+
+
+def _check_deliberation(raw: Mapping[str, object]) -> None:
+    if not isinstance(raw.get("reasoning"), (bool, type(None))):
+        raise InvalidRequest("`rightsize.reasoning` must be true or false.", param="reasoning")
+    for name, least, most in (("thinking_tokens", 1, MOST_THINKING), ("samples", 1, MOST_SAMPLES)):
+        value = raw.get(name)
+        if value is not None and not (isinstance(value, int) and is_number(value, least, most)):
+            raise InvalidRequest(f"`rightsize.{name}` must be a whole number between {least} and {most:,}.", param=name)
+    if raw.get("vote") not in (None, *VOTES):
+        raise InvalidRequest(f"`rightsize.vote` must be {' or '.join(VOTES)}.", param="vote")
+    if raw.get("vote") is not None and (raw.get("samples") or 1) == 1:
+        raise InvalidRequest("`rightsize.vote` needs `samples` of 2 or more.", param="vote")
 
 
 def usd_from(value: object, param: str) -> Decimal | None:
@@ -115,6 +157,10 @@ def merged(row: Hints, batch: Hints) -> Hints:
         max_cost_usd=row.max_cost_usd if row.max_cost_usd is not None else batch.max_cost_usd,
         max_latency_s=row.max_latency_s if row.max_latency_s is not None else batch.max_latency_s,
         instructions=row.instructions or batch.instructions,
+        reasoning=batch.reasoning if row.reasoning is None else row.reasoning,
+        thinking_tokens=row.thinking_tokens or batch.thinking_tokens,
+        samples=row.samples or batch.samples,
+        vote=row.vote or batch.vote,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import Hints, hints_from, is_number, merged
+from orchestrator.structured import form_of
 
 CHAT: Final = "/v1/chat/completions"
 ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
@@ -26,22 +27,29 @@ _COMMON = {"model", "user", "metadata", "seed", "stream", "stream_options", "ser
 _SAMPLING = {
     "max_tokens", "temperature", "top_p", "n", "stop", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
 }  # fmt: skip
+_EXTRAS = {"structured_outputs", "top_k", "min_p", "repetition_penalty", "min_tokens"}
+"""What vLLM has beyond OpenAI's fields."""
 ALLOWED: Final[Mapping[str, frozenset[str]]] = {
     CHAT: frozenset(
         _COMMON | _SAMPLING
         | {"messages", "max_completion_tokens", "response_format", "tools", "tool_choice", "parallel_tool_calls",
-           "top_logprobs", "reasoning_effort"}
+           "top_logprobs", "reasoning_effort"} | _EXTRAS
     ),
-    "/v1/completions": frozenset(_COMMON | _SAMPLING | {"prompt", "suffix", "echo"}),
+    "/v1/completions": frozenset(_COMMON | _SAMPLING | {"prompt", "suffix", "echo"} | _EXTRAS),
     "/v1/embeddings": frozenset(_COMMON | {"input", "encoding_format", "dimensions"}),
 }  # fmt: skip
 CAPS: Final[Mapping[str, tuple[float, float]]] = {
-    "max_tokens": (1, 1_000_000), "max_completion_tokens": (1, 1_000_000), "n": (1, 16), "temperature": (0, 2),
+    "max_tokens": (1, 1_000_000), "max_completion_tokens": (1, 1_000_000), "n": (1, 16), "seed": (-(2**63), 2**63 - 1), "temperature": (0, 2),
     "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "top_logprobs": (0, 20),
-    "dimensions": (1, 65_536),
+    "dimensions": (1, 65_536), "top_k": (-1, 100_000), "min_p": (0, 1), "repetition_penalty": (0.01, 10), "min_tokens": (0, 1_000_000),
 }  # fmt: skip
-WHOLE: Final = frozenset({"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions"})
+WHOLE: Final = frozenset(
+    {"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions", "top_k", "min_tokens", "seed"}
+)
+EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
+FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote")
+"""Hints that say how a request is run, not where."""
 
 _WORDS: Final = re.compile(r"[a-z]+").findall
 _SIGNAL_OF: Final[Mapping[str, str]] = {
@@ -74,6 +82,9 @@ class Features:
     input_tokens: int
     max_output_tokens: int | None
     choices: int
+    """Answers that are written: `n` times the samples of each."""
+    effort: str | None
+    """`reasoning_effort`, where the caller names one."""
     images: int
     audio: int
     signals: tuple[str, ...]
@@ -103,6 +114,9 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         raise InvalidRequest(
             "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
         )
+    if body.get("reasoning_effort") not in (None, *EFFORTS):
+        raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
+    form_of(body)
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
@@ -118,7 +132,8 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         hints=hints,
         input_tokens=chars // CHARS_PER_TOKEN + 4 + images * TOKENS_PER_IMAGE,
         max_output_tokens=0 if endpoint == "/v1/embeddings" else limit,
-        choices=body.get("n") or 1,
+        effort=body.get("reasoning_effort"),
+        choices=(body.get("n") or 1) * (hints.samples or 1),
         images=images,
         audio=audio,
         signals=_signals(text),
@@ -127,10 +142,13 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
 
 
 def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:
-    """The body that the engine gets: without our own object, with the task's instructions as the first message."""
+    """The body that the worker gets: the task's instructions as the first message, and of our own object what concerns it."""
     out = {key: value for key, value in body.items() if key != "rightsize"}
     if hints.instructions and "messages" in out:
         out["messages"] = [{"role": "system", "content": hints.instructions}, *out["messages"]]
+    wanted = {name: getattr(hints, name) for name in FOR_WORKERS if getattr(hints, name) is not None}
+    if wanted:
+        out["rightsize"] = wanted
     return out
 
 

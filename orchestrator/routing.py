@@ -8,7 +8,7 @@ policy's default tier. An explicit choice by the caller wins over all four; a bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -21,6 +21,8 @@ from orchestrator.requests import Features
 
 TYPICAL_OUTPUT_TOKENS: Final = 200
 """What a request is expected to answer until its task has been measured; never more than it may."""
+JUDGE_TOKENS: Final = 8
+"""What a judge writes: the number of an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,12 +176,30 @@ def estimate(features: Features, model: Model, day: date) -> Estimate:
     """What a request would take on a model: expected cost, the most it can cost, median seconds."""
     card = model.card_on(day)
     most = features.max_output_tokens
-    most = min(model.max_output_tokens if most is None else most, 1_000_000) * features.choices
-    likely = min(most, TYPICAL_OUTPUT_TOKENS * features.choices)
-    expected = price(Usage(features.input_tokens, 0, likely, 0, features.images), card)
+    most = min(model.max_output_tokens if most is None else most, 1_000_000)
+    likely = _usage(features, min(most, TYPICAL_OUTPUT_TOKENS), _most_thought(features, model) // 2)
+    worst = _usage(features, most, _most_thought(features, model))
     # The model's own tokeniser may count more than ours: the hold leaves room for twice the estimate.
-    hold = price(Usage(2 * features.input_tokens, 0, most, 0, features.images), card)
-    return Estimate(cost_usd=expected, hold_usd=hold, latency_s=model.expected_latency_s)
+    worst = replace(worst, input_tokens=2 * worst.input_tokens)
+    return Estimate(cost_usd=price(likely, card), hold_usd=price(worst, card), latency_s=model.expected_latency_s)
+
+
+def _usage(features: Features, answer: int, thought: int) -> Usage:
+    """What a request takes whose every answer has so many tokens, after so many of thought; the judge's part included."""
+    samples = features.hints.samples or 1
+    read, written, thought = features.input_tokens * samples, answer * features.choices, thought * features.choices
+    if features.hints.vote == "judge":
+        # The judge reads the question and all answers, and names one of them.
+        read += features.input_tokens + written
+        written += JUDGE_TOKENS
+    return Usage(read, 0, written + thought, thought, features.images * samples)
+
+
+def _most_thought(features: Features, model: Model) -> int:
+    """How many tokens one thought may have."""
+    if model.reasoning is None or features.effort == "none":
+        return 0
+    return features.hints.thinking_tokens or model.reasoning.tokens_for(features.effort)
 
 
 def _made(features: Features, model: Model, now: Situation, rule: str, reasons: tuple[str, ...]) -> Route:

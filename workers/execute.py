@@ -12,7 +12,10 @@ from orchestrator.contracts import Answer, ClaimedJob, Fault, Outcome, OutcomeKi
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from orchestrator.telemetry import log_fault
+from workers import deliberation
+from workers.deliberation import Wanted
 from workers.engines.base import Engine, EngineRequest
+from workers.forms import WrongForm
 
 MAX_TOKENS = 100_000_000
 MAX_MESSAGE = 2_000
@@ -22,12 +25,12 @@ async def run(job: ClaimedJob, engine: Engine) -> Outcome:
     """Run one job: prepare its body, let the engine perform it within the deadline, normalise the answer."""
     started = time.monotonic()
     try:
-        request = prepare(job)
+        request, wanted = prepare(job)
         async with asyncio.timeout(job.seconds_left):
             reached("execute.before_perform")
-            answer = await engine.perform(request)
+            answer = await deliberation.perform(engine, request, wanted)
             reached("execute.after_perform")
-        return normalise(job, answer, time.monotonic() - started)
+        return normalise(job, answer, wanted, time.monotonic() - started)
     except EngineFault as fault:
         return from_fault(fault, time.monotonic() - started)
     except TimeoutError:
@@ -39,24 +42,33 @@ async def run(job: ClaimedJob, engine: Engine) -> Outcome:
         return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=time.monotonic() - started)
 
 
-def prepare(job: ClaimedJob) -> EngineRequest:
-    """The engine's request from a stored body; raises EngineFault for a body that is gone."""
+def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
+    """The engine's request from a stored body, and how it is to be run; raises EngineFault for a body that is gone."""
     if not job.body:
         raise EngineFault(
             "The request's body is gone from the blob store.", code="body_missing", retryable=False, http_status=410
         )
     body: dict[str, Any] = orjson.loads(job.body)
-    return EngineRequest(
-        job_id=job.public_id, endpoint=job.endpoint, body=body, task=job.task, seconds_left=job.seconds_left
+    hints = body.pop("rightsize", None) or {}
+    request = EngineRequest(
+        job_id=job.public_id,
+        endpoint=job.endpoint,
+        body=body,
+        task=job.task,
+        seconds_left=job.seconds_left,
+        interactive=job.interactive,
+        thinking_tokens=hints.get("thinking_tokens"),
     )
+    return request, Wanted(bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"))
 
 
-def normalise(job: ClaimedJob, answer: Answer, engine_s: float) -> Outcome:
+def normalise(job: ClaimedJob, answer: Answer, wanted: Wanted, engine_s: float) -> Outcome:
     """A recorded answer: usage within reason, the body as JSON with our model name; raises EngineFault for a bad one."""
     usage = answer.usage
     _check_usage(usage)
     body = answer.body
     body["model"] = job.model
+    _settle_messages(body, keep_reasoning=wanted.reasoning)
     try:
         content = orjson.dumps(body)
     except (TypeError, ValueError) as error:
@@ -66,6 +78,24 @@ def normalise(job: ClaimedJob, answer: Answer, engine_s: float) -> Outcome:
     if b"\\u0000" in content:
         raise EngineFault("The model's answer holds a NUL character.", code="bad_answer", retryable=True)
     return Outcome(OutcomeKind.SUCCEEDED, usage, content, None, answer.model_revision, answer.simulated, engine_s)
+
+
+def _settle_messages(body: dict[str, Any], *, keep_reasoning: bool) -> None:
+    """Reasoning only for those who ask for it, and no answer that is nothing: a model that only thought has not answered."""
+    for choice in body.get("choices") or ():
+        message = choice.get("message")
+        if not isinstance(message, dict):
+            continue
+        thought = message.pop("reasoning_content", None) or message.pop("reasoning", None)
+        if message.get("content") is None and not message.get("tool_calls") and not message.get("refusal"):
+            told = (
+                "spent its tokens on reasoning: raise max_tokens, or lower reasoning_effort"
+                if thought
+                else "said nothing"
+            )
+            raise EngineFault(f"The model gave no answer; it {told}.", code="no_answer", retryable=not thought)
+        if keep_reasoning and thought:
+            message["reasoning"] = thought
 
 
 def _check_usage(usage: Usage) -> None:
@@ -84,4 +114,5 @@ def from_fault(fault: EngineFault, engine_s: float) -> Outcome:
     """The outcome of a fault: its class says whether another attempt may help."""
     kind = OutcomeKind.RETRY if fault.retryable else OutcomeKind.FAILED
     told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s)
-    return Outcome(kind, fault=told, engine_s=engine_s)
+    usage = fault.usage if isinstance(fault, WrongForm) else Usage()
+    return Outcome(kind, usage, fault=told, engine_s=engine_s)

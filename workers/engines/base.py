@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from orchestrator.contracts import Answer, Usage
@@ -26,6 +26,10 @@ class EngineRequest:
     """Whether somebody waits for the answer: it comes before bulk work."""
     thinking_tokens: int | None = None
     """The most tokens of thought, where the caller names a number."""
+
+    def with_body(self, body: dict[str, Any]) -> EngineRequest:
+        """The same request with another body."""
+        return replace(self, body=body)
 
 
 @dataclass(frozen=True, slots=True)

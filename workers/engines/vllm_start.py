@@ -14,9 +14,7 @@ from typing import Any, Final, NoReturn
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 
-OURS: Final = frozenset(
-    {"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"}
-)
+OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
 """Arguments that are not the fleet's to set: they are given by `path`, or belong to an HTTP server that is not there."""
 CPU_KV_BYTES: Final = 2**30
 """The key-value cache on a CPU where the table names none: vLLM's own default takes most of the machine's memory."""

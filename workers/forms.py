@@ -1,0 +1,103 @@
+"""Answers of the form that was asked for: every one is checked by us, and mended once by the model that wrote it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from orchestrator.contracts import Answer, Usage
+from orchestrator.errors import EngineFault
+from orchestrator.structured import Form, form_of, problems
+from workers.engines.base import Engine, EngineRequest
+
+MAX_QUOTED: Final = 8_000
+"""Of a wrong answer, in the request to mend it."""
+
+
+class WrongForm(EngineFault):
+    """An answer that has not the form asked for, after it was mended once. It was paid for all the same."""
+
+    def __init__(self, why: str, usage: Usage) -> None:
+        super().__init__(
+            f"The model's answer has not the form that was asked for: {why}",
+            code="wrong_form",
+            retryable=False,
+            http_status=422,
+        )
+        self.usage = usage
+
+
+async def perform(engine: Engine, request: EngineRequest) -> Answer:
+    """The engine's answer, in the form that the request asks for; raises WrongForm if it cannot be had."""
+    form = form_of(request.body)
+    answer = await engine.perform(request)
+    if form is None:
+        return answer
+    wrong = _wrong(answer, form)
+    if not wrong:
+        return answer
+    if _was_cut(answer):
+        raise WrongForm("it was cut off at max_tokens. Raise that.", answer.usage)
+    if not _can_mend(request):
+        raise WrongForm("; ".join(wrong), answer.usage)
+    again = await engine.perform(_to_mend(request, answer, wrong))
+    usage = added(answer.usage, again.usage)
+    if wrong := _wrong(again, form):
+        raise WrongForm("; ".join(wrong), usage)
+    return with_usage(again, usage)
+
+
+def _wrong(answer: Answer, form: Form) -> list[str]:
+    """What is wrong with the first choice that is not right."""
+    for choice in answer.body.get("choices", ()):
+        message = choice.get("message", choice)
+        text = message.get("content") if "message" in choice else choice.get("text")
+        if message.get("tool_calls"):
+            continue
+        if wrong := problems(text if isinstance(text, str) else "", form):
+            return wrong
+    return []
+
+
+def _was_cut(answer: Answer) -> bool:
+    return any(choice.get("finish_reason") == "length" for choice in answer.body.get("choices", ()))
+
+
+def _can_mend(request: EngineRequest) -> bool:
+    return "messages" in request.body and (request.body.get("n") or 1) == 1
+
+
+def _to_mend(request: EngineRequest, answer: Answer, wrong: list[str]) -> EngineRequest:
+    """The same request, with the wrong answer and what is wrong with it behind its messages."""
+    said = str(answer.body["choices"][0]["message"].get("content") or "")[:MAX_QUOTED]
+    asked = (
+        "Your answer does not have the required form:\n- "
+        + "\n- ".join(wrong)
+        + "\nAnswer again, in the required form only."
+    )
+    more = [{"role": "assistant", "content": said}, {"role": "user", "content": asked}]
+    body = {**request.body, "messages": [*request.body["messages"], *more]}
+    return request.with_body(body)
+
+
+def added(*parts: Usage) -> Usage:
+    """The usage of several requests together."""
+    return Usage(
+        sum(one.input_tokens for one in parts),
+        sum(one.cached_tokens for one in parts),
+        sum(one.output_tokens for one in parts),
+        sum(one.reasoning_tokens for one in parts),
+        sum(one.images for one in parts),
+        sum((one.audio_seconds for one in parts), parts[0].audio_seconds * 0),
+    )
+
+
+def with_usage(answer: Answer, usage: Usage) -> Answer:
+    """The answer, with the usage of all that it took."""
+    counts: dict[str, Any] = {
+        "prompt_tokens": usage.input_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
+    return Answer({**answer.body, "usage": counts}, usage, answer.model_revision, answer.simulated)
