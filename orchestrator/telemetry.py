@@ -30,6 +30,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "engine_loading": "an engine loads its weights, and goes on doing so",
     "engine_loaded": "an engine is ready",
     "engine_dead": "an engine of ours died or hangs; its worker leaves, and its jobs go back",
+    "load_unreadable": "an engine's report of its load cannot be read; it gets less work until it can",
+    "load_readable": "an engine's report of its load can be read again",
     "request_failed": "the API met a fault of ours",
 }
 """Log events by name. None of them ever carries a prompt, an answer or a secret."""

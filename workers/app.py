@@ -5,6 +5,8 @@ An entry point: the one module whose import reads the settings, since Celery wan
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any, Final
@@ -86,7 +88,7 @@ def _start(instance: Any, **_: object) -> None:
     try:
         context = open_context(settings, "worker", connections=CONNECTIONS, wait_s=START_S)
         context.broker.wait_until_up(START_S)
-        runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)))
+        runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)), _leave)
         runtime.start()
     except RightsizeError as error:
         _faults.append(error)
@@ -97,6 +99,13 @@ def _start(instance: Any, **_: object) -> None:
         _faults.append(Broken("The worker could not start: its log says where it failed. This is a bug: report it."))
         sys.exit("The worker cannot start: the log says where it failed. This is a bug: report it.")
     _runtimes.append(runtime)
+
+
+def _leave(why: str) -> None:
+    """Stop in order since an engine died, and end with a fault, so that whoever supervises this process starts it again."""
+    if not _faults:
+        _faults.append(Broken(f"The worker leaves: {why}"))
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 @worker_ready.connect

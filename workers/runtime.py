@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
 from typing import Final
@@ -28,39 +28,17 @@ from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log
 from workers.engines import open_engine
-from workers.engines.base import Engine
 from workers.execute import run
 from workers.lease import Heartbeat
 from workers.recording import Item, Open, RecordingThread
+from workers.served import Served
 
-RESERVED_SHARE: Final = 0.1
-"""Of a model's slots, kept for interactive work."""
-SMOOTHING: Final = 0.1
-"""Weight of the newest request in the running mean of the engine's time."""
 MOST_PAUSE_S: Final = 2.0
+ENGINE_DEAD: Final = "engine_dead"
+DEATHS: Final = 2
+"""A job that was alone in an engine when it died fails for good at its second attempt: it is what ends engines."""
 STARTED_AT_ONCE: Final = 32
 """Jobs of a dispatch, before the loop may look after others: an interactive one does not wait for a whole group."""
-
-
-@dataclass(slots=True)
-class Served:
-    """One model that this process serves."""
-
-    model: Model
-    engine: Engine
-    slots: int
-    every: asyncio.Semaphore
-    """All slots."""
-    bulk: asyncio.Semaphore
-    """Those that bulk work may take."""
-    bulk_slots: int
-    latency_s: float | None = None
-
-    def observe(self, engine_s: float) -> None:
-        """Follow how long requests take."""
-        self.latency_s = (
-            engine_s if self.latency_s is None else self.latency_s + SMOOTHING * (engine_s - self.latency_s)
-        )
 
 
 @dataclass(slots=True)
@@ -77,6 +55,8 @@ class Running:
     """Unfinished jobs."""
     called_off: set[int] = field(default_factory=set)
     given_back: list[ClaimedJob] = field(default_factory=list)
+    suspects: list[ClaimedJob] = field(default_factory=list)
+    """Jobs that were in an engine when it died."""
     dropped: int = 0
     """Jobs that were called off: whoever did that has ended them, or does so."""
 
@@ -84,8 +64,11 @@ class Running:
 class Runtime:
     """The running part of a worker process. `start` before the first message, `stop` after the last."""
 
-    def __init__(self, context: Context, models: Sequence[Model]) -> None:
+    def __init__(self, context: Context, models: Sequence[Model], leave: Callable[[str], None]) -> None:
+        """`leave` ends the process in order, and says why: an engine in it is dead."""
         self.context = context
+        self._leave = leave
+        self._watches: list[asyncio.Task[None]] = []
         self.worker = ids.uuid7()
         self.stopping = threading.Event()
         self._models = models
@@ -116,9 +99,9 @@ class Runtime:
     async def _serve(self, model: Model) -> Served:
         engine = open_engine(model, self.context.blobs.root)
         await engine.load()
-        slots = max(1, engine.limits().slots)
-        bulk = max(1, slots - max(1, round(slots * RESERVED_SHARE)))
-        return Served(model, engine, slots, asyncio.Semaphore(slots), asyncio.Semaphore(bulk), bulk)
+        served = Served(model, engine)
+        self._watches.append(asyncio.create_task(served.keep_full()))
+        return served
 
     def run_dispatch(self, dispatch_id: int) -> None:
         """Claim a dispatch, run its jobs, and return when their outcomes are recorded: that is Celery's backpressure."""
@@ -174,25 +157,34 @@ class Runtime:
             if running.turn is not None:
                 await running.turn.acquire()
                 end_turn = partial(self._loop.call_soon_threadsafe, running.turn.release)
-            if job.interactive:
-                async with served.every:
-                    outcome = await self._perform(job, served, running.claimed_at)
-            else:
-                async with served.bulk, served.every:
-                    outcome = await self._perform(job, served, running.claimed_at)
+            async with served.gate.passing(interactive=job.interactive):
+                outcome = await self._perform(job, served, running.claimed_at)
         except asyncio.CancelledError:
             outcome = None
         running.tasks.pop(job.id, None)
+        outcome = self._unless_dead(job, outcome, served, running)
         if outcome is None:
             if job.id in running.called_off:
                 running.dropped += 1
-            else:
+            elif job not in running.suspects:
                 running.given_back.append(job)
             if end_turn is not None:
                 end_turn()
             return
         recorder = self._now_recorder if running.claimed.claim.interactive else self._bulk_recorder
         recorder.put(Item(job, outcome, running.open, end_turn))
+
+    def _unless_dead(
+        self, job: ClaimedJob, outcome: Outcome | None, served: Served, running: Running
+    ) -> Outcome | None:
+        """What counts of a job that was in an engine when it died: nothing, unless it was there alone. The worker leaves."""
+        if outcome is None or outcome.fault is None or outcome.fault.code != ENGINE_DEAD:
+            return outcome
+        self._leave(f"{served.model.name}: {outcome.fault.message}")
+        if not running.claimed.claim.alone:
+            running.suspects.append(job)
+            return None
+        return replace(outcome, kind=OutcomeKind.FAILED) if job.attempt >= DEATHS else outcome
 
     async def _perform(self, job: ClaimedJob, served: Served, claimed_at: float) -> Outcome | None:
         """The engine's part, unless the worker began to stop while the job waited for its slot."""
@@ -206,10 +198,11 @@ class Runtime:
 
     def _settle(self, running: Running) -> None:
         """Give back what an orderly stop left undone, wait until all else is recorded, and let go of what is left then."""
-        mine, unrecorded = running.open, len(running.given_back) + running.dropped
-        if running.given_back:
-            self._told(lease.give_back, self.context, mine.dispatch_id, running.given_back)
-            log("given_back", dispatch=mine.dispatch_id, jobs=len(running.given_back))
+        back, suspects = running.given_back, running.suspects
+        mine, unrecorded = running.open, len(back) + len(suspects) + running.dropped
+        if back or suspects:
+            self._told(lease.give_back, self.context, mine.dispatch_id, back, suspects)
+            log("given_back", dispatch=mine.dispatch_id, jobs=len(back), suspects=len(suspects))
         mine.settle(unrecorded)
         mine.settled.wait()
         if unrecorded and not mine.lost:
@@ -244,7 +237,7 @@ class Runtime:
     def _presence(self) -> list[Presence]:
         if self.stopping.is_set():
             return []
-        return [Presence(s.model.name, s.model.tier, s.bulk_slots, s.latency_s) for s in self._served.values()]
+        return [Presence(s.model.name, s.model.tier, s.gate.bulk_limit, s.latency_s) for s in self._served.values()]
 
     def _held(self) -> dict[int, list[int]]:
         """The dispatches that this worker holds, each with its jobs that still run here."""
@@ -308,6 +301,8 @@ class Runtime:
             if recorder.is_alive():
                 recorder.close()
                 recorder.join(10.0)
+        for watch in self._watches:
+            self._loop.call_soon_threadsafe(watch.cancel)
         for served in self._served.values():
             asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -78,6 +78,8 @@ class Model(Strict):
     """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
     slots: Count = Field(default=16, le=4096)
     """How many requests it runs at once."""
+    reserve: float = Field(default=0.1, ge=0, le=0.9, strict=True)
+    """The share of the slots that bulk work never takes, so that interactive requests find one."""
     max_input_tokens: Count = 32_768
     max_output_tokens: Count = 1_024
     """The output limit where a request names none: the hold on the budget is priced by it."""

@@ -44,11 +44,17 @@ def leave(context: Context, worker: UUID) -> None:
         workers.gone(session, worker)
 
 
-def give_back(context: Context, dispatch_id: int, jobs: Sequence[ClaimedJob]) -> None:
-    """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone."""
+def give_back(
+    context: Context, dispatch_id: int, jobs: Sequence[ClaimedJob], suspects: Sequence[ClaimedJob] = ()
+) -> None:
+    """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone.
+
+    `suspects` were in an engine that died: one of them may have ended it, so that they run one after the other now.
+    """
     with context.database.unit_of_work() as session:
         dispatches.requeue(session, dispatch_id, [job.id for job in jobs], alone=False)
-    for model in {job.model for job in jobs}:
+        dispatches.requeue(session, dispatch_id, [job.id for job in suspects], alone=True)
+    for model in {job.model for job in (*jobs, *suspects)}:
         context.broker.wake(model)
 
 

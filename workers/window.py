@@ -1,0 +1,64 @@
+"""How many bulk requests an engine should hold: a little more than it can run at once, by its own report. Pure.
+
+An engine is kept full by one tenth more than what it runs (Ray Data LLM's figure; its scheduler then never waits for us), and not
+by more: what waits inside it cannot be taken back, holds memory, and stands before interactive work. What it can run moves
+with the length of requests, since the key-value cache is the limit; errors and preemptions come too late to steer by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from workers.engines.base import Load
+
+AHEAD: Final = 1.1
+GROWTH: Final = 1.25
+"""At most so much more from look to look: what was let in must show in the report first."""
+KV_FULL: Final = 0.92
+"""No more is let in beyond this share of the cache, also as it will be `HORIZON_S` from now."""
+HORIZON_S: Final = 1.0
+BACK: Final = 0.8
+"""After a preemption; the engine was overfull already."""
+BLIND: Final = 0.5
+"""While a report that there was cannot be read: less work, never more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the last look found."""
+
+    limit: int
+    kv_use: float = 0.0
+    preemptions: int = 0
+
+
+def next_limit(
+    seen: Seen, load: Load | None, *, held: int, wanted: int, most: int, least: int, elapsed_s: float
+) -> Seen:
+    """The limit until the next look.
+
+    `held` requests are in the engine for us, `wanted` wait before the gate; the limit stays between `least` and `most`.
+    """
+    if load is None:
+        return Seen(_within(round(seen.limit * BLIND), least, most), seen.kv_use, seen.preemptions)
+    preempted = load.preemptions > seen.preemptions
+    rising = max(0.0, load.kv_use - seen.kv_use) / elapsed_s if elapsed_s > 0 else 0.0
+    forecast = load.kv_use + rising * HORIZON_S
+    full = round(AHEAD * load.running)
+    if preempted:
+        limit = round(BACK * load.running)
+    elif load.waiting > max(1, (AHEAD - 1) * load.running):
+        limit = min(seen.limit, full)
+    elif forecast >= KV_FULL:
+        # Nothing new: what ends is replaced once there is room again.
+        limit = min(seen.limit, held)
+    elif wanted or held >= seen.limit:
+        limit = max(seen.limit + 1, round(seen.limit * GROWTH))
+    else:
+        limit = seen.limit
+    return Seen(_within(limit, least, most), load.kv_use, load.preemptions)
+
+
+def _within(limit: int, least: int, most: int) -> int:
+    return max(min(limit, most), min(least, most))
