@@ -1,0 +1,151 @@
+"""What the benchmarks of vLLM run against: a stack with one vLLM worker, and vLLM's own batch runner as a peer, both warm."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+
+from benchmarks.processes import Process, cpu_s
+from benchmarks.produce import submit_by_flow
+from benchmarks.stack import Stack, command
+from orchestrator.flow.context import Context, open_context
+
+WARM_WITHIN_S: Final = 600.0
+MODEL: Final = "tiny"
+SLOTS: Final = 128
+CONTEXT: Final = 2048
+ARGUMENTS: Final = {"max_model_len": CONTEXT, "max_num_seqs": SLOTS, "enable_prefix_caching": True}
+FLEET: Final = """
+[models.{model}]
+tier = "llm"
+engine = "vllm"
+path = "{path}"
+slots = {slots}
+reserve = {reserve}
+expected_latency_s = 0.3
+max_output_tokens = 64
+timeout_s = 600
+[models.{model}.vllm]
+{arguments}
+[[models.{model}.rates]]
+input = "0.10"
+output = "0.40"
+"""
+
+
+def fleet(path: Path, *, slots: int = SLOTS, reserve: float = 0.0, **arguments: Any) -> str:
+    """A fleet of one model in vLLM. `arguments` are vLLM's, over those that the peer has too."""
+    given = {**ARGUMENTS, "max_num_seqs": slots, **arguments}
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
+    return FLEET.format(model=MODEL, path=path, slots=slots, reserve=reserve, arguments=lines)
+
+
+def chat(number: int, *, most: int, system: str | None = None, text: str | None = None) -> dict[str, Any]:
+    """One row of a batch that writes exactly `most` tokens: a random model would stop anywhere."""
+    messages = [{"role": "system", "content": system}] if system else []
+    messages.append(
+        {"role": "user", "content": text or f"Question {number}: where is my order, and when does it come?"}
+    )
+    body = {"model": MODEL, "messages": messages, "max_tokens": most, "min_tokens": most, "temperature": 0}
+    return {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+
+
+def chats(count: int, low: int = 16, high: int = 32, seed: int = 1) -> list[dict[str, Any]]:
+    """Chats that write between `low` and `high` tokens."""
+    dice = random.Random(seed)
+    return [chat(number, most=dice.randint(low, high)) for number in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one arm."""
+
+    rows: int
+    succeeded: int
+    seconds: float
+    cpu_s: float
+    told: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def per_second(self) -> float:
+        """Rows that succeeded, a second."""
+        return self.succeeded / self.seconds
+
+
+class Ours:
+    """Orchestrator and one vLLM worker, warm."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.stack = stack
+        self.orchestrator = stack.orchestrator()
+        self.worker = self.start_worker()
+        self.context: Context = open_context(stack.settings, "app")
+
+    def start_worker(self) -> Process:
+        """Start the worker, and wait until its engine is warm."""
+        process = self.stack.start("worker", command("worker", "--tier", "llm"))
+        with self.stack.connect() as connection:
+            process.wait_until(
+                lambda: (
+                    connection.execute("SELECT count(*) FROM workers WHERE pid = %s", [process.pid]).fetchone() == (1,)
+                ),
+                WARM_WITHIN_S,
+            )
+        return process
+
+    def run(self, rows: Sequence[dict[str, Any]]) -> Run:
+        """Submit rows, and wait until all are recorded."""
+        before = self.stack.cpu_s(self.orchestrator, self.worker)
+        own = time.process_time()
+        started = time.monotonic()
+        look = submit_by_flow(self.context, rows)
+        while (found := look())[1] < len(rows) and found[0] not in ("completed", "failed"):
+            time.sleep(0.05)
+        seconds = time.monotonic() - started
+        spent = self.stack.cpu_s(self.orchestrator, self.worker) - before + time.process_time() - own
+        with self.stack.connect() as connection:
+            (succeeded, cached, read), = connection.execute(
+                "SELECT count(*) FILTER (WHERE a.outcome = 'succeeded'), sum(a.cached_tokens), sum(a.input_tokens) FROM attempts a "
+                "JOIN jobs j ON j.id = a.job_id WHERE j.batch_id = (SELECT max(id) FROM batches)"
+            ).fetchall()  # fmt: skip
+        while look()[0] not in ("completed", "failed"):
+            time.sleep(0.05)
+        return Run(len(rows), succeeded, seconds, spent, {"hit_rate": float(cached or 0) / max(1, read or 0)})
+
+
+class RunBatch:
+    """vLLM's own batch runner on an engine of its own that stays warm."""
+
+    def __init__(self, stack: Stack, path: Path, **arguments: Any) -> None:
+        self.folder = stack.folder
+        given = json.dumps({"model": str(path), "served_model_name": MODEL, **ARGUMENTS, **arguments})
+        self.process = stack.start(
+            "run_batch", [sys.executable, "-m", "benchmarks.vllm.run_batch_peer", given], talks=True
+        )
+        self.process.hear()
+
+    def run(self, rows: Iterable[dict[str, Any]]) -> Run:
+        """Run rows from a file to a file."""
+        source, target = self.folder / "peer-in.jsonl", self.folder / "peer-out.jsonl"
+        listed = list(rows)
+        source.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in listed))
+        before = cpu_s([self.process.pid])
+        self.process.say(json.dumps({"in": str(source), "out": str(target)}))
+        told = self.process.hear()
+        return Run(len(listed), told["succeeded"], told["seconds"], cpu_s([self.process.pid]) - before, told)
+
+
+@contextmanager
+def cell(path: Path, *, slots: int = SLOTS, reserve: float = 0.0, **arguments: Any) -> Iterator[Ours]:
+    """A stack with our worker on a model."""
+    with Stack(fleet(path, slots=slots, reserve=reserve, **arguments), lease_s=10, heartbeat_s=2) as stack:
+        yield Ours(stack)
