@@ -186,7 +186,14 @@ class OpenAIEngine:
                 return
 
     async def _send(
-        self, stack: AsyncExitStack, wire: Wire, replica: Replica, request: EngineRequest, payload: bytes, *, stream: bool
+        self,
+        stack: AsyncExitStack,
+        wire: Wire,
+        replica: Replica,
+        request: EngineRequest,
+        payload: bytes,
+        *,
+        stream: bool,
     ) -> _Sent:
         """The answer of one server from its head on, open until the stack closes."""
         stack.enter_context(replica.busy())

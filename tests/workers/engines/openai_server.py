@@ -105,7 +105,6 @@ class OpenAIServer:
         self.arrived.set()
         await BEHAVIOURS[name](exchange, *arguments)
 
-
     async def _tell(self, exchange: Exchange) -> None:
         """What it says of itself."""
         self.asked[exchange.path] += 1
