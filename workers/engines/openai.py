@@ -198,15 +198,15 @@ class OpenAIEngine:
         """The answer of one server from its head on, open until the stack closes."""
         stack.enter_context(replica.busy())
         url = replica.base + request.endpoint.removeprefix("/v1")
+        ranked = _ranks(request, replica)
         try:
             response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
         except EngineFault as fault:
-            refused = fault.fault_code == "bad_request" and "priority" in fault.message.lower()
-            if not refused or request.interactive or not replica.is_vllm or not replica.takes_priority:
+            if not ranked or fault.fault_code != "bad_request" or "priority" not in fault.message.lower():
                 raise
-            replica.takes_priority = False
-            payload = self._payload(request, replica, stream=stream)
+            payload = self._payload(request, replica, stream=stream, ranked=False)
             response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
+            replica.takes_priority = False  # until it is looked at again: it may be started anew with another scheduler
         return _Sent(replica, response, len(payload))
 
     def _choose(self, request: EngineRequest, prefix: int, tried: set[Replica]) -> Replica:
@@ -226,8 +226,8 @@ class OpenAIEngine:
             await watch.look(replica)
             fault.retryable = replica.misfit
 
-    def _payload(self, request: EngineRequest, replica: Replica, *, stream: bool) -> bytes:
-        """The request's body as this server takes it."""
+    def _payload(self, request: EngineRequest, replica: Replica, *, stream: bool, ranked: bool = True) -> bytes:
+        """The request's body as this server takes it; `ranked` to say how urgent it is, where that is understood."""
         body = {key: value for key, value in request.body.items() if key not in _NOT_SENT}
         if not body.get("store"):
             body.pop("metadata", None)  # servers refuse it, or would keep it, without `store`
@@ -236,8 +236,8 @@ class OpenAIEngine:
             if output_limit(body) is None:
                 limit = "max_completion_tokens" if _is_openai(request, replica) else "max_tokens"
                 body[limit] = self._model.max_output_tokens
-            if replica.is_vllm and replica.takes_priority and not request.interactive:
-                body["priority"] = BULK_PRIORITY
+        if ranked and _ranks(request, replica):
+            body["priority"] = BULK_PRIORITY
         if stream:
             body.update(stream=True, stream_options={"include_usage": True})
         try:
@@ -253,6 +253,12 @@ def _servers(model: Model) -> list[tuple[str, str]]:
     for place, base in enumerate(model.replicas):
         found.setdefault(base, f"models.{model.name}.replicas[{place}]")
     return list(found.items())
+
+
+def _ranks(request: EngineRequest, replica: Replica) -> bool:
+    """Whether a server is told that a request may wait for others."""
+    bulk = not request.interactive and request.endpoint != "/v1/embeddings"
+    return bulk and bool(replica.is_vllm) and replica.takes_priority
 
 
 def _is_openai(request: EngineRequest, replica: Replica) -> bool:

@@ -72,6 +72,7 @@ class Watch:
                 return False
             listing = None
         self._pauses.pop(replica, None)
+        replica.takes_priority = True
         report = None
         with suppress(EngineFault):
             report = await self._reported(replica)
