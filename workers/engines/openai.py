@@ -32,7 +32,7 @@ from workers.engines.replicas import Pace, Replica, Replicas, prefix_of
 from workers.engines.running import Runs
 
 ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
-BULK_PRIORITY: Final = 100
+BULK_PRIORITY: Final = 1
 """What vLLM is told of bulk work; interactive work keeps vLLM's own 0, and the lower goes first."""
 _NOT_SENT: Final = frozenset({"stream", "stream_options", "priority"})
 
@@ -232,10 +232,9 @@ class OpenAIEngine:
         if not body.get("store"):
             body.pop("metadata", None)  # servers refuse it, or would keep it, without `store`
         body["model"] = self._name
-        if request.endpoint != "/v1/embeddings":
-            if output_limit(body) is None:
-                limit = "max_completion_tokens" if _is_openai(request, replica) else "max_tokens"
-                body[limit] = self._model.max_output_tokens
+        if request.endpoint != "/v1/embeddings" and output_limit(body) is None:
+            limit = "max_completion_tokens" if _is_openai(request, replica) else "max_tokens"
+            body[limit] = self._model.max_output_tokens
         if ranked and _ranks(request, replica):
             body["priority"] = BULK_PRIORITY
         if stream:
