@@ -119,9 +119,11 @@ class Replica:
     def heard(self, report: Report | None, now: float) -> None:
         """Keep what it says of itself; None for an answer that could not be read."""
         self._heard_at = now
-        if report is not None and self._report is not None and report.preemptions < self._report.preemptions:
-            self._preempted_before += self._report.preemptions  # it was started again, and counts from 0
         if report is not None:
+            if self._report is None:
+                self._preempted_before = -report.preemptions  # what was before us is not ours to react to
+            elif report.preemptions < self._report.preemptions:
+                self._preempted_before += self._report.preemptions  # it was started again, and counts from 0
             self._reported_at, self._ours_then = now, self.outstanding
             self._report = report
         else:
@@ -133,7 +135,7 @@ class Replica:
 
     @property
     def preemptions(self) -> int:
-        """All that it has ever reported, also before it was started again."""
+        """All that it has reported since its first report, also before it was started again."""
         return self._preempted_before + (self._report.preemptions if self._report else 0)
 
     def work(self, now: float) -> int:
@@ -200,8 +202,11 @@ class Replicas:
         return max(0.0, min(due) - now) if due else 0.0
 
     def load(self, now: float) -> Load | None:
-        """What all live servers run together; None where one of them has not reported in time, or none is live."""
-        live = [one for one in self.all if not one.is_open and not one.misfit]
+        """What all live servers run together; None where one of them has not reported in time, or none is live.
+
+        One that has not answered since the start does not live yet.
+        """
+        live = [one for one in self.all if not one.is_open and not one.misfit and one.is_vllm is not None]
         reports = [report for one in live if (report := one.report(now)) is not None]
         if not live or len(reports) < len(live):
             return None

@@ -151,6 +151,8 @@ def test_a_server_with_another_model_is_asked_only_where_no_other_is_left() -> N
 def test_the_load_is_summed_over_live_servers_and_none_where_one_does_not_tell() -> None:
     replicas = fleet(3)
     first, second, third = replicas.all
+    for one in replicas.all:
+        one.is_vllm = True
     for _ in range(3):
         third.unreached(0.0)
     first.heard(Report(3, 1, 0.25, 7), 0.0)
@@ -158,12 +160,30 @@ def test_the_load_is_summed_over_live_servers_and_none_where_one_does_not_tell()
     second.heard(Report(4, 2, 0.75, 1), 1.0)
     load = replicas.load(2.0)
     assert load is not None
-    assert (load.running, load.waiting, load.kv_use, load.preemptions) == (7, 3, 0.75, 8)
+    assert (load.running, load.waiting, load.kv_use, load.preemptions) == (7, 3, 0.75, 0)
     assert replicas.load(5.5) is None
-    first.heard(Report(0, 0, 0.0, 2), 6.0)
-    again = replicas.load(6.0)
-    assert again is not None
-    assert again.preemptions == 7 + 2 + 1, "a server that was started again counts on"
+
+
+def test_preemptions_count_from_the_first_report_on_and_through_a_restart_of_the_server() -> None:
+    replicas = fleet(2)
+    counted = []
+    for one in replicas.all:
+        one.is_vllm = True
+        one.heard(Report(0, 0, 0.0, 5), 0.0)
+    for count in (7, 9, 2, 3):
+        replicas.all[0].heard(Report(0, 0, 0.0, count), 1.0)
+        load = replicas.load(1.0)
+        counted.append(load.preemptions if load else None)
+    assert counted == [2, 4, 6, 7]
+
+
+def test_a_server_that_never_answered_does_not_hide_the_load_of_the_others() -> None:
+    replicas = fleet(2)
+    replicas.all[0].is_vllm = True
+    replicas.all[0].heard(Report(3, 0, 0.25, 0), 0.0)
+    assert replicas.load(0.0) is not None
+    replicas.all[1].is_vllm = False
+    assert replicas.load(0.0) is None
 
 
 def test_a_fleet_of_which_nothing_lives_has_no_load() -> None:
