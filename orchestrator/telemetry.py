@@ -32,6 +32,10 @@ EVENTS: Final[Mapping[str, str]] = {
     "engine_dead": "an engine of ours died or hangs; its worker leaves, and its jobs go back",
     "load_unreadable": "an engine's report of its load cannot be read; it gets less work until it can",
     "load_readable": "an engine's report of its load can be read again",
+    "replica_checked": "a model's server was asked which models it serves",
+    "replica_away": "a model's server cannot be reached; others get its requests",
+    "replica_back": "a model's server can be reached again",
+    "replica_silent": "a vLLM server does not say how busy it is; it gets less work",
     "request_failed": "the API met a fault of ours",
 }
 """Log events by name. None of them ever carries a prompt, an answer or a secret."""

@@ -1,8 +1,7 @@
-"""The engine for any server that speaks OpenAI's protocol: vLLM, llama.cpp, a gateway, or a provider.
+"""The engine for servers that speak OpenAI's protocol: vLLM, llama.cpp, a gateway, or a provider.
 
-Three clocks run on a request: `connect_timeout_s` until there is a connection, `first_byte_timeout_s` for any silence of a
-streamed answer (one that is not streamed comes whole, after as long a silence as the model thinks), and the smaller of
-`timeout_s` and the job's deadline for everything, also against a server that drips a byte now and then.
+Several servers of one model are its replicas: `replicas.py` chooses one for each request, `replica_watch.py` follows how
+they are. A request of which no byte was answered is tried once more on another of them.
 """
 
 from __future__ import annotations
@@ -11,7 +10,8 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -22,122 +22,221 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
-from workers.engines.openai_answer import checked, parsed
-from workers.engines.openai_faults import bad_answer, from_error_body, from_exception, from_status
+from workers.engines.openai_answer import checked
+from workers.engines.openai_faults import NO_ANSWER, Unreached, none_reached
+from workers.engines.openai_http import Wire
 from workers.engines.openai_stream import Assembly
 from workers.engines.prompt import output_limit, wanted_choices
-from workers.engines.running import Run, Runs
+from workers.engines.replica_watch import Watch
+from workers.engines.replicas import Pace, Replica, Replicas, prefix_of
+from workers.engines.running import Runs
 
 ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
-MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
-"""The most that an answer may come to once it is decompressed."""
-_MAX_ERROR_BYTES: Final = 64 * 1024
-_PARSE_APART_BYTES: Final = 256 * 1024
-_DRAIN_S: Final = 0.05
-_HEALTH_TIMEOUT_S: Final = 5.0
-_NOT_SENT: Final = frozenset({"stream", "stream_options"})
+BULK_PRIORITY: Final = 1
+"""What vLLM is told of bulk work; interactive work keeps vLLM's own 0, and the lower goes first."""
+_NOT_SENT: Final = frozenset({"stream", "stream_options", "priority"})
 
 
 def open_engine(model: Model, _blobs: Path) -> Engine:
-    """The engine of a model behind an address; raises InvalidConfig when the address cannot be one."""
+    """The engine of a model behind one or several addresses; raises InvalidConfig when an address cannot be one."""
     return OpenAIEngine(model)
 
 
-class OpenAIEngine:
-    """Sends each request to one server, and trusts nothing that comes back before it is checked."""
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """One request on its way: who answers it, and how long its body was."""
 
-    def __init__(self, model: Model) -> None:
+    replica: Replica
+    response: httpx2.Response
+    size: int
+
+
+class OpenAIEngine:
+    """Sends each request to one of a model's servers, and trusts nothing that comes back before it is checked."""
+
+    def __init__(self, model: Model, pace: Pace | None = None) -> None:
         self._model = model
         self._name = model.served_model or model.name
-        self._base = model.address or ""
-        self._host = urlsplit(self._base).hostname or ""
-        self._key: str | None = None
-        self._client: httpx2.AsyncClient | None = None
-        silence = model.first_byte_timeout_s
-        self._streamed = httpx2.Timeout(connect=model.connect_timeout_s, read=silence, write=silence, pool=None)
-        self._whole = httpx2.Timeout(connect=model.connect_timeout_s, read=None, write=silence, pool=None)
+        self._pace = pace or Pace()
+        self._replicas = Replicas([Replica(base, key, self._pace) for base, key in _servers(model)])
+        self._wire: Wire | None = None
+        self._watch: Watch | None = None
         self._runs = Runs()
 
     async def load(self) -> None:
-        """Read the key and open the connection pool; the server itself may come up later."""
-        model = self._model
-        self._key = _key(model)
-        self._client = httpx2.AsyncClient(
-            headers={"Accept-Encoding": "gzip", **({"Authorization": f"Bearer {self._key}"} if self._key else {})},
-            timeout=self._streamed,
-            limits=httpx2.Limits(
-                max_connections=model.slots + 1, max_keepalive_connections=model.slots + 1, keepalive_expiry=30.0
-            ),
-            follow_redirects=False,
-            trust_env=False,
-        )
+        """Read the key, open the connections, and ask each server what it serves; one that is down may come up later."""
+        key = _key(self._model)
+        every = self._replicas.all
+        self._wire = Wire(self._model, key, self._model.slots + 1)
+        self._watch = Watch(self._model, self._name, every, Wire(self._model, key, 2 * len(every)), self._pace)
+        await self._watch.start()
 
     async def perform(self, request: EngineRequest) -> Answer:
         """Run one request to its answer."""
-        payload = self._payload(request, stream=False)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            data = await run.step(self._fetched(request.endpoint, payload))
-            return checked(request, self._name, self._body(await _parsed(data)), len(payload))
+            return await run.step(self._performed(request))
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
         """Run one request and yield its pieces as they come."""
         if request.endpoint == "/v1/embeddings":
             yield Chunk("", await self.perform(request))
             return
-        payload = self._payload(request, stream=True)
-        assembly = Assembly(request.endpoint, wanted_choices(request.body))
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            async with aclosing(self._events(request.endpoint, payload)) as events:
-                while (event := await run.step(anext(events, None))) is not None:
-                    if "choices" in event and _is_whole(event):
-                        yield Chunk(_text_of(event), checked(request, self._name, event, len(payload)))
-                        return
-                    if delta := assembly.add(event):
-                        yield Chunk(delta)
-            yield Chunk("", checked(request, self._name, assembly.body(), len(payload)))
+            async with aclosing(self._chunks(request)) as chunks:
+                while (chunk := await run.step(anext(chunks, None))) is not None:
+                    yield chunk
 
     async def abort(self, job_id: str) -> None:
         """Stop a request that is running, and close its connection; unknown ids are ignored."""
         self._runs.abort(job_id)
 
     def limits(self) -> EngineLimits:
-        """What the fleet says of the model."""
+        """What the fleet says of the model, and whether its servers hold answers to a schema: vLLM's do."""
         model = self._model
         return EngineLimits(
-            model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS, images=True
+            model.slots,
+            model.max_input_tokens,
+            model.max_output_tokens,
+            streams=True,
+            endpoints=ENDPOINTS,
+            images=True,
+            structured=all(one.is_vllm for one in self._replicas.all),
         )
 
     def load_now(self) -> Load | None:
-        """Nothing: it has no queue of its own to tell of."""
-        return None
+        """What all servers run together, where each that lives is vLLM and has just reported."""
+        return None if self._watch is None else self._replicas.load(asyncio.get_running_loop().time())
 
     async def health(self) -> Health:
-        """Whether the server lists its models."""
-        if self._client is None or self._runs.closed:
-            return Health(ready=False, detail="not loaded" if self._client is None else "closed")
-        run = Run(_HEALTH_TIMEOUT_S, _HEALTH_TIMEOUT_S)
-        try:
-            await run.step(self._read("GET", f"{self._base}/models", None))
-        except EngineFault as fault:
-            return Health(ready=False, detail=fault.message)
-        return Health(ready=True, detail=f"{self._base} answers")
+        """Whether a server lists its models."""
+        if self._watch is None or self._runs.closed:
+            return Health(ready=False, detail="not loaded" if self._watch is None else "closed")
+        said = await self._watch.health()
+        if len(said) == 1:
+            return Health(ready=said[0] is None, detail=said[0] or f"{self._replicas.all[0].base} answers")
+        wrong = [f"{one.key}: {why}" for one, why in zip(self._replicas.all, said, strict=True) if why is not None]
+        good = len(said) - len(wrong)
+        return Health(ready=good > 0, detail=" ".join([f"{good} of {len(said)} servers answer.", *wrong]))
 
     async def close(self) -> None:
         """Abort what still runs, and close the connections."""
         await self._runs.close()
-        if self._client is not None:
-            await self._client.aclose()
+        if self._watch is not None:
+            await self._watch.close()
+        if self._wire is not None:
+            await self._wire.close()
 
-    def _payload(self, request: EngineRequest, *, stream: bool) -> bytes:
+    async def _performed(self, request: EngineRequest) -> Answer:
+        async with self._sent(request, stream=False) as (wire, sent):
+            return self._answer(request, sent, await wire.body(sent.response))
+
+    async def _chunks(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """The pieces of a streamed answer, and the Answer; a server that does not stream gives both at once."""
+        assembly = Assembly(request.endpoint, wanted_choices(request.body))
+        async with self._sent(request, stream=True) as (wire, sent), aclosing(wire.events(sent.response)) as events:
+            async for event in events:
+                if "choices" in event and _is_whole(event):
+                    yield Chunk(_text_of(event), self._answer(request, sent, event))
+                    return
+                if delta := assembly.add(event):
+                    yield Chunk(delta)
+            yield Chunk("", self._answer(request, sent, assembly.body()))
+
+    def _answer(self, request: EngineRequest, sent: _Sent, body: dict[str, Any]) -> Answer:
+        """The checked answer. A server that answers with another model gets no more requests while others are left."""
+        try:
+            return checked(request, self._name, sent.replica.key, body, sent.size)
+        except EngineFault as fault:
+            if fault.fault_code == "wrong_model" and self._watch is not None:
+                self._watch.misfit(sent.replica, fault.message)
+                fault.retryable = self._replicas.others(sent.replica)
+            raise
+
+    @asynccontextmanager
+    async def _sent(self, request: EngineRequest, *, stream: bool) -> AsyncIterator[tuple[Wire, _Sent]]:
+        """The request at a server that answers it; one of which no byte was answered goes to a second server."""
+        wire, watch = self._wire, self._watch
+        if wire is None or watch is None:
+            raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
         if request.endpoint not in ENDPOINTS:
             message = f"This model does not serve {request.endpoint}. It serves {', '.join(sorted(ENDPOINTS))}."
             raise EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
+        prefix = prefix_of(request.body)
+        tried: set[Replica] = set()
+        while True:
+            replica = self._choose(request, prefix, tried)
+            payload = self._payload(request, replica, stream=stream)
+            async with AsyncExitStack() as stack:
+                try:
+                    sent = await self._send(stack, wire, replica, request, payload, stream=stream)
+                except Unreached as fault:
+                    if fault.counts:
+                        watch.unreached(replica, fault.message)
+                    tried.add(replica)
+                    if not fault.elsewhere or len(tried) > 1 or not self._replicas.others(replica):
+                        raise
+                    continue
+                except EngineFault as fault:
+                    if fault.fault_code not in NO_ANSWER:
+                        replica.answered()
+                    await self._look_behind(fault, watch, replica)
+                    raise
+                replica.answered()
+                yield wire, sent
+                return
+
+    async def _send(
+        self,
+        stack: AsyncExitStack,
+        wire: Wire,
+        replica: Replica,
+        request: EngineRequest,
+        payload: bytes,
+        *,
+        stream: bool,
+    ) -> _Sent:
+        """The answer of one server from its head on, open until the stack closes."""
+        stack.enter_context(replica.busy())
+        url = replica.base + request.endpoint.removeprefix("/v1")
+        ranked = _ranks(request, replica)
+        try:
+            response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
+        except EngineFault as fault:
+            if not ranked or fault.fault_code != "bad_request" or "priority" not in fault.message.lower():
+                raise
+            payload = self._payload(request, replica, stream=stream, ranked=False)
+            response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
+            replica.takes_priority = False  # until it is looked at again: it may be started anew with another scheduler
+        return _Sent(replica, response, len(payload))
+
+    def _choose(self, request: EngineRequest, prefix: int, tried: set[Replica]) -> Replica:
+        now = asyncio.get_running_loop().time()
+        bound = request.body.get("structured_outputs") is not None
+        replica = self._replicas.choose(prefix, now, without=tried, vllm_only=bound)
+        if replica is not None:
+            return replica
+        if bound and all(one.is_vllm is False for one in self._replicas.all):
+            message = "`structured_outputs` is vLLM's own, and this model's server is another. Use `response_format`."
+            raise EngineFault(message, code="bad_request", retryable=False, http_status=400)
+        raise none_reached(self._model, self._replicas.until_probe_s(now) + self._pace.poll_s)
+
+    async def _look_behind(self, fault: EngineFault, watch: Watch, replica: Replica) -> None:
+        """Ask a server that knows no such model what it serves: where that is another, the next attempt goes elsewhere."""
+        if fault.fault_code == "model_not_found" and self._replicas.others(replica):
+            await watch.look(replica)
+            fault.retryable = replica.misfit
+
+    def _payload(self, request: EngineRequest, replica: Replica, *, stream: bool, ranked: bool = True) -> bytes:
+        """The request's body as this server takes it; `ranked` to say how urgent it is, where that is understood."""
         body = {key: value for key, value in request.body.items() if key not in _NOT_SENT}
         if not body.get("store"):
             body.pop("metadata", None)  # servers refuse it, or would keep it, without `store`
         body["model"] = self._name
         if request.endpoint != "/v1/embeddings" and output_limit(body) is None:
-            body["max_completion_tokens" if self._is_openai(request) else "max_tokens"] = self._model.max_output_tokens
+            limit = "max_completion_tokens" if _is_openai(request, replica) else "max_tokens"
+            body[limit] = self._model.max_output_tokens
+        if ranked and _ranks(request, replica):
+            body["priority"] = BULK_PRIORITY
         if stream:
             body.update(stream=True, stream_options={"include_usage": True})
         try:
@@ -146,93 +245,25 @@ class OpenAIEngine:
             message = "The request's body cannot be written as JSON: it holds NaN, Infinity or is nested too deeply."
             raise EngineFault(message, code="bad_request", retryable=False, http_status=400) from None
 
-    def _is_openai(self, request: EngineRequest) -> bool:
-        """OpenAI's own reasoning models refuse `max_tokens`, which every other server knows."""
-        return request.endpoint == "/v1/chat/completions" and self._host.endswith(".openai.com")
 
-    async def _fetched(self, endpoint: str, payload: bytes) -> bytes:
-        return await self._read("POST", self._base + endpoint.removeprefix("/v1"), payload)
-
-    async def _read(self, method: str, url: str, payload: bytes | None) -> bytes:
-        """The whole body of a good answer."""
-        client = self._loaded()
-        try:
-            async with client.stream(method, url, content=payload, headers=_JSON, timeout=self._whole) as response:
-                await self._check_status(response)
-                return await _bounded(response, MAX_ANSWER_BYTES)
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise from_exception(error, self._model) from None
-
-    async def _events(self, endpoint: str, payload: bytes) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of a streamed answer up to [DONE], or the one object of a server that does not stream."""
-        client, url = self._loaded(), self._base + endpoint.removeprefix("/v1")
-        try:
-            async with client.stream("POST", url, content=payload, headers=_JSON) as response:
-                await self._check_status(response)
-                if "event-stream" not in response.headers.get("content-type", ""):
-                    yield self._body(await _parsed(await _bounded(response, MAX_ANSWER_BYTES)))
-                    return
-                size = 0
-                events = aiter(httpx2.EventSource(response))
-                async for event in events:
-                    if event.data.strip() == "[DONE]":
-                        await _drain(events)
-                        return
-                    size += len(event.data)
-                    if size > MAX_ANSWER_BYTES:
-                        raise _too_large()
-                    if event.data:
-                        yield self._body(parsed(event.data.encode()))
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError) as error:
-            raise from_exception(error, self._model) from None
-        raise bad_answer("cut_stream", "The server's stream broke off before its end mark.")
-
-    def _body(self, body: dict[str, Any]) -> dict[str, Any]:
-        if body.get("error"):
-            raise from_error_body(body["error"], self._model, self._key)
-        return body
-
-    async def _check_status(self, response: httpx2.Response) -> None:
-        if not 200 <= response.status_code < 300:
-            start = await _bounded(response, _MAX_ERROR_BYTES, cut=True)
-            raise from_status(response.status_code, response.headers, start, self._model, self._key)
-
-    def _loaded(self) -> httpx2.AsyncClient:
-        if self._client is None:
-            raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
-        return self._client
+def _servers(model: Model) -> list[tuple[str, str]]:
+    """Base URL and key of rightsize.toml for every server of a model, none of them twice."""
+    found = {model.address or "": f"models.{model.name}.address"}
+    for place, base in enumerate(model.replicas):
+        found.setdefault(base, f"models.{model.name}.replicas[{place}]")
+    return list(found.items())
 
 
-_JSON: Final = {"Content-Type": "application/json"}
+def _ranks(request: EngineRequest, replica: Replica) -> bool:
+    """Whether a server is told that a request may wait for others."""
+    bulk = not request.interactive and request.endpoint != "/v1/embeddings"
+    return bulk and bool(replica.is_vllm) and replica.takes_priority
 
 
-async def _bounded(response: httpx2.Response, most: int, *, cut: bool = False) -> bytes:
-    """The decompressed body up to `most` bytes; one that is longer is cut, or a fault."""
-    data = bytearray()
-    async with aclosing(response.aiter_bytes()) as pieces:
-        async for piece in pieces:
-            data += piece
-            if len(data) > most:
-                if cut:
-                    return bytes(data[:most])
-                raise _too_large()
-    return bytes(data)
-
-
-async def _parsed(data: bytes) -> dict[str, Any]:
-    """The object in a body; a large one is parsed off the loop."""
-    return await asyncio.to_thread(parsed, data) if len(data) > _PARSE_APART_BYTES else parsed(data)
-
-
-async def _drain(events: AsyncIterator[Any]) -> None:
-    """Read the few bytes after the end mark, so that the connection can serve the next request."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(_DRAIN_S):
-            await anext(events, None)
-
-
-def _too_large() -> EngineFault:
-    return bad_answer("answer_too_large", f"The server's answer is over {MAX_ANSWER_BYTES // 2**20} MiB.")
+def _is_openai(request: EngineRequest, replica: Replica) -> bool:
+    """OpenAI's own reasoning models refuse `max_tokens`, which every other server knows."""
+    host = urlsplit(replica.base).hostname or ""
+    return request.endpoint == "/v1/chat/completions" and host.endswith(".openai.com")
 
 
 def _is_whole(event: dict[str, Any]) -> bool:

@@ -41,12 +41,13 @@ def parsed(data: bytes) -> dict[str, Any]:
     return body
 
 
-def checked(request: EngineRequest, asked: str, body: dict[str, Any], request_bytes: int) -> Answer:
+def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], request_bytes: int) -> Answer:
     """The Answer in a response body; raises EngineFault where it cannot be one.
 
-    `asked` is the name of the model that was asked for, and `request_bytes` the length of the request's body.
+    `asked` is the name of the model that was asked for, `key` the entry of rightsize.toml that names the server, and
+    `request_bytes` the length of the request's body.
     """
-    revision = _revision(asked, body)
+    revision = _revision(asked, key, body)
     if request.endpoint == "/v1/embeddings":
         _check_embeddings(request, body)
     else:
@@ -66,13 +67,14 @@ def checked(request: EngineRequest, asked: str, body: dict[str, Any], request_by
     return Answer(body, usage, revision)
 
 
-def _revision(asked: str, body: dict[str, Any]) -> str:
+def _revision(asked: str, key: str, body: dict[str, Any]) -> str:
     answered = body.get("model") or asked
     if not isinstance(answered, str) or not (
         answered == asked or answered.startswith(tuple(asked + c for c in "-@:."))
     ):
         message = (
-            f"Model {asked!r} was asked, but {str(answered)[:100]!r} answered. Correct served_model in rightsize.toml."
+            f"Model {asked!r} was asked, but {str(answered)[:100]!r} answered at {key}. "
+            "Correct served_model or the address in rightsize.toml."
         )
         raise bad_answer("wrong_model", message, retryable=False)
     fingerprint = body.get("system_fingerprint")

@@ -2,7 +2,7 @@
 
 | seen | code | retryable |
 | --- | --- | --- |
-| connection refused, DNS, TLS | connection_failed | yes |
+| connection refused, DNS, TLS; no server left | connection_failed | yes |
 | no connection, no byte in time | connect_timeout, first_byte_timeout | yes |
 | connection lost, stream without its end | connection_lost, cut_stream | yes |
 | 408, 409, 425, 429, 5xx | upstream_timeout, upstream_conflict, too_early, rate_limited, server_error | yes |
@@ -11,7 +11,7 @@
 | 400, 422 and other 4xx | bad_request | no |
 | not JSON, wrong encoding, over 32 MiB | bad_json, bad_encoding, answer_too_large | yes |
 | usage that cannot be, choices that cannot be | bad_usage, bad_choices | yes |
-| another model's answer | wrong_model | no |
+| another model's answer | wrong_model | only where another server is left |
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from orchestrator.fleet import Model
 
 MAX_RETRY_AFTER_S: Final = 600.0
 """A server cannot put a job off for longer than this."""
+NO_ANSWER: Final = frozenset({"first_byte_timeout", "bad_address"})
+"""Codes of faults that tell nothing of whether a server can be reached."""
 _MESSAGE_CHARS: Final = 300
 
 _RETRYABLE: Final[Mapping[int, str]] = {
@@ -40,27 +42,64 @@ _RETRYABLE: Final[Mapping[int, str]] = {
 }
 
 
+class Unreached(EngineFault):
+    """The fault of a server that was not reached, or not in a state to answer."""
+
+    counts = True
+    """Whether it tells against the server: a few in a row open its circuit."""
+    elsewhere = False
+    """Whether no byte of an answer came, so that another server may be tried at once."""
+
+    @classmethod
+    def of(cls, fault: EngineFault, *, counts: bool, elsewhere: bool = False) -> Unreached:
+        """The same fault, seen as one of the connection."""
+        told = cls(
+            fault.message,
+            code=fault.fault_code,
+            retryable=fault.retryable,
+            http_status=fault.http_status,
+            retry_after_s=fault.retry_after_s,
+        )
+        told.counts, told.elsewhere = counts, elsewhere
+        return told
+
+
+def none_reached(model: Model, retry_after_s: float) -> EngineFault:
+    """The fault of a request for which no server is left: all circuits are open until the next probe."""
+    name = f"models.{model.name}"
+    servers = f"{name}.address" if not model.replicas else f"{name}.address and {name}.replicas"
+    message = (
+        f"No server of model {model.name} can be reached. The next look is in {max(1, round(retry_after_s))} s. "
+        f"Are they running at {servers}?"
+    )
+    return EngineFault(
+        message,
+        code="connection_failed",
+        retryable=True,
+        http_status=503,
+        retry_after_s=min(retry_after_s, MAX_RETRY_AFTER_S),
+    )
+
+
 def bad_answer(code: str, message: str, *, retryable: bool = True) -> EngineFault:
     """The fault of an answer that cannot be used."""
     return EngineFault(message, code=code, retryable=retryable, http_status=502)
 
 
-def from_exception(error: Exception, model: Model) -> EngineFault:
-    """The fault that an exception of the HTTP client stands for."""
+def from_exception(error: Exception, model: Model, key: str | None = None) -> EngineFault:
+    """The fault that an exception of the HTTP client stands for; `key` is the entry of the fleet that names the server."""
     where, name = f"The server of model {model.name}", f"models.{model.name}"
-    seen = _short(str(error))
+    seen, key = _short(str(error)), key or f"{name}.address"
     match error:
         case httpx2.ConnectTimeout():
             code, status = "connect_timeout", 504
-            message = (
-                f"{where} took no connection within {model.connect_timeout_s:g} s. Is it running at {name}.address?"
-            )
+            message = f"{where} took no connection within {model.connect_timeout_s:g} s. Is it running at {key}?"
         case httpx2.TimeoutException():
             code, status = "first_byte_timeout", 504
             message = f"{where} sent nothing for {model.first_byte_timeout_s:g} s ({name}.first_byte_timeout_s)."
         case httpx2.ConnectError():
             code, status = "connection_failed", 502
-            message = f"{where} cannot be reached ({seen}). Is it running at {name}.address?"
+            message = f"{where} cannot be reached ({seen}). Is it running at {key}?"
         case httpx2.DecodingError():
             code, status = "bad_encoding", 502
             message = f"{where} sent a body that its Content-Encoding does not fit."
@@ -69,7 +108,7 @@ def from_exception(error: Exception, model: Model) -> EngineFault:
             message = f"{where} sent a stream that is none: {seen}"
         case httpx2.UnsupportedProtocol() | httpx2.InvalidURL() | httpx2.LocalProtocolError():
             code, status = "bad_address", 502
-            message = f"{where} cannot be asked: {seen}. Correct {name}.address."
+            message = f"{where} cannot be asked: {seen}. Correct {key}."
         case _:
             code, status = "connection_lost", 502
             message = f"{where} broke off the connection ({seen})."

@@ -143,6 +143,30 @@ async def reset(exchange: Exchange, *_: str) -> None:
     raise ConnectionError
 
 
+async def dropped(exchange: Exchange, *_: str) -> None:
+    """Takes the request and breaks off before any byte of an answer."""
+    raise ConnectionError
+
+
+async def empty(exchange: Exchange, code: str, *_: str) -> None:
+    """`empty-CODE`: a status and nothing else, as proxies say it of a server that is gone."""
+    await exchange.whole(b"", int(code))
+
+
+async def slow(exchange: Exchange, ms: str, *_: str) -> None:
+    """`slow-MILLISECONDS`: answers well, after a while."""
+    await asyncio.sleep(int(ms) / 1000)
+    await good(exchange)
+
+
+async def unranked(exchange: Exchange, *_: str) -> None:
+    """Refuses `priority`, as vLLM may where its scheduler serves in order of arrival."""
+    if exchange.body.get("priority"):
+        await exchange.whole({"error": {"message": "Priority scheduling is not enabled.", "code": 400}}, 400)
+    else:
+        await good(exchange)
+
+
 async def cut(exchange: Exchange, *_: str) -> None:
     """A stream that ends well by HTTP, but without its end mark."""
     await exchange.events(exchange.pieces()[:2], done=False)
@@ -256,6 +280,10 @@ BEHAVIOURS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
         drip,
         flaky,
         reset,
+        dropped,
+        empty,
+        slow,
+        unranked,
         cut,
         no_usage,
         usage,

@@ -1,7 +1,7 @@
 """A server that speaks OpenAI's protocol over real sockets, and misbehaves in the way that its address names.
 
 `server.address("good")` answers well; `server.address("status-429-after-7")` refuses with a Retry-After; the rest stands in
-`openai_behaviours.py`.
+`openai_behaviours.py`. What it says of itself (`/v1/models`, `/metrics`) is good unless `listing` or `metrics` is set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from tests.workers.engines.openai_behaviours import BEHAVIOURS, Exchange
 class OpenAIServer:
     """Serves on a free port of the loopback for as long as its block lasts, and keeps what it was asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0, behaviour: str = "") -> None:
+        self.port = port
+        self.behaviour = behaviour
+        """How it behaves whatever the address names."""
+        self.listing: object = {"object": "list", "data": []}
+        self.metrics: bytes | None = None
+        """The page of its metrics; None where it has none."""
+        self.frozen = False
+        """Whether it takes connections and answers nothing at all."""
+        self.asked: Counter[str] = Counter()
+        """Questions about itself, by path."""
         self.exchanges: list[Exchange] = []
         self.open = 0
         self.connections = 0
@@ -35,7 +45,7 @@ class OpenAIServer:
         return f"http://127.0.0.1:{self.port}/{behaviour}/v1"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -47,19 +57,22 @@ class OpenAIServer:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def until_closed(self, within_s: float = 5.0) -> None:
-        """Wait until the callers have closed all their connections."""
+        """Wait until the callers have closed all connections on which they sent requests to the model."""
         await asyncio.wait_for(self._idle.wait(), within_s)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        self.open += 1
-        self.connections += 1
-        self._idle.clear()
+        works = False
         try:
             async with _watched(reader) as requests:
                 async for head, data in requests:
+                    if not works and not head.startswith(b"GET "):
+                        works = True
+                        self.open += 1
+                        self.connections += 1
+                        self._idle.clear()
                     await self._answer(head, data, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass  # the caller went away, or the behaviour wants it so
@@ -67,7 +80,7 @@ class OpenAIServer:
             if not self._stopping:
                 raise
         finally:
-            self.open -= 1
+            self.open -= works
             self._tasks.discard(task)
             writer.close()
             if not self.open:
@@ -78,16 +91,29 @@ class OpenAIServer:
         behaviour, _, rest = first.split(" ")[1].lstrip("/").partition("/")
         headers = {name.lower(): value.strip() for name, _, value in (row.partition(":") for row in rows if row)}
         exchange = Exchange(f"/{rest}", behaviour, headers, json.loads(data or b"{}"), writer)
+        if self.frozen:
+            await asyncio.Event().wait()
+        if first.startswith("GET "):
+            await self._tell(exchange)
+            return
+        behaviour = self.behaviour or behaviour
         name, *arguments = behaviour.split("-")
         self._seen[behaviour] += 1
         if name == "flaky":
             arguments.append(str(self._seen[behaviour]))
-        if exchange.path == "/v1/models" and name == "good":
-            await exchange.whole({"object": "list", "data": []})
-            return
         self.exchanges.append(exchange)
         self.arrived.set()
         await BEHAVIOURS[name](exchange, *arguments)
+
+    async def _tell(self, exchange: Exchange) -> None:
+        """What it says of itself."""
+        self.asked[exchange.path] += 1
+        if exchange.path == "/v1/models":
+            await exchange.whole(self.listing)
+        elif self.metrics is None:
+            await exchange.whole({"detail": "Not Found"}, 404)
+        else:
+            await exchange.whole(self.metrics)
 
 
 @asynccontextmanager
