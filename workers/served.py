@@ -17,6 +17,7 @@ SMOOTHING: Final = 0.1
 """Weight of the newest request in the running mean of the engine's time."""
 LOOK_S: Final = 0.25
 """So often the engine's report is looked at."""
+UNTIL_TOLD_S: Final = 1.0
 LEAST: Final = 2
 """Requests that the engine gets whatever it reports: it must have something to report of."""
 
@@ -38,16 +39,18 @@ class Served:
         )
 
     async def keep_full(self) -> None:
-        """Follow the engine's report for as long as it gives one; ends at once for an engine that never does."""
-        if self.engine.load_now() is None:
-            return
-        self._seen = Seen(min(self.gate.most_bulk, max(LEAST, self.gate.most_bulk // 4)))
-        self.gate.limit_bulk(self._seen.limit)
+        """Follow the engine's report from its first one on. An engine that never tells gets all that its slots allow."""
+        told = False
         looked = time.monotonic()
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_S if told else UNTIL_TOLD_S)
             now = time.monotonic()
-            self.look(now - looked)
+            if told:
+                self.look(now - looked)
+            elif told := self.engine.load_now() is not None:
+                # What it can run is not known yet, and grows by a quarter from look to look.
+                self._seen = Seen(min(self.gate.most_bulk, max(LEAST, self.gate.most_bulk // 4)))
+                self.gate.limit_bulk(self._seen.limit)
             looked = now
 
     def look(self, elapsed_s: float) -> None:
@@ -55,13 +58,16 @@ class Served:
         load = self.engine.load_now()
         if (load is None) != self._told_blind:
             self._told_blind = load is None
-            level = logging.WARNING if load is None else logging.INFO
-            log("load_unreadable" if load is None else "load_readable", level, model=self.model.name)
+            if load is None:
+                log("load_unreadable", logging.WARNING, model=self.model.name)
+            else:
+                log("load_readable", model=self.model.name)
         gate = self.gate
         self._seen = next_limit(
             self._seen,
             load,
             held=gate.bulk,
+            inside=gate.inside,
             wanted=gate.waiting,
             most=gate.most_bulk,
             least=LEAST,

@@ -13,6 +13,7 @@ from typing import Final
 from workers.engines.base import Load
 
 AHEAD: Final = 1.1
+LEAST_AHEAD: Final = 2
 GROWTH: Final = 1.25
 """At most so much more from look to look: what was let in must show in the report first."""
 KV_FULL: Final = 0.92
@@ -34,22 +35,25 @@ class Seen:
 
 
 def next_limit(
-    seen: Seen, load: Load | None, *, held: int, wanted: int, most: int, least: int, elapsed_s: float
+    seen: Seen, load: Load | None, *, held: int, inside: int, wanted: int, most: int, least: int, elapsed_s: float
 ) -> Seen:
     """The limit until the next look.
 
-    `held` requests are in the engine for us, `wanted` wait before the gate; the limit stays between `least` and `most`.
+    `held` bulk requests are in the engine for us and `inside` in all, `wanted` wait before the gate; the limit stays between
+    `least` and `most`. Of what the engine runs, as much is ours as we have of all that it holds: others may use it too.
     """
     if load is None:
         return Seen(_within(round(seen.limit * BLIND), least, most), seen.kv_use, seen.preemptions)
     preempted = load.preemptions > seen.preemptions
     rising = max(0.0, load.kv_use - seen.kv_use) / elapsed_s if elapsed_s > 0 else 0.0
     forecast = load.kv_use + rising * HORIZON_S
-    full = round(AHEAD * load.running)
+    running = load.running * min(1.0, inside / max(1, load.running + load.waiting))
+    full = round(AHEAD * running)
     if preempted:
-        limit = round(BACK * load.running)
-    elif load.waiting > max(1, (AHEAD - 1) * load.running):
-        limit = min(seen.limit, full)
+        limit = round(BACK * running)
+    elif load.waiting > 1:
+        # It has all that it can run: as much as that and a tenth, and no growth before nothing waits.
+        limit = min(seen.limit, max(full, LEAST_AHEAD))
     elif forecast >= KV_FULL:
         # Nothing new: what ends is replaced once there is room again.
         limit = min(seen.limit, held)

@@ -30,9 +30,13 @@ async def serve(given: dict[str, object]) -> None:
         started = time.monotonic()
         await run_batch(engine, args)
         seconds = time.monotonic() - started
-        rows = [json.loads(row) for row in Path(asked["out"]).read_text("utf-8").splitlines()]
-        good = [row["response"]["body"] for row in rows if row["response"]["status_code"] == 200]
+        good = succeeded(Path(asked["out"]))
         say({"seconds": seconds, "succeeded": len(good), "hit_rate": hit_rate(good)})
+
+
+def succeeded(out: Path) -> list[dict[str, object]]:
+    rows = [json.loads(row) for row in out.read_text("utf-8").splitlines()]
+    return [row["response"]["body"] for row in rows if row["response"]["status_code"] == 200]
 
 
 def hit_rate(bodies: list[dict[str, object]]) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -280,7 +281,7 @@ class VLLMEngine:
     def _mark_dead(self, why: str) -> None:
         if self._dead is None:
             self._dead = why
-            log("engine_dead", model=self._model.name, detail=why)
+            log("engine_dead", logging.WARNING, model=self._model.name, detail=why)
             self._runs.abort_all(self._death)
 
     def _death(self) -> EngineFault:
