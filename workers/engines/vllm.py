@@ -22,6 +22,7 @@ from orchestrator.telemetry import log
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
 from workers.engines.vllm_answer import embeddings_answer
+from workers.engines.vllm_params import refused
 from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
 from workers.engines.vllm_start import engine_arguments, reason
 
@@ -223,6 +224,7 @@ class VLLMEngine:
 
     async def _generate(self, prompt: Prompt, params: Any, request: EngineRequest) -> AsyncIterator[Any]:
         """VLLM's outputs for one prompt."""
+        from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         name = f"{request.job_id}-{next(self._ids)}"
@@ -234,10 +236,13 @@ class VLLMEngine:
             self._mark_dead("vLLM's engine process ended. Its own log says why.")
             raise self._death() from None
         except EngineGenerateError as error:
-            message = f"The engine failed while it wrote: {reason(error.__cause__ or error)}"
+            cause = error.__cause__ or error
+            if isinstance(cause, (ValueError, TypeError)):
+                raise refused(cause) from None
+            message = f"The engine failed while it wrote: {reason(cause)}"
             raise EngineFault(message, code="engine_error", retryable=True, http_status=500) from error
-        except (ValueError, TypeError) as error:
-            raise bad_request(f"The engine refuses the request: {reason(error)}") from None
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise refused(error) from None
 
     async def _embeddings(self, request: EngineRequest) -> Answer:
         given = request.body.get("input")

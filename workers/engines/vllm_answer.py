@@ -54,7 +54,8 @@ def chat_answer(request: EngineRequest, model: str, revision: str, read: Read, c
             message["reasoning"] = one.thought
         finish = one.finish
         if one.tool_calls:
-            message["tool_calls"], message["content"], finish = one.tool_calls, one.text or None, "tool_calls"
+            message["tool_calls"], message["content"] = one.tool_calls, one.text or None
+            finish = "tool_calls" if finish == "stop" else finish
         logprobs = {"content": one.logprobs} if one.logprobs is not None else None
         rows.append({"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs})
     return _answer(request, "chat.completion", (model, revision), read, choices, rows)

@@ -83,7 +83,7 @@ class Chats:
                 return
         assert prompt is not None  # noqa: S101
         room = answer_room(body, len(prompt.tokens), self._context, self._model.max_output_tokens)
-        params = sampling(body, most=room, final_only=False, form=form, compact=self._compact, n=1)
+        params = sampling(body, most=room, final_only=False, form=form, n=1)
         pieces: list[str] = [thought.text] if thought is not None and thought.text else []
         tokens, last = 0, None
         async for output in self._generate(prompt, params, request):
@@ -105,11 +105,6 @@ class Chats:
         reasoning = self._model.reasoning
         return f"{reasoning.begin}\n" if reasoning is not None and reasoning.opens else ""
 
-    @property
-    def _compact(self) -> bool:
-        """Whether the backend of structured output is told to leave out blanks between the parts of JSON."""
-        return bool(self._model.vllm.get("structured_outputs_config"))
-
     def _thinks(self, body: dict[str, Any]) -> bool:
         return self._marks is not None and body.get("reasoning_effort") != "none"
 
@@ -117,7 +112,7 @@ class Chats:
         """The `n` choices of one prompt, and how many of its tokens were in the cache."""
         body = request.body
         room = answer_room(body, len(prompt.tokens), self._context, self._model.max_output_tokens)
-        final = await self._final(prompt, sampling(body, most=room, form=form, compact=self._compact), request)
+        final = await self._final(prompt, sampling(body, most=room, form=form), request)
         return [written(output, self._tokenizer) for output in final.outputs], final.num_cached_tokens or 0
 
     async def _final(self, prompt: Prompt, params: Any, request: EngineRequest) -> Any:
@@ -132,7 +127,7 @@ class Chats:
         if following is None:
             return thought, cached
         room = answer_room(request.body, len(following.tokens), self._context, self._model.max_output_tokens)
-        params = sampling(request.body, most=room, form=form, compact=self._compact, n=1)
+        params = sampling(request.body, most=room, form=form, n=1)
         final = await self._final(following, params, request)
         end = written(final.outputs[0], self._tokenizer)
         return _joined(thought, end, thought.text + end.text), cached
@@ -151,9 +146,7 @@ class Chats:
         thinking: dict[str, Any] = {
             key: body[key] for key in ("temperature", "top_p", "top_k", "min_p", "seed") if key in body
         }
-        params = sampling(
-            thinking, most=budget, form=None, compact=False, n=1, stop=[marks.end], include_stop_str_in_output=True
-        )
+        params = sampling(thinking, most=budget, form=None, n=1, stop=[marks.end], include_stop_str_in_output=True)
         final = await self._final(prompt, params, request)
         output, cached = final.outputs[0], final.num_cached_tokens or 0
         first = written(output, self._tokenizer)

@@ -40,11 +40,10 @@ def answer_room(body: dict[str, Any], prompt_tokens: int, context: int, default:
     return min(asked if asked is not None else default, room)
 
 
-def sampling(
-    body: dict[str, Any], *, most: int, form: Form | None, compact: bool, final_only: bool = True, **more: Any
-) -> Any:
+def sampling(body: dict[str, Any], *, most: int, form: Form | None, final_only: bool = True, **more: Any) -> Any:
     """VLLM's `SamplingParams` for at most `most` tokens; raises EngineFault with vLLM's reason for what it refuses."""
     from vllm import SamplingParams
+    from vllm.exceptions import VLLMClientError
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
     given = {key: body[key] for key in _PASSED if body.get(key) is not None}
@@ -54,16 +53,23 @@ def sampling(
         wanted = body.get("top_logprobs") or 0 if body["logprobs"] is True else body["logprobs"]
         given["logprobs"] = min(int(wanted), MAX_LOGPROBS)
     if body.get("logit_bias"):
-        given["logit_bias"] = dict(list(body["logit_bias"].items())[:MAX_BIASES])
+        given["logit_bias"] = _biases(body["logit_bias"])
     if body.get("seed") is not None:
         given["seed"] = int(body["seed"])
     if form is not None:
-        given["structured_outputs"] = StructuredOutputsParams(**_held_to(form), disable_any_whitespace=compact)
+        given["structured_outputs"] = StructuredOutputsParams(**_held_to(form))
     kind = RequestOutputKind.FINAL_ONLY if final_only else RequestOutputKind.DELTA
     try:
         return SamplingParams(max_tokens=most, output_kind=kind, **{**given, **more})
-    except (ValueError, TypeError) as error:
+    except (VLLMClientError, ValueError, TypeError) as error:
         raise refused(error) from None
+
+
+def _biases(asked: dict[str, Any]) -> dict[int, float]:
+    try:
+        return {int(token): float(bias) for token, bias in list(asked.items())[:MAX_BIASES]}
+    except (ValueError, TypeError, AttributeError):
+        raise bad_request("`logit_bias` must give a number for each token's number.") from None
 
 
 def _held_to(form: Form) -> dict[str, Any]:

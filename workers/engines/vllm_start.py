@@ -49,6 +49,8 @@ def _defaults(model: Model) -> dict[str, Any]:
 
     # Priority lets an interactive request overtake those that wait; it frees no slot, see `runtime.RESERVED_SHARE`.
     chosen: dict[str, Any] = {"max_num_seqs": model.slots, "scheduling_policy": "priority"}
+    # vLLM's own choice of backend was seen to write raw control characters into strings, and blanks without end.
+    chosen["structured_outputs_config"] = {"backend": "guidance", "disable_any_whitespace": True}
     if current_platform.is_cpu():
         # One process beside ours instead of two: "uni" alone is overruled.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
