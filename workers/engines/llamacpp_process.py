@@ -68,6 +68,11 @@ class LlamaProcess:
         """Whether it runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """Its process id; None before it was started."""
+        return self._process.pid if self._process is not None else None
+
     def last_words(self) -> str:
         """The end of what it wrote on standard error. It may quote requests: it is for a failed start only."""
         return " ".join(self._words)
