@@ -1,4 +1,4 @@
-"""Commands that read: status, results, explain, cost, models."""
+"""Commands that read: status, results, explain, cost."""
 
 from __future__ import annotations
 
@@ -214,27 +214,4 @@ def cost(
     rows.add_row(
         "all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"])
     )
-    out.print(rows)
-
-
-def models(
-    url: Url = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    config: Config = None,
-    as_json: Annotated[bool, json_flag("a list of models, each with `id` and `rightsize`")] = False,
-) -> None:
-    """List the models of the fleet with tier, engine, slots and price; `rightsize doctor` shows their live workers."""
-    with connected(url, api_key, data_dir, config) as client:
-        found = client.models()
-    if as_json:
-        print_json(found)
-        return
-    rows = table("", "model", "tier", "engine", "slots", "price", right=("slots",))
-    for one in found:
-        ours = one["rightsize"]
-        if ours.get("kind") == "model":
-            prices = ", ".join(f"{money(amount)} {unit}" for unit, amount in ours["prices"].items())
-            told = ours["engine"] + (", default" if ours["default"] else "")
-            rows.add_row(one["id"], ours["tier"], told, str(ours["slots"]), prices)
     out.print(rows)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -18,6 +20,7 @@ import pytest
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from orchestrator.rightsizing.train import train
+from tests.weights import smollm2_gguf
 from tests.workers.engines.build import CHAT, chat, engine
 from tests.workers.engines.openai_server import OpenAIServer
 from workers.engines.base import Engine, EngineRequest
@@ -82,6 +85,35 @@ async def specialist(blobs: Path) -> AsyncIterator[Subject]:
         gate.set()
 
 
+class LlamaSubject(Subject):
+    """Asks for a word of the right form: a small model ends it by itself, after few tokens."""
+
+    def request(
+        self, text: str = "where is my card", *, job: str = "job_1", seconds_left: float = 60.0
+    ) -> EngineRequest:
+        asked = super().request(text[:600], job=job, seconds_left=seconds_left)
+        return asked.with_body({**asked.body, "structured_outputs": {"regex": "[a-z]{1,8}"}})
+
+
+@asynccontextmanager
+async def llamacpp(blobs: Path) -> AsyncIterator[Subject]:
+    """Real weights. The stuck one's process is stopped as soon as it is loaded."""
+    table = {"path": str(smollm2_gguf()), "slots": 4, "llamacpp": {"threads": 1, "context_per_slot": 2048}}
+    stuck: Any = engine("llamacpp", timeout_s=30, **table)
+    load = stuck.load
+
+    async def load_and_stop() -> None:
+        await load()
+        os.kill(stuck._process.pid, signal.SIGSTOP)
+
+    async def running() -> None:
+        while not stuck.load_now().running:
+            await asyncio.sleep(0)
+
+    stuck.load = load_and_stop
+    yield LlamaSubject(engine("llamacpp", **table), stuck, running)
+
+
 Opening = Callable[[Path], AbstractAsyncContextManager[Subject]]
 
 
@@ -92,7 +124,7 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[simulated, unpaced, openai, specialist], ids=lambda function: function.__name__)
+@pytest.fixture(params=[simulated, unpaced, openai, specialist, llamacpp], ids=lambda function: function.__name__)
 def check(request: pytest.FixtureRequest, blobs: Path) -> Callable[[Callable[[Subject], Awaitable[None]]], None]:
     """Runs one check against one kind of engine, on a loop of its own."""
     opening: Opening = request.param

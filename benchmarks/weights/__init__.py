@@ -1,0 +1,1 @@
+"""Weights for tests and demos without a hub, made or fetched once and kept under build/weights."""

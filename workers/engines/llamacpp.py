@@ -1,0 +1,293 @@
+"""The engine for small language models on CPU: llama.cpp, with weights in one GGUF file.
+
+llama.cpp runs in a child process and is asked over its own HTTP server, on a socket in a folder that only this user can
+open and with a key made up for the occasion. Calling the library in the worker's own process was tried: it holds the
+interpreter while it loads and closes, so that the worker's loop and heartbeat stand still; it ends the process on some broken
+input; and it cannot be stopped before a prompt has been read. Every request is streamed, because llama.cpp notices only
+when it writes that nobody reads any more: between two tokens, and between two batches of the prompt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any, Final
+
+import httpx2
+
+from orchestrator.contracts import Answer
+from orchestrator.errors import EngineFault, InvalidConfig
+from orchestrator.fleet import Model
+from orchestrator.telemetry import log
+from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
+from workers.engines.llamacpp_answer import Growing, fault_of
+from workers.engines.llamacpp_gguf import Weights, read_weights
+from workers.engines.llamacpp_options import Options, context_of, options_of, threads_of
+from workers.engines.llamacpp_process import LlamaProcess
+from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
+from workers.engines.openai_answer import checked
+from workers.engines.running import Runs
+from workers.engines.vllm_answer import Read, Written, chat_answer, completion_answer
+
+EMBEDDINGS: Final = "/v1/embeddings"
+MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
+_SAYS_EVERY_S: Final = 10.0
+_SPARE: Final = 8
+"""Connections beside those of twice the slots: for health, and for whoever is just leaving."""
+
+
+def open_engine(model: Model, _blobs: Path) -> Engine:
+    """The engine of a GGUF file."""
+    return LlamaEngine(model)
+
+
+class LlamaEngine:
+    """Runs requests on one model, `slots` of them at once."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._options: Options = options_of(model)
+        self._connections = 2 * model.slots + _SPARE
+        self._runs = Runs()
+        self._choices = 0
+        """Answers that llama.cpp writes or is yet to write for us."""
+        self._process: LlamaProcess | None = None
+        self._client: httpx2.AsyncClient | None = None
+        self._weights: Weights
+        self._context = 0
+        self._requests: Requests
+        self._endpoints: frozenset[str] = frozenset()
+
+    async def load(self) -> None:
+        """Check the file, start llama.cpp and wait until it is ready; raises InvalidConfig that says why it cannot be."""
+        model, options = self._model, self._options
+        if importlib.util.find_spec("xllamacpp") is None:
+            raise InvalidConfig(f"models.{model.name} needs xllamacpp. Run: pip install 'rightsize[slm]'")
+        where = f"models.{model.name}.path"
+        self._weights = weights = await asyncio.to_thread(read_weights, Path(model.path or ""), where)
+        self._context = context = context_of(model, options, weights)
+        self._endpoints = _served(options, weights)
+        self._requests = Requests(
+            model.name, weights.control_tokens, model.max_output_tokens, raw_prompts=options.control_tokens_in_prompts
+        )
+        key = secrets.token_urlsafe(32)
+        asked = {
+            "path": str(weights.path.absolute()), "name": model.name, "key": key, "slots": model.slots,
+            "context": context, "threads": threads_of(options), "connections": self._connections,
+            "batch": context if options.embeddings else min(options.batch, context),  # an embedding is made in one step
+            "gpu_layers": options.gpu_layers, "flash_attention": options.flash_attention,
+            "embeddings": options.embeddings, "pools": weights.pools, "reasoning": model.reasoning is not None,
+        }  # fmt: skip
+        self._process = LlamaProcess()
+        try:
+            await self._start(self._process, asked)
+        except BaseException:
+            await self.close()
+            raise
+        self._client = httpx2.AsyncClient(
+            transport=httpx2.AsyncHTTPTransport(
+                uds=str(self._process.socket),
+                # A connection for each request: closing it is what stops the request.
+                limits=httpx2.Limits(max_connections=self._connections, max_keepalive_connections=0),
+            ),
+            base_url="http://llama",
+            headers={"Authorization": f"Bearer {key}", "Connection": "close"},
+            timeout=None,
+            trust_env=False,
+        )
+
+    async def _start(self, process: LlamaProcess, asked: dict[str, Any]) -> None:
+        """Start the process, and say every few seconds that it still loads."""
+        name, began = self._model.name, time.monotonic()
+        starting = asyncio.ensure_future(asyncio.to_thread(process.start, asked))
+        while not starting.done():
+            await asyncio.wait([starting], timeout=min(_SAYS_EVERY_S, self._options.start_s))
+            seconds = round(time.monotonic() - began, 1)
+            if starting.done():
+                break
+            log("engine_loading", model=name, seconds=seconds, bytes=self._weights.size)
+            if seconds > self._options.start_s:
+                raise InvalidConfig(
+                    f"models.{name}: llama.cpp has not loaded {self._weights.path} within {self._options.start_s:g} s. "
+                    f"Raise models.{name}.llamacpp.start_s, or take a smaller model."
+                )
+        answer = starting.result()
+        if not answer["ready"]:
+            raise InvalidConfig(
+                f"models.{name}: llama.cpp cannot load {self._weights.path} (architecture "
+                f"{self._weights.architecture!r}): {answer['error']} {process.last_words()}".strip()
+            )
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        """Run one request to its answer."""
+        self._check(request)
+        with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            if request.endpoint == EMBEDDINGS:
+                return await run.step(self._embedded(request))
+            asked = self._requests.of(request.endpoint, request.body)
+            return await run.step(self._answered(request, asked))
+
+    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+        """Run one request and yield its pieces as they come; embeddings and several answers come whole."""
+        self._check(request)
+        asked = [] if request.endpoint == EMBEDDINGS else self._requests.of(request.endpoint, request.body)
+        if len(asked) != 1:
+            answer = await self.perform(request)
+            yield Chunk(_text_of(answer), answer)
+            return
+        growing = Growing()
+        with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            async with aclosing(self._events(request.endpoint, asked[0])) as events:
+                while (event := await run.step(anext(events, None))) is not None:
+                    if delta := growing.add(event):
+                        yield Chunk(delta)
+            answer = await run.step(self._made(request, [growing], [growing]))
+            yield Chunk("", answer)
+
+    async def abort(self, job_id: str) -> None:
+        """Stop a request that is running; llama.cpp stops it before its next token or batch."""
+        self._runs.abort(job_id)
+
+    def limits(self) -> EngineLimits:
+        """What was loaded, and how much of it each slot holds."""
+        model = self._model
+        return EngineLimits(
+            slots=model.slots,
+            max_input_tokens=min(model.max_input_tokens, self._context),
+            max_output_tokens=min(model.max_output_tokens, self._context),
+            streams=True,
+            endpoints=self._endpoints,
+            structured=not self._options.embeddings,
+        )
+
+    def load_now(self) -> Load | None:
+        """What it runs for us. Each slot has a cache of its own, so that no request is ever interrupted for another."""
+        if self._client is None or self._runs.closed:
+            return None
+        running = min(self._choices, self._model.slots)
+        return Load(running=running, waiting=self._choices - running, kv_use=0.0, preemptions=0)
+
+    async def health(self) -> Health:
+        """Whether llama.cpp's process lives."""
+        if self._process is None or self._client is None or self._runs.closed:
+            return Health(ready=False, detail="closed" if self._runs.closed else "not loaded")
+        if not self._process.lives:
+            return Health(ready=False, detail=_dead().message)
+        return Health(ready=True, detail=f"{self._weights.revision} is loaded")
+
+    async def close(self) -> None:
+        """Abort what still runs, and end the process."""
+        await self._runs.close()
+        if self._client is not None:
+            await self._client.aclose()
+        if self._process is not None:
+            await asyncio.to_thread(self._process.end)
+
+    def _check(self, request: EngineRequest) -> None:
+        if request.endpoint not in self._endpoints:
+            message = f"This model does not serve {request.endpoint}. It serves {', '.join(sorted(self._endpoints))}."
+            if request.endpoint == CHAT and not self._options.embeddings:
+                message += " Its file has no chat template: take an instruct model's file for chats."
+            raise EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
+
+    async def _answered(self, request: EngineRequest, asked: list[dict[str, Any]]) -> Answer:
+        growings = [Growing() for _ in asked]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for growing, one in zip(growings, asked, strict=True):
+                    group.create_task(self._grown(growing, request.endpoint, one))
+        except ExceptionGroup as several:
+            raise several.exceptions[0] from None
+        n = request.body.get("n") or 1
+        return await self._made(request, growings, growings[::n])
+
+    async def _grown(self, growing: Growing, endpoint: str, asked: dict[str, Any]) -> None:
+        async with aclosing(self._events(endpoint, asked)) as events:
+            async for event in events:
+                growing.add(event)
+
+    async def _made(self, request: EngineRequest, growings: list[Growing], prompts: list[Growing]) -> Answer:
+        """The response body; each prompt counts once, however many answers it has."""
+        choices = [growing.written() for growing in growings]
+        for choice in choices:
+            await self._count_thought(choice)
+        counts = [one.read() for one in prompts]
+        read = Read(sum(tokens for tokens, _ in counts), sum(cached for _, cached in counts))
+        make = chat_answer if request.endpoint == CHAT else completion_answer
+        return make(request, self._model.name, self._weights.revision, read, choices)
+
+    async def _count_thought(self, choice: Written) -> None:
+        if choice.thought is not None:
+            found = await self._whole("/tokenize", {"content": choice.thought, "add_special": False})
+            choice.thought_tokens = min(len(found.get("tokens", ())), choice.tokens)
+
+    async def _embedded(self, request: EngineRequest) -> Answer:
+        asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
+        asked["model"] = self._model.name
+        answer = checked(request, self._model.name, await self._whole(EMBEDDINGS, asked), len(json.dumps(asked)))
+        return Answer(answer.body, answer.usage, self._weights.revision)
+
+    async def _whole(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        try:
+            response = await self._http().post(path, json=asked)
+        except httpx2.HTTPError as error:
+            raise self._broken_off(error) from None
+        found: dict[str, Any] = response.json()
+        if response.status_code != 200:
+            raise fault_of(found.get("error"))
+        return found
+
+    async def _events(self, endpoint: str, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of one streamed answer. Leaving it closes the connection, and so stops the request."""
+        self._choices += 1
+        try:
+            async with self._http().stream("POST", endpoint, json=asked) as response:
+                if response.status_code != 200:
+                    raise fault_of(json.loads(await response.aread()).get("error"))
+                size = 0
+                async for line in response.aiter_lines():
+                    size += len(line)
+                    if size > MAX_ANSWER_BYTES:
+                        raise EngineFault("llama.cpp's answer is too large.", code="answer_too_large", retryable=True)
+                    if line.startswith("data: {"):
+                        yield json.loads(line[6:])
+                    elif line.startswith("error: {"):
+                        raise fault_of(json.loads(line[7:]))
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise self._broken_off(error) from None
+        finally:
+            self._choices -= 1
+
+    def _http(self) -> httpx2.AsyncClient:
+        if self._client is None:
+            raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
+        return self._client
+
+    def _broken_off(self, error: Exception) -> EngineFault:
+        if self._process is None or not self._process.lives:
+            return _dead()
+        message = f"llama.cpp broke off the connection ({type(error).__name__})."
+        return EngineFault(message, code="connection_lost", retryable=True)
+
+
+def _served(options: Options, weights: Weights) -> frozenset[str]:
+    if options.embeddings:
+        return frozenset({EMBEDDINGS})
+    return frozenset({COMPLETIONS, CHAT} if weights.has_template else {COMPLETIONS})
+
+
+def _dead() -> EngineFault:
+    return EngineFault("llama.cpp's process has ended.", code="engine_dead", retryable=True, http_status=503)
+
+
+def _text_of(answer: Answer) -> str:
+    for choice in answer.body.get("choices", ()):
+        said = choice["message"]["content"] if "message" in choice else choice["text"]
+        return said or ""
+    return ""

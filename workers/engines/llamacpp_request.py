@@ -1,0 +1,143 @@
+"""From an OpenAI body to what llama.cpp is asked, by an allow-list: what is not named here never reaches it.
+
+Each prompt and each of its `n` answers is a request of its own there: llama.cpp counts the tokens of one of several only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from orchestrator.errors import EngineFault
+from orchestrator.structured import Form, form_of
+from workers.engines.prompt import count_images, output_limit
+
+CHAT: Final = "/v1/chat/completions"
+COMPLETIONS: Final = "/v1/completions"
+MAX_CHOICES: Final = 128
+MAX_STOPS: Final = 16
+MAX_LOGPROBS: Final = 20
+_PASSED: Final = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias")
+_CHAT_PASSED: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs")
+_NOT_TEXT: Final = frozenset({"role", "type"})
+_BREAK: Final = "\u200b"
+"""A space of no width: within a control token's text it makes plain text of it."""
+
+
+def bad_request(message: str, code: str = "bad_request") -> EngineFault:
+    """The fault of a request that no other attempt can cure."""
+    return EngineFault(message, code=code, retryable=False, http_status=400)
+
+
+class Requests:
+    """Makes the requests to one model."""
+
+    def __init__(self, name: str, control_tokens: Sequence[str], most_tokens: int, *, raw_prompts: bool) -> None:
+        self._name, self._most_tokens, self._raw_prompts = name, most_tokens, raw_prompts
+        longest_first = sorted(control_tokens, key=len, reverse=True)
+        self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+    def of(self, endpoint: str, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The requests that a body becomes, prompt by prompt; raises EngineFault for what cannot be served."""
+        n = body.get("n") or 1
+        prompts = [None] if endpoint == CHAT else _prompts(body.get("prompt"))
+        if not isinstance(n, int) or not 1 <= n * len(prompts) <= MAX_CHOICES:
+            raise bad_request(
+                f"At most {MAX_CHOICES} answers can be asked for at once: lower `n`, or send fewer prompts."
+            )
+        shared = self._shared(body)
+        if endpoint == CHAT:
+            shared |= self._chat(body)
+        requests = []
+        for number in range(n * len(prompts)):
+            one = dict(shared)
+            prompt = prompts[number // n]
+            if prompt is not None:
+                one["prompt"] = self._plain(prompt) if isinstance(prompt, str) and not self._raw_prompts else prompt
+            if body.get("seed") is not None:
+                one["seed"] = (int(body["seed"]) + number) % 2**32  # several answers are not the same one
+            requests.append(one)
+        return requests
+
+    def _shared(self, body: dict[str, Any]) -> dict[str, Any]:
+        given = {key: body[key] for key in _PASSED if body.get(key) is not None}
+        limit = output_limit(body)
+        given["max_tokens"] = self._most_tokens if limit is None else limit
+        if body.get("repetition_penalty") is not None:
+            given["repeat_penalty"] = body["repetition_penalty"]
+        if body.get("stop"):
+            given["stop"] = [body["stop"]] if isinstance(body["stop"], str) else list(body["stop"])[:MAX_STOPS]
+        if (form := form_of(body)) is not None:
+            given["grammar"] = grammar_of(form)
+        return {
+            **given,
+            "model": self._name,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            # A line for each batch of the prompt: llama.cpp sees only when it writes that nobody reads any more.
+            "return_progress": True,
+            **_logprobs(body),
+        }
+
+    def _chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise bad_request("`messages` must be a list of at least one message.")
+        if count_images(body):
+            raise bad_request("This model takes no pictures. Send the request to a model of tier mllm.", "no_images")
+        given = {key: body[key] for key in _CHAT_PASSED if body.get(key) is not None}
+        return {"messages": self._plain(messages), **self._plain(given)}
+
+    def _plain(self, value: Any) -> Any:
+        """The same texts, with what would be read as control tokens made plain text."""
+        if isinstance(value, str):
+            return self._control.sub(_broken, value) if self._control is not None else value
+        if isinstance(value, list):
+            return [self._plain(one) for one in value]
+        if isinstance(value, dict):
+            return {key: one if key in _NOT_TEXT else self._plain(one) for key, one in value.items()}
+        return value
+
+
+def grammar_of(form: Form) -> str:
+    """A form as a grammar that llama.cpp holds to: its own, or LLGuidance's, whose machines take linear time."""
+    match form.kind:
+        case "grammar":
+            return form.value
+        case "choice":
+            # Words of a JSON list are words of this language too.
+            return "%llguidance {}\nstart: " + " | ".join(map(json.dumps, json.loads(form.value))) + "\n"
+        case "regex":
+            escaped = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", form.value, flags=re.DOTALL)
+            return f"%llguidance {{}}\nstart: /{escaped.replace(chr(10), chr(92) + 'n')}/\n"
+        case "schema" | "object":
+            schema = json.loads(form.value) if form.value else {"type": "object"}
+            # Without blanks of its own choosing a small model cannot lose itself in them.
+            compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
+            return f"%llguidance {{}}\nstart: %json {json.dumps(compact)}\n"
+
+
+def _broken(found: re.Match[str]) -> str:
+    return found[0][0] + _BREAK + found[0][1:]
+
+
+def _prompts(given: object) -> list[Any]:
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and given:
+        if all(isinstance(one, int) and not isinstance(one, bool) for one in given):
+            return [given]
+        if all(isinstance(one, str | list) and one for one in given):
+            return list(given)
+    raise bad_request("`prompt` must be text, a list of texts, or token ids.")
+
+
+def _logprobs(body: dict[str, Any]) -> dict[str, Any]:
+    asked = body.get("logprobs")
+    if asked is None or asked is False:
+        return {}
+    if asked is True:
+        return {"logprobs": True, "top_logprobs": min(int(body.get("top_logprobs") or 0), MAX_LOGPROBS)}
+    return {"logprobs": min(int(asked), MAX_LOGPROBS)}
