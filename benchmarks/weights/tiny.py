@@ -23,7 +23,7 @@ from benchmarks.weights.smollm2 import WEIGHTS
 
 VOCABULARY = 2_048
 WIDTH = 128
-CONTEXT = 2_048
+CONTEXT = 8_192
 PICTURE = 56
 PATCH = 14
 PAD, BEGIN, END, SEEN = "<|pad|>", "<|begin|>", "<|end|>", "<image>"

@@ -33,7 +33,7 @@ def _offline() -> None:
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A random model of a million weights that chats, with the marks of a thought in its vocabulary."""
-    return tiny.causal(tmp_path_factory.mktemp("weights") / "tiny")
+    return tiny.folder("chat", tmp_path_factory.mktemp("weights") / "tiny")
 
 
 @pytest.fixture(scope="session")

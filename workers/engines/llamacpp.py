@@ -33,7 +33,7 @@ from workers.engines.llamacpp_process import LlamaProcess
 from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
 from workers.engines.openai_answer import checked
 from workers.engines.running import Runs
-from workers.engines.vllm_answer import Read, Written, chat_answer, completion_answer
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -230,7 +230,9 @@ class LlamaEngine:
     async def _embedded(self, request: EngineRequest) -> Answer:
         asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
         asked["model"] = self._model.name
-        answer = checked(request, self._model.name, await self._whole(EMBEDDINGS, asked), len(json.dumps(asked)))
+        answer = checked(
+            request, self._model.name, "path", await self._whole(EMBEDDINGS, asked), len(json.dumps(asked))
+        )
         return Answer(answer.body, answer.usage, self._weights.revision)
 
     async def _whole(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 from workers.engines.llamacpp_request import bad_request
-from workers.engines.vllm_answer import Written
+from workers.engines.answer_body import Written
 
 _MESSAGE_CHARS: Final = 300
 _FINISHES: Final = frozenset({"stop", "length", "tool_calls"})

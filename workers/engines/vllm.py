@@ -21,7 +21,7 @@ from orchestrator.fleet import Model
 from orchestrator.telemetry import log
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
-from workers.engines.vllm_answer import embeddings_answer
+from workers.engines.answer_body import embeddings_answer
 from workers.engines.vllm_params import refused
 from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
 from workers.engines.vllm_start import engine_arguments, reason

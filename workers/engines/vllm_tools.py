@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
-from workers.engines.vllm_answer import Written
+from workers.engines.answer_body import Written
 from workers.engines.vllm_prompt import bad_request
 
 

@@ -1,4 +1,4 @@
-"""From vLLM's outputs to an OpenAI response body with exact usage."""
+"""From what a model wrote to an OpenAI response body with exact usage: for the engines that run a model themselves."""
 
 from __future__ import annotations
 
