@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -90,7 +91,7 @@ def test_shares_are_within_one_unit_of_their_quota_and_lose_nothing(units: int, 
 @given(st.integers(0, 10**12), st.lists(st.integers(0, 10**9), min_size=2, max_size=30).filter(any))
 def test_who_weighs_more_never_bears_less(units: int, weighed: list[int]) -> None:
     paired = sorted(zip(weighed, shares(units, weighed), strict=True))
-    assert all(a[1] <= b[1] for a, b in zip(paired, paired[1:], strict=False) if a[0] < b[0])
+    assert all(lighter[1] <= heavier[1] for lighter, heavier in pairwise(paired) if lighter[0] < heavier[0])
 
 
 def test_prefill_decode_and_cached_tokens_weigh_apart() -> None:

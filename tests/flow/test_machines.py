@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,16 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind, Usage
+from orchestrator.flow import claim
 from orchestrator.flow import machines as flow
 from orchestrator.flow.context import Context, open_context
+from orchestrator.flow.record import Recorder
 from orchestrator.machine_time import Weights
 from orchestrator.settings import Settings
 from orchestrator.store import machines
 from orchestrator.store.machines import Reading
+from orchestrator.store.recording import Metered
 from orchestrator.store.session import Database
 from tests.serving import serve
 from tests.stack import Stack, chat, row, rows, until
@@ -56,6 +61,7 @@ request = "0.01"
 """
 WORKER = uuid4()
 READING = Reading("house", "llm", Decimal("3.6"), Weights(Decimal("0.1"), Decimal("0.01"), Decimal(1)), Decimal(0))
+BUSY = replace(READING, busy_s=Decimal(50))
 BOOKED = """
     SELECT sum(bill_usd) AS bill, sum(jobs_usd) AS jobs, sum(idle_usd) AS idle,
         (SELECT sum(amount_usd) FROM transfers WHERE kind = 'machine') AS shared, (SELECT sum(amount_usd) FROM idle_transfers) AS left_over,
@@ -186,9 +192,9 @@ def intervals(context: Context) -> Any:
 
 
 def older(context: Context, seconds: float) -> None:
-    change(context, "UPDATE machine_intervals SET started_at = started_at - make_interval(secs => {0}), "
-                    "ended_at = ended_at - make_interval(secs => {0}), last_seen = last_seen - make_interval(secs => {0}) "
-                    "WHERE closed_at IS NULL".format(seconds))  # fmt: skip
+    ago = f"make_interval(secs => {seconds})"
+    change(context, f"UPDATE machine_intervals SET started_at = started_at - {ago}, ended_at = ended_at - {ago}, "
+                    f"last_seen = last_seen - {ago} WHERE closed_at IS NULL")  # fmt: skip
 
 
 def test_telling_twice_opens_one_interval_and_closing_twice_books_it_once(context: Context, ours: Context) -> None:
@@ -215,7 +221,7 @@ def test_an_idle_interval_that_is_old_enough_is_followed_by_the_next_without_a_g
 
 def test_a_price_that_changes_begins_an_interval_of_its_own(context: Context) -> None:
     flow.meter(context, WORKER, [READING], flow.SERVING)
-    dearer = Reading(READING.model, READING.tier, Decimal(7), READING.weights, READING.busy_s)
+    dearer = replace(READING, usd_per_hour=Decimal(7))
     flow.meter(context, WORKER, [dearer], flow.SERVING)
     assert [one.usd_per_hour for one in intervals(context)] == [Decimal("3.6"), Decimal(7)]
 
@@ -223,8 +229,7 @@ def test_a_price_that_changes_begins_an_interval_of_its_own(context: Context) ->
 def test_a_busy_interval_without_an_attempt_waits_for_one(context: Context) -> None:
     flow.meter(context, WORKER, [READING], flow.SERVING)
     older(context, 100)
-    busy = Reading(READING.model, READING.tier, READING.usd_per_hour, READING.weights, Decimal(50))
-    flow.meter(context, WORKER, [busy], flow.SERVING)
+    flow.meter(context, WORKER, [BUSY], flow.SERVING)
     (one,) = intervals(context)
     assert (one.ended_at, one.busy_to_s) == (None, 50)
 
@@ -283,6 +288,63 @@ def test_an_interval_ends_only_after_the_flush_that_is_under_way_in_it(context: 
         assert ending.is_alive()
     ending.join(10)
     assert intervals(context)[0].ended_at is not None
+
+
+def held_job(stack: Stack, context: Context) -> ClaimedJob:
+    """A job that our worker has claimed."""
+    stack.submit_now(chat("Hello"))
+    (found,) = stack.query("SELECT id FROM dispatches")
+    claimed = claim.claim(context, found.id, WORKER)
+    assert isinstance(claimed, claim.Claimed)
+    return claimed.jobs[0]
+
+
+def record(context: Context, job: ClaimedJob) -> None:
+    outcome = Outcome(OutcomeKind.SUCCEEDED, Usage(10, 4, 5), b"{}")
+    assert Recorder(context, Metered(WORKER, frozenset({"house"}))).record([(job, outcome)], [])
+
+
+def joined(stack: Stack) -> Any:
+    """The number of the interval that the one attempt joined."""
+    (found,) = stack.query("SELECT i.number FROM attempts a LEFT JOIN machine_intervals i ON i.id = a.interval_id")
+    return found.number
+
+
+def test_an_attempt_recorded_while_an_interval_ends_joins_the_next(machine_stack: Stack, context: Context) -> None:
+    stack = machine_stack
+    job = held_job(stack, context)
+    flow.meter(context, WORKER, [READING], flow.SERVING)
+    recording = threading.Thread(target=record, args=(context, job))
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    with context.database.unit_of_work() as session:
+        machines.end_open(session, WORKER, READING)
+        machines.open_next(session, WORKER, READING, flow.SERVING, 1)
+        recording.start()
+        until(lambda: stack.count(waits) == 1)
+    recording.join(10)
+    assert joined(stack) == 2
+
+
+def test_what_a_worker_records_that_was_taken_for_dead_joins_no_interval_and_its_time_is_idle(
+    machine_stack: Stack, context: Context, ours: Context
+) -> None:
+    job = held_job(machine_stack, context)
+    flow.meter(context, WORKER, [READING], flow.SERVING)
+    older(context, 5)
+    flow.meter(context, WORKER, [BUSY], flow.SERVING)
+    older(context, 60)
+    assert flow.close_ended(ours) == 1
+    record(context, job)
+    assert joined(machine_stack) is None
+    (one,) = intervals(context)
+    assert one.idle_usd == one.bill_usd > 0
+    assert machine_stack.doctor() == []
+
+
+@pytest.mark.parametrize("change", ["bill_usd = 1", "usd_per_hour = 1", "closed_at = now()"])
+def test_a_worker_can_neither_set_its_price_nor_close_its_books(context: Context, change: str) -> None:
+    with pytest.raises(DBAPIError, match="permission denied"), context.database.engine.begin() as connection:
+        connection.execute(text(f"UPDATE machine_intervals SET {change}"))
 
 
 @pytest.mark.parametrize("statement", ["UPDATE machine_intervals SET bill_usd = 0, jobs_usd = 0, idle_usd = 0", "DELETE FROM machine_intervals",
