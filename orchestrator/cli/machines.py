@@ -15,8 +15,8 @@ def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
             "No machine that is priced by the hour has run. Give a model `usd_per_hour` in its rates, and start a worker for it."
         )
         return
-    bills = table("Where the bill went", "model", "workers", "hours", "bill", "jobs", "idle", "of it loading", "idle share",
-                  "busy", right=("workers", "hours", "bill", "jobs", "idle", "of it loading", "idle share", "busy"))  # fmt: skip
+    bills = table("Where the bill went", "model", "workers", "hours", "bill", "jobs", "idle", "loading", "idle share",
+                  "busy", right=("workers", "hours", "bill", "jobs", "idle", "loading", "idle share", "busy"))  # fmt: skip
     for one in models:
         bills.add_row(
             one["model"], str(one["workers"]), f"{one['hours']:.4g}", money(one["bill_usd"]), money(one["jobs_usd"]),
@@ -28,8 +28,8 @@ def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
     for one in models:
         count, pace = one["tokens"], one["tokens_per_busy_second"]
         tokens.add_row(
-            one["model"], f"{count['prefill']:,}", f"{count['cached']:,}", f"{count['decode']:,}", f"{pace['prefill']:,.1f}",
-            f"{pace['decode']:,.1f}", money(one["usd_per_million_tokens"]), money(one["usd_per_million_tokens_if_always_busy"]),
+            one["model"], _short(count["prefill"]), _short(count["cached"]), _short(count["decode"]), _short(pace["prefill"]),
+            _short(pace["decode"]), money(one["usd_per_million_tokens"]), money(one["usd_per_million_tokens_if_always_busy"]),
         )  # fmt: skip
     out.print(tokens)
     note(
@@ -40,3 +40,11 @@ def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
 
 def _share(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.1f}%"
+
+
+def _short(count: float) -> str:
+    """A count in four digits: 12.3M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e4)):
+        if count >= size:
+            return f"{count / (1e3 if unit == 'k' else size):.3g}{unit}"
+    return f"{count:.4g}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -26,8 +29,8 @@ from orchestrator.store import machines
 from orchestrator.store.machines import Reading
 from orchestrator.store.recording import Metered
 from orchestrator.store.session import Database
-from tests.serving import serve
-from tests.stack import Stack, chat, row, rows, until
+from tests.serving import Api, serve
+from tests.stack import ROOT, Stack, chat, row, rows, until
 
 FLEET = """
 [policy]
@@ -91,6 +94,13 @@ def stop(stack: Stack, *workers: Any) -> None:
         worker.wait(20)
 
 
+def command(api: Api, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "orchestrator.cli", "cost", "--machines", "--url", api.url, "--api-key", api.key, *words],
+        capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
+    )  # fmt: skip
+
+
 def books(stack: Stack) -> Any:
     """The sums of all intervals, once every one is closed."""
     until(lambda: stack.count(UNCLOSED) == 0, what="all books are closed")
@@ -145,6 +155,11 @@ def test_a_job_shows_both_costs_and_the_report_what_a_better_load_would_have_mad
         stop(stack, worker)
         found = books(stack)
         (told,) = api.http.get("/v1/cost/machines").json()["data"]
+        assert json.loads(command(api, "--json").stdout) == [told]
+        table = " ".join(command(api).stdout.split())
+        assert "house" in table
+        assert "always busy" in table
+        assert command(api, "--batch", "batch_1").returncode == 1
     assert told["model"] == "house"
     assert Decimal(told["bill_usd"]) == found.bill
     assert Decimal(told["jobs_usd"]) + Decimal(told["idle_usd"]) == found.bill
