@@ -377,7 +377,7 @@ def test_closed_books_can_be_changed_by_nobody(context: Context, ours: Context, 
     [
         ("UPDATE machine_intervals SET idle_usd = idle_usd + 0.000001, bill_usd = bill_usd + 0.000001", {"I3-machine"}),
         ("UPDATE machine_intervals SET jobs_usd = 0.000001, bill_usd = bill_usd + 0.000001", {"I3-machine"}),
-        ("UPDATE machine_intervals SET carried = carried + 1 WHERE number = 2", {"I3-machine-time"}),
+        ("UPDATE machine_intervals SET carried = carried + 3600 WHERE number = 2", {"I3-machine-time"}),
         ("UPDATE machine_intervals SET started_at = started_at - interval '1 s' WHERE number = 2", {"I3-machine", "I3-machine-time"}),
         ("UPDATE machine_intervals SET ended_at = NULL, closed_at = NULL, last_seen = now() - interval '1 h' WHERE number = 2",
          {"I3-machine", "I3-machine-open"}),
