@@ -78,7 +78,7 @@ UNCLOSED = "SELECT count(*) FROM machine_intervals WHERE closed_at IS NULL"
 def hourly(settings: Settings, tmp_path: Path) -> Settings:
     config = tmp_path / "hourly.toml"
     config.write_text(FLEET)
-    return settings.model_copy(update={"config": config, "machine_interval_s": 0.6, "heartbeat_s": 0.2})
+    return settings.model_copy(update={"config": config, "machine_interval_s": 0.6, "heartbeat_s": 0.2, "lease_s": 6.0})
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def stop(stack: Stack, *workers: Any) -> None:
 def command(api: Api, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "orchestrator.cli", "cost", "--machines", "--url", api.url, "--api-key", api.key, *words],
-        capture_output=True, text=True, timeout=30, check=False, cwd=ROOT,
+        capture_output=True, text=True, timeout=90, check=False, cwd=ROOT,
     )  # fmt: skip
 
 
