@@ -11,7 +11,7 @@ import time
 
 from benchmarks import report
 
-NAMES = ("throughput", "cpu", "latency", "assign", "ingest", "chaos")
+NAMES = ("throughput", "cpu", "latency", "assign", "ingest", "chaos", "books")
 
 
 def main() -> int:

@@ -55,7 +55,7 @@ def measure(scale: Scale) -> list[Row]:
                 "lost": LOST, "not succeeded": NOT_SUCCEEDED, "results": DOUBLED_RESULTS, "charges": DOUBLED_CHARGES,
                 "stored": RESULTS, "rerun": RERUN}.items()}  # fmt: skip
             endings = ", ".join(f"{ending} {count}" for ending, count in connection.execute(ENDINGS))
-        broken = _violations(stack)
+        broken = violations(stack)
     kills = f"{len(left)} times {WORKERS} workers; jobs left at each kill: {', '.join(map(str, left))}"
     return [
         at_most(
@@ -102,7 +102,8 @@ def _kill_again_and_again(
     return left
 
 
-def _violations(stack: Stack) -> list[str]:
+def violations(stack: Stack) -> list[str]:
+    """Invariants that do not hold."""
     database = Database(stack.settings, "app", connections=1)
     with database.unit_of_work() as session:
         broken = invariants.check(session, grace_s=10.0, most_attempts=MOST_ATTEMPTS)

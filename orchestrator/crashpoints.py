@@ -27,6 +27,7 @@ POINTS: Final[Mapping[str, str]] = {
     "record.before_commit": "a group is written, and not committed",
     "record.after_commit": "a group is committed, and nobody has been told",
     "recover.before_commit": "a recovery pass is written, and not committed",
+    "machines.before_commit": "the books of a machine's interval are written, and not committed",
     "finish.after_files": "a batch's files are written, and the batch has not ended",
 }
 

@@ -14,6 +14,7 @@ from orchestrator.errors import InvalidConfig
 
 MILLION: Final = Decimal(1_000_000)
 ZERO: Final = Decimal(0)
+HOUR_KEY: Final = "usd_per_hour"
 QUANTUM: Final = Decimal("0.000000000001")
 """The last digit that the ledger stores: a millionth of a micro-dollar, so that no token's price is rounded away."""
 
@@ -35,11 +36,17 @@ class RateCard:
     image: Decimal = ZERO
     audio_second: Decimal = ZERO
     hour: Decimal = ZERO
+    """What an hour of one worker process that serves the model costs; `usd_per_hour` in a file."""
 
     @property
     def is_free(self) -> bool:
         """Whether nothing on the card costs anything."""
-        return not any(getattr(self, f.name) for f in fields(self) if f.name != "valid_from")
+        return not (self.hour or self.prices_jobs)
+
+    @property
+    def prices_jobs(self) -> bool:
+        """Whether a job by itself costs something, whatever the machine's hour does."""
+        return any(getattr(self, f.name) for f in fields(self) if f.name not in ("valid_from", "hour"))
 
 
 def price(usage: Usage, card: RateCard) -> Decimal:
@@ -78,13 +85,25 @@ def card_from(row: Mapping[str, Any], model: str) -> RateCard:
     """A rate card from its TOML table; raises InvalidConfig that names the key and the remedy."""
     known = {f.name for f in fields(RateCard)} - {"valid_from"}
     where = f"[[models.{model}.rates]]"
+    row = _with_hour(row, where)
     if unknown := set(row) - known - {"from"}:
-        raise InvalidConfig(f"{where} has unknown keys {sorted(unknown)}. Known: from, {', '.join(sorted(known))}.")
+        raise InvalidConfig(
+            f"{where} has unknown keys {sorted(unknown)}. Known: from, {', '.join(sorted({*known, HOUR_KEY}))}."
+        )
     valid_from = _day(row.get("from", date(2020, 1, 1)), f"{where} from")
     amounts = {key: _amount(row[key], f"{where} {key}") for key in known & set(row)}
     amounts.setdefault("cached", amounts.get("input", ZERO))
     amounts.setdefault("reasoning", amounts.get("output", ZERO))
     return RateCard(valid_from=valid_from, **amounts)
+
+
+def _with_hour(row: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """The table with the machine's price under its one inner name, `hour`, which files of old have too."""
+    if HOUR_KEY not in row:
+        return row
+    if "hour" in row:
+        raise InvalidConfig(f"{where} has both {HOUR_KEY} and hour, which mean the same: keep {HOUR_KEY}.")
+    return {"hour" if key == HOUR_KEY else key: value for key, value in row.items()}
 
 
 def _day(value: object, where: str) -> date:

@@ -11,7 +11,7 @@ from typing import Final
 
 from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import finish, read, recover
+from orchestrator.flow import finish, machines, read, recover
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
@@ -42,6 +42,7 @@ class Service:
             "dispatch": self._dispatch_loop,
             "read": lambda: self._repeat(self.read_now, settings.poll_s, self._read),
             "recover": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._recover),
+            "machines": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._close_books),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
             "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
             "upkeep": lambda: self._repeat(threading.Event(), UPKEEP_EVERY_S, self._upkeep),
@@ -131,6 +132,9 @@ class Service:
         pulse.beat(self.context.settings)
         if found.lost or found.unclaimed or found.expired:
             log("recovered", lost=found.lost, unclaimed=found.unclaimed, expired=found.expired)
+
+    def _close_books(self) -> None:
+        machines.close_ended(self.context)
 
     def _sweep(self) -> None:
         if recover.sweep_cancelling(self.context):

@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     flush_max: int = Field(default=256, ge=1, le=10_000)
     """Outcomes in one record transaction, at most."""
     dispatch_max_jobs: int = Field(default=500, ge=1, le=10_000)
+    machine_interval_s: float = Field(default=60.0, gt=0)
+    """How old an interval of a machine priced by the hour is, at least, when its books are closed."""
     synchronous_commit: bool = True
 
     # Limits on what comes from outside.

@@ -96,6 +96,34 @@ def test_the_message_names_file_key_and_remedy(text: str, key: str, remedy: str,
     assert remedy in message
 
 
+@pytest.mark.parametrize("key", ["usd_per_hour", "hour"])
+@pytest.mark.parametrize("beside", ['request = "0.05"', 'input = "0.05"'])
+def test_a_machine_is_priced_by_the_hour_beside_a_price_of_the_job(file: Path, key: str, beside: str) -> None:
+    file.write_text(f'{MODEL}[[models.house.rates]]\n{key} = "2.50"\n{beside}\n', "utf-8")
+    (model,) = fleet.load(file).fleet.models
+    assert str(model.rates[0].hour) == "2.50"
+
+
+def test_a_machine_priced_by_the_hour_alone_is_meant_so(file: Path) -> None:
+    file.write_text(f'{MODEL}free = true\n[[models.house.rates]]\nusd_per_hour = "2.50"\n', "utf-8")
+    assert not fleet.load(file).fleet.models[0].rates[0].prices_jobs
+
+
+@pytest.mark.parametrize(
+    "weights, remedy",
+    [
+        ("decode = 0\nprefill = 0\ncached = 0", "weighs nothing: give at least one"),
+        ("decode = -1", "greater than or equal to 0"),
+        ("decode = inf", "finite number"),
+        ("output = 1", "Known keys: prefill, cached, decode"),
+    ],
+)
+def test_weights_that_make_no_sense_are_named(file: Path, weights: str, remedy: str) -> None:
+    message = refusal(file, f"{MODEL}[models.house.weights]\n{weights}\n{RATE}")
+    assert "models.house.weights" in message
+    assert remedy in message
+
+
 @pytest.mark.parametrize(
     "line, remedy",
     [
@@ -106,6 +134,13 @@ def test_the_message_names_file_key_and_remedy(text: str, key: str, remedy: str,
         ('request = "-1"', "must lie between 0 and 1,000,000 US dollars"),
         ('request = "Infinity"', "must lie between 0 and 1,000,000 US dollars"),
         ('from = "yesterday"\nrequest = "1"', "from must be a date such as 2026-01-31; it is 'yesterday'"),
+        ('hour = "1"\nusd_per_hour = "1"', "has both usd_per_hour and hour, which mean the same: keep usd_per_hour"),
+        ("usd_per_hour = 2.5", 'hour must be a string such as "0.15"'),
+        (
+            'usd_per_hour = "2.50"',
+            "(`rightsize models check house --write` measures them), or `free = true` if that is meant",
+        ),
+        ('hour = "2.50"', "priced by the hour alone, so that a single job would cost $0"),
         ('from = 2026\nrequest = "1"', "from must be a date such as 2026-01-31; it is 2026"),
         ('from = 2026-01-31T10:00:00Z\nrequest = "1"', "from must be a date such as 2026-01-31"),
         ('from = 2999-01-01\nrequest = "1"', "has no price today"),

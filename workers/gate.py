@@ -69,7 +69,7 @@ class Gate:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self._leave(interactive=interactive)  # let in and called off at once
-            else:
+            elif turn in waiting:  # or one that left in the same step has passed over it already
                 waiting.remove(turn)
             raise
 

@@ -15,6 +15,7 @@ from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
 from orchestrator.lifecycle import after, is_terminal
+from orchestrator.store.recording import Metered
 from orchestrator.telemetry import log, log_fault
 
 MOST_PAUSE_S = 5.0
@@ -53,10 +54,16 @@ class Item:
 class RecordingThread(threading.Thread):
     """Takes outcomes from any thread; one connection, one transaction at a time."""
 
-    def __init__(self, context: Context, name: str, answer: Callable[[Item, Decimal], None] | None = None) -> None:
+    def __init__(
+        self,
+        context: Context,
+        name: str,
+        answer: Callable[[Item, Decimal], None] | None = None,
+        metered: Metered | None = None,
+    ) -> None:
         super().__init__(name=f"rightsize-{name}", daemon=True)
         self._context = context
-        self._recorder = Recorder(context)
+        self._recorder = Recorder(context, metered)
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._answer = answer
         self.abandon = threading.Event()

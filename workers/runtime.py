@@ -30,6 +30,7 @@ from orchestrator.telemetry import log
 from workers.engines import open_engine
 from workers.execute import run
 from workers.lease import Heartbeat
+from workers.meter import Metering
 from workers.recording import Item, Open, RecordingThread
 from workers.served import Served
 
@@ -79,17 +80,21 @@ class Runtime:
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
         # Recorders share the pool: on a connection of its own the bulk one makes interactive work wait three times as long.
-        self._bulk_recorder = RecordingThread(context, "recorder", self._answer)
-        self._now_recorder = RecordingThread(context, "recorder-now", self._answer)
+        self._metering = Metering(context, self.worker, models)
+        metered = self._metering.metered
+        self._bulk_recorder = RecordingThread(context, "recorder", self._answer, metered)
+        self._now_recorder = RecordingThread(context, "recorder-now", self._answer, metered)
         self._apart = context.apart()
         self._heartbeat = Heartbeat(self._apart, self.worker, self._presence, self._held, self._on_beat)
 
     def start(self) -> None:
         """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
         self._loop_thread.start()
+        self._metering.begin()
         for model in self._models:
             self._served[model.name] = asyncio.run_coroutine_threadsafe(self._serve(model), self._loop).result()
             log("engine_loaded", model=model.name, engine=model.engine)
+        self._metering.serve()
         self._bulk_recorder.start()
         self._now_recorder.start()
         self._heartbeat.beat_once()
@@ -99,7 +104,7 @@ class Runtime:
     async def _serve(self, model: Model) -> Served:
         engine = open_engine(model, self.context.blobs.root)
         await engine.load()
-        served = Served(model, engine)
+        served = Served(model, engine, self._metering.meters.get(model.name))
         self._watches.append(asyncio.create_task(served.keep_full()))
         return served
 
@@ -191,7 +196,8 @@ class Runtime:
         if self.stopping.is_set():
             return None
         job.seconds_left -= time.monotonic() - claimed_at
-        outcome = await run(job, served.engine)
+        with served.in_engine():
+            outcome = await run(job, served.engine)
         if outcome.kind is OutcomeKind.SUCCEEDED:
             served.observe(outcome.engine_s)
         return outcome
@@ -303,8 +309,10 @@ class Runtime:
                 recorder.join(10.0)
         for watch in self._watches:
             self._loop.call_soon_threadsafe(watch.cancel)
+        self._metering.drain()
         for served in self._served.values():
             asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
+        self._metering.end()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._apart.database.close()
         self.context.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
 from workers.engines.base import Engine
 from workers.gate import Gate
+from workers.meter import Meter
 from workers.window import Seen, next_limit
 
 SMOOTHING: Final = 0.1
@@ -25,12 +27,17 @@ LEAST: Final = 2
 class Served:
     """A loaded model."""
 
-    def __init__(self, model: Model, engine: Engine) -> None:
-        self.model, self.engine = model, engine
+    def __init__(self, model: Model, engine: Engine, meter: Meter | None = None) -> None:
+        """`meter` is there for a model that is priced by the hour."""
+        self.model, self.engine, self._meter = model, engine, meter
         self.gate = Gate(max(1, engine.limits().slots), model.reserve)
         self.latency_s: float | None = None
         self._seen = Seen(self.gate.bulk_limit)
         self._told_blind = False
+
+    def in_engine(self) -> AbstractContextManager[None]:
+        """While a request is in the engine: a machine that is priced by the hour is busy."""
+        return self._meter.request() if self._meter else nullcontext()
 
     def observe(self, engine_s: float) -> None:
         """Follow how long requests take."""

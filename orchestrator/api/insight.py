@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request
+from sqlalchemy import Row
 from starlette.responses import Response
 
 from orchestrator import ids
@@ -16,9 +17,12 @@ from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import NotFound, TierUnavailable
 from orchestrator.hints import NO_HINTS
+from orchestrator.machine_time import HOUR_S, Use
+from orchestrator.pricing import ZERO
 from orchestrator.requests import features_of
 from orchestrator.routing import Alternative, Route, alternatives, factors, route
-from orchestrator.store import batches, costs
+from orchestrator.store import batches, costs, tenants
+from orchestrator.store import machines as machine_books
 from orchestrator.store.costs import By
 
 router = APIRouter(tags=["insight"])
@@ -51,6 +55,13 @@ async def cost(
     """Charges and costs of the caller's tenant by batch, tier, model or day, exact to the last digit."""
     serving = serving_of(request)
     return answer(await serving.read(_cost, serving, owner, by, batch))
+
+
+@router.get("/v1/cost/machines")
+async def machines(request: Request, owner: Caller) -> Response:
+    """What machines that are priced by the hour did and cost, by model; only who runs them sees it."""
+    serving = serving_of(request)
+    return answer(await serving.read(_machines, serving, owner))
 
 
 def _explain(serving: Serving, owner: Owner, wanted: schemas.Explain) -> dict[str, Any]:
@@ -118,6 +129,45 @@ def _cost(serving: Serving, owner: Owner, by: By, batch: str | None) -> dict[str
         found = costs.sums(session, owner.tenant_id, by, batch_id)
     total = costs.total(found)
     return {"object": "cost", "by": by, "batch": batch, "data": [_sum(one) for one in found], "total": _sum(total)}
+
+
+def _machines(serving: Serving, owner: Owner) -> dict[str, Any]:
+    """Machines belong to the house, whose tenant is the one that every installation begins with."""
+    with serving.context.database.unit_of_work() as session:
+        if not tenants.is_house(session, owner.tenant_id):
+            raise NotFound("The machines' books are those of whoever runs this service. `GET /v1/cost` shows yours.")
+        found = machine_books.use(session)
+    return {"object": "machines", "data": [_machine(row) for row in found]}
+
+
+def _machine(row: Row[Any]) -> dict[str, Any]:
+    use = Use(
+        row.seconds or 0.0, row.busy_s or 0.0, row.bill_usd or ZERO, row.busy_usd or ZERO, int(row.prefill_tokens or 0),
+        int(row.cached_tokens or 0), int(row.decode_tokens or 0),
+    )  # fmt: skip
+    million, at_best = use.million_usd, use.million_busy_usd
+    return {
+        "model": row.model,
+        "tier": row.tier,
+        "workers": row.workers,
+        "attempts": row.attempts or 0,
+        "hours": round(use.seconds / HOUR_S, 6),
+        "unclosed_hours": round((row.unclosed_s or 0.0) / HOUR_S, 6),
+        "bill_usd": f"{use.bill_usd:f}",
+        "jobs_usd": f"{row.jobs_usd or ZERO:f}",
+        "idle_usd": f"{row.idle_usd or ZERO:f}",
+        "loading_usd": f"{row.loading_usd or ZERO:f}",
+        "draining_usd": f"{row.draining_usd or ZERO:f}",
+        "busy_share": round(use.busy_s / use.seconds, 6) if use.seconds else None,
+        "idle_share": round(float((row.idle_usd or ZERO) / use.bill_usd), 6) if use.bill_usd else None,
+        "tokens": {"prefill": use.prefill_tokens, "cached": use.cached_tokens, "decode": use.decode_tokens},
+        "tokens_per_busy_second": {
+            "prefill": round(use.per_second(use.prefill_tokens), 3),
+            "decode": round(use.per_second(use.decode_tokens), 3),
+        },
+        "usd_per_million_tokens": f"{million:f}" if million is not None else None,
+        "usd_per_million_tokens_if_always_busy": f"{at_best:f}" if at_best is not None else None,
+    }
 
 
 def _sum(one: costs.Sum) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -59,8 +61,9 @@ def _show(serving: Serving, owner: Owner, public_id: UUID) -> dict[str, Any]:
         row = jobs.find(session, owner.tenant_id, public_id)
         if row is None:
             raise NotFound(f"There is no job {ids.public('job', public_id)}.")
-        attempts = [_attempt(attempt) for attempt in jobs.attempts(session, row.id)]
         transfers = jobs.transfers(session, row.id)
+        amounts = {(transfer.attempt, transfer.kind): transfer.amount_usd for transfer in transfers}
+        attempts = [_attempt(attempt, amounts) for attempt in jobs.attempts(session, row.id)]
         result = jobs.result(session, row.id, row.stored_on) if row.state == JobState.SUCCEEDED else None
     body = None
     if result is not None:
@@ -98,7 +101,9 @@ def _object(row: Row[Any], attempts: list[dict[str, Any]], transfers: Any, body:
     }
 
 
-def _attempt(row: Row[Any]) -> dict[str, Any]:
+def _attempt(row: Row[Any], amounts: Mapping[tuple[int, str], Decimal]) -> dict[str, Any]:
+    """An attempt with both of its costs: marginal, by the rate card, and its share of the machine's time, once that is known."""
+    allocated = amounts.get((row.attempt, "machine"), ZERO) if row.books_closed_at else None
     return {
         "attempt": row.attempt,
         "outcome": row.outcome,
@@ -108,6 +113,8 @@ def _attempt(row: Row[Any]) -> dict[str, Any]:
         "simulated": row.simulated,
         "engine_s": round(row.engine_s, 6),
         "created_at": int(row.created_at.timestamp()),
+        "marginal_usd": f"{amounts.get((row.attempt, 'cost'), ZERO):f}",
+        "allocated_usd": None if allocated is None else f"{allocated:f}",
         "usage": {
             "input_tokens": row.input_tokens, "cached_tokens": row.cached_tokens, "output_tokens": row.output_tokens,
             "reasoning_tokens": row.reasoning_tokens, "images": row.images, "audio_seconds": str(row.audio_seconds),

@@ -15,6 +15,7 @@ from orchestrator.cli.again import again
 from orchestrator.cli.connect import connected, reached
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
+from orchestrator.cli.machines import show_machines
 from orchestrator.cli.options import (
     BATCH_SHAPE,
     ApiKey,
@@ -190,13 +191,26 @@ def _show_explanation(found: dict[str, Any]) -> None:
 def cost(
     by: Annotated[By, typer.Option("--by", help="What to sum by.")] = By.TIER,
     batch: Annotated[str | None, typer.Option("--batch", help="Only this batch.")] = None,
+    machines: Annotated[
+        bool, typer.Option("--machines", help="What machines priced by the hour did and cost, by model, instead.")
+    ] = False,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Annotated[bool, json_flag("`data` (a row for each `key`) and `total`, sums as decimal texts")] = False,
+    as_json: Annotated[
+        bool,
+        json_flag("`data` (a row for each `key`) and `total`, sums as decimal texts; with --machines a list of models"),
+    ] = False,
 ) -> None:
     """Show what was charged and what it cost, exact to the last digit of the ledger."""
+    if machines:
+        if batch is not None:
+            raise InvalidRequest("A machine serves many batches at once: give --machines or --batch, not both.")
+        with connected(url, api_key, data_dir, config) as client:
+            used = client.machines()
+        print_json(used) if as_json else show_machines(used)
+        return
     with connected(url, api_key, data_dir, config) as client:
         found = client.cost(by=str(by), batch=batch)
     if as_json:

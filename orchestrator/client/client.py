@@ -168,6 +168,11 @@ class Rightsize:
         """Charges and costs by batch, tier, model or day; sums are decimal texts, exact to the last digit."""
         return self._transport.call("GET", "/v1/cost", query={"by": by, "batch": batch}, again=True)
 
+    def machines(self) -> list[Thing]:
+        """What the machines that are priced by the hour did and cost, by model; only who runs the service sees it."""
+        found = self._transport.call("GET", "/v1/cost/machines", again=True)
+        return cast("list[Thing]", found["data"])
+
     def models(self) -> list[Thing]:
         """Every name that `model` may have."""
         found = self._transport.call("GET", "/v1/models", again=True)

@@ -34,6 +34,7 @@ def _plain_url(address: str) -> str:
 Url = Annotated[str, AfterValidator(_plain_url)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 RESERVED: Final = frozenset({"auto", *Tier})
 """What `model` may say in a request besides a model's name."""
 
@@ -54,6 +55,24 @@ class Reasoning(Strict):
     def tokens_for(self, effort: str | None) -> int:
         """The most thought that an effort (`low`, `medium` or `high`; medium where none is named) may take, in tokens."""
         return {"low": self.low_tokens, "high": self.high_tokens}.get(effort or "", self.medium_tokens)
+
+
+class Weights(Strict):
+    """What a token of each kind takes of a machine's time, against the others: an hour's bill is shared by them.
+
+    Only how they stand to each other counts. The defaults are rules of thumb, for a model whose speed nobody measured: many
+    input tokens are read in one step, an output token takes a step of its own, and a cached prefix is only looked up.
+    """
+
+    prefill: Share = 0.1
+    cached: Share = 0.01
+    decode: Share = 1.0
+
+    @model_validator(mode="after")
+    def _weighs_something(self) -> Self:
+        if not (self.prefill or self.cached or self.decode):
+            raise ValueError("weighs nothing: give at least one of prefill, cached and decode a weight.")
+        return self
 
 
 class Model(Strict):
@@ -95,6 +114,8 @@ class Model(Strict):
     """An engine of ours that takes no step for so long, with requests to run, is taken for dead."""
     tool_parser: str | None = None
     """One of vLLM's tool call parsers, such as `hermes`, for a model that calls tools."""
+    weights: Weights = Weights()
+    """How the bill of a machine that is priced by the hour is shared among the tokens that it served."""
     reasoning: Reasoning | None = None
     """Set for a model that deliberates before it answers."""
     vllm: Mapping[str, Any] = Field(default_factory=dict)
@@ -110,6 +131,11 @@ class Model(Strict):
             raise ValueError(f"has no price: add a [[models.{self.name}.rates]] entry. An unpriced model is never $0.")
         if all(card.is_free for card in self.rates) and not self.free:
             raise ValueError("costs nothing on its rate card: set a price, or `free = true` if that is meant.")
+        if any(card.hour and not card.prices_jobs for card in self.rates) and not self.free:
+            raise ValueError(
+                "is priced by the hour alone, so that a single job would cost $0: add prices of tokens or requests "
+                f"(`rightsize models check {self.name} --write` measures them), or `free = true` if that is meant."
+            )
         days = [card.valid_from for card in self.rates]
         if len(set(days)) < len(days):
             raise ValueError("has two entries of rates that begin on the same day: keep one.")

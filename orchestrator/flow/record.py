@@ -22,7 +22,7 @@ from orchestrator.lifecycle import after, is_terminal, retry_delay_s
 from orchestrator.pricing import ZERO, RateCard, card_on, price
 from orchestrator.store import batches, dispatches, prices, recording, tenants
 from orchestrator.store.batches import Tally
-from orchestrator.store.recording import Move
+from orchestrator.store.recording import Metered, Move
 
 NOTHING: Final = Usage()
 
@@ -31,9 +31,10 @@ Pair = tuple[ClaimedJob, Outcome]
 
 @dataclass(slots=True)
 class Recorder:
-    """Records outcomes; keeps the rate cards it has seen."""
+    """Records outcomes; keeps the rate cards it has seen. A worker with models priced by the hour names itself and them."""
 
     context: Context
+    metered: Metered | None = None
     _cards: dict[tuple[int, str], RateCard] = field(default_factory=dict)
 
     def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
@@ -57,7 +58,7 @@ class Recorder:
     def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
         moves = [self._move(job, outcome) for job, outcome in pairs]
         with self.context.database.unit_of_work() as session:
-            taken = _write(session, moves, done)
+            taken = _write(session, moves, done, self.metered)
             reached("record.before_commit")
         reached("record.after_commit")
         return taken
@@ -113,11 +114,13 @@ class Recorder:
         )
 
 
-def _write(session: Session, moves: Sequence[Move], done: Sequence[int]) -> dict[int, Decimal]:
+def _write(
+    session: Session, moves: Sequence[Move], done: Sequence[int], metered: Metered | None = None
+) -> dict[int, Decimal]:
     """The one transaction of a group; the budget comes last, since its row is shared."""
-    taken = recording.move(session, moves) if moves else set()
+    taken = recording.move(session, moves, metered) if moves else {}
     won = [move for move in moves if move.job.id in taken]
-    recording.write(session, won)
+    recording.write(session, won, taken)
     batches.add_progress(session, _tallies(won))
     if done:
         dispatches.end(session, done, "done")

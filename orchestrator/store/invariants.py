@@ -32,6 +32,10 @@ OPEN_BATCH: Final = (
     "(j.batch_id = 0 OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.in_progress_at IS NOT NULL))"
 )
 
+# Whole numbers, so that no division rounds: what was metered is US dollars an hour, times seconds.
+AT_END: Final = "(i.carried + i.usd_per_hour * extract(epoch FROM i.ended_at - i.started_at))"
+METERED_MICRO: Final = "div({metered} * 2000000 + 3600, 7200)"
+
 CHECKS: Final = (
     Check(
         "I1-assigned", "an assigned job belongs to a dispatch that has not ended",
@@ -81,6 +85,37 @@ CHECKS: Final = (
         "I3-spent", "what a project has spent is the sum of its charges",
         "SELECT u.project_id FROM budgets u WHERE u.spent_usd <> (SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t "
         "WHERE t.project_id = u.project_id AND t.kind = 'charge')",
+    ),
+    Check(
+        "I3-machine", "jobs plus idle are the bill of each closed interval of a machine, as the ledger has them",
+        "SELECT i.id FROM machine_intervals i "
+        "LEFT JOIN (SELECT a.interval_id, count(*) AS attempts, coalesce(sum(t.amount_usd), 0) AS jobs_usd FROM attempts a "
+        "LEFT JOIN transfers t ON t.job_id = a.job_id AND t.attempt = a.attempt AND t.kind = 'machine' "
+        "WHERE a.interval_id IS NOT NULL GROUP BY a.interval_id) s ON s.interval_id = i.id "
+        "LEFT JOIN idle_transfers e ON e.interval_id = i.id "
+        "WHERE CASE WHEN i.closed_at IS NULL THEN s.jobs_usd > 0 OR e.interval_id IS NOT NULL "
+        "ELSE e.amount_usd IS DISTINCT FROM i.idle_usd OR coalesce(s.jobs_usd, 0) <> i.jobs_usd "
+        "OR i.bill_usd <> i.jobs_usd + i.idle_usd OR coalesce(s.attempts, 0) <> i.attempts "
+        f"OR i.bill_usd * 1000000 <> {METERED_MICRO.format(metered=AT_END)} - {METERED_MICRO.format(metered='i.carried')} END",
+    ),
+    Check(
+        "I3-machine-time", "a worker's intervals follow each other without gap or overlap, and each carries what was metered before",
+        "SELECT i.id FROM machine_intervals n LEFT JOIN machine_intervals i "
+        "ON i.worker_id = n.worker_id AND i.model = n.model AND i.number = n.number - 1 "
+        f"WHERE CASE WHEN n.number = 1 THEN n.carried <> 0 ELSE i.ended_at IS DISTINCT FROM n.started_at OR {AT_END} <> n.carried END",
+    ),
+    Check(
+        "I3-machine-open", "no interval of a machine stays open past its worker, and none that has ended is left out when others are booked",
+        "SELECT id FROM machine_intervals i WHERE closed_at IS NULL AND last_seen < now() - make_interval(secs => :grace_s) "
+        "AND (ended_at IS NULL OR EXISTS (SELECT FROM machine_intervals c WHERE c.closed_at > i.ended_at + make_interval(secs => :grace_s)))",
+    ),
+    Check(
+        "I3-machine-share", "a machine's share belongs to an attempt in a closed interval of that machine's model",
+        "SELECT t.job_id FROM transfers t LEFT JOIN attempts a USING (job_id, attempt) "
+        "LEFT JOIN machine_intervals i ON i.id = a.interval_id AND i.model = a.model "
+        "WHERE t.kind = 'machine' AND i.closed_at IS NULL "
+        "UNION ALL SELECT a.job_id FROM attempts a LEFT JOIN machine_intervals i ON i.id = a.interval_id AND i.model = a.model "
+        "WHERE a.interval_id IS NOT NULL AND i.id IS NULL",
     ),
     Check(
         "I4-progress", "a batch's progress says how many of its jobs have ended",

@@ -71,7 +71,10 @@ FIND: Final = text("""
     JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.public_id = :public_id AND j.tenant_id = :tenant
 """)
-ATTEMPTS: Final = text("SELECT * FROM attempts WHERE job_id = :job ORDER BY attempt")
+ATTEMPTS: Final = text("""
+    SELECT a.*, i.closed_at AS books_closed_at FROM attempts a LEFT JOIN machine_intervals i ON i.id = a.interval_id
+    WHERE a.job_id = :job ORDER BY a.attempt
+""")
 TRANSFERS: Final = text("SELECT * FROM transfers WHERE job_id = :job ORDER BY attempt, kind")
 RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND stored_on = :stored_on")
 LINES: Final = text("""

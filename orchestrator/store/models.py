@@ -18,6 +18,8 @@ Big = Annotated[int, mapped_column(BigInteger)]
 Small = Annotated[int, mapped_column(SmallInteger)]
 Key = Annotated[int, mapped_column(BigInteger, primary_key=True)]
 Usd = Annotated[Decimal, mapped_column(Numeric(20, 12))]
+Weight = Annotated[Decimal, mapped_column(Numeric(12, 6))]
+Busy = Annotated[Decimal, mapped_column(Numeric(16, 6))]
 When = Annotated[datetime, mapped_column(DateTime(timezone=True))]
 
 
@@ -309,6 +311,61 @@ class Attempt(Base):
     reasoning_tokens: Mapped[int]
     images: Mapped[int]
     audio_seconds: Mapped[Decimal] = mapped_column(Numeric(12, 3))
+    interval_id: Mapped[Big | None]
+    """The interval of a machine priced by the hour in which it was recorded."""
+    created_at: Mapped[When]
+
+
+class MachineInterval(Base):
+    """A span of the time of a machine that is priced by the hour: one model of one worker process. Never changed once closed."""
+
+    __tablename__ = "machine_intervals"
+    id: Mapped[Key]
+    worker_id: Mapped[UUID]
+    model: Mapped[str]
+    number: Mapped[int]
+    """From 1, in the order of a worker's time."""
+    kind: Mapped[str]
+    """`loading`, `serving` or `draining`."""
+    tier: Mapped[str]
+    host: Mapped[str]
+    pid: Mapped[int]
+    price_version: Mapped[int]
+    usd_per_hour: Mapped[Usd]
+    carried: Mapped[Decimal] = mapped_column(Numeric)
+    """What this worker's time came to before it, exact: US dollars an hour, times seconds."""
+    prefill_weight: Mapped[Weight]
+    cached_weight: Mapped[Weight]
+    decode_weight: Mapped[Weight]
+    busy_from_s: Mapped[Busy]
+    busy_to_s: Mapped[Busy]
+    """Readings of the worker's own clock: how long it had been busy at the beginning, and when it was last heard of."""
+    started_at: Mapped[When]
+    last_seen: Mapped[When]
+    ended_at: Mapped[When | None]
+    """From then on no attempt joins it."""
+    closed_at: Mapped[When | None]
+    """From then on its bill is booked, and what follows is set."""
+    bill_usd: Mapped[Usd | None]
+    jobs_usd: Mapped[Usd | None]
+    idle_usd: Mapped[Usd | None]
+    attempts: Mapped[int | None]
+    prefill_tokens: Mapped[Big | None]
+    cached_tokens: Mapped[Big | None]
+    decode_tokens: Mapped[Big | None]
+
+
+class IdleTransfer(Base):
+    """The part of an interval's bill that no job bears: one transfer of the ledger, never changed."""
+
+    __tablename__ = "idle_transfers"
+    interval_id: Mapped[Key]
+    debit_account: Mapped[str]
+    credit_account: Mapped[str]
+    amount_usd: Mapped[Usd]
+    tier: Mapped[str]
+    model: Mapped[str]
+    price_version: Mapped[int]
     created_at: Mapped[When]
 
 

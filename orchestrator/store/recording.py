@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
+from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 from orchestrator.contracts import ClaimedJob, JobState, Outcome
 from orchestrator.store.session import copy_rows
 
-MOVE: Final = text("""
+_MOVE: Final = """
     UPDATE jobs SET state = x.state, attempts = x.attempts, held_usd = CASE WHEN x.state >= 10 THEN 0 ELSE held_usd END,
         ended_at = CASE WHEN x.state >= 10 THEN now() END, requeued = requeued OR x.state = 1,
         alone = alone OR x.state = 1,
@@ -23,12 +24,19 @@ MOVE: Final = text("""
         CAST(:delays AS float8[]), CAST(:codes AS text[]), CAST(:messages AS text[]))
         AS x(id, dispatch_id, state, attempts, delay_s, code, message)
     WHERE jobs.id = x.id AND jobs.dispatch_id = x.dispatch_id AND jobs.state = 2
-    RETURNING jobs.id
-""")
+    RETURNING jobs.id"""
+MOVE: Final = text(_MOVE)
+OPEN_INTERVALS: Final = """
+    SELECT id, model FROM machine_intervals WHERE worker_id = :worker AND ended_at IS NULL FOR KEY SHARE"""
+# Holds what it finds until the flush commits: no interval ends while an attempt is about to join it.
+MOVE_METERED: Final = text(
+    f"WITH open AS ({OPEN_INTERVALS}) {_MOVE}, (SELECT o.id FROM open o WHERE o.model = jobs.model) AS interval_id"
+)
+OPEN_NOW: Final = text(OPEN_INTERVALS)
 ATTEMPT_COLUMNS: Final = (
     "job_id", "attempt", "dispatch_id", "outcome", "tier", "model", "model_revision", "price_version", "policy_version",
     "fleet_version", "simulated", "fault_code", "fault_message", "engine_s", "input_tokens", "cached_tokens", "output_tokens",
-    "reasoning_tokens", "images", "audio_seconds",
+    "reasoning_tokens", "images", "audio_seconds", "interval_id",
 )  # fmt: skip
 TRANSFER_COLUMNS: Final = (
     "job_id", "attempt", "kind", "debit_account", "credit_account", "amount_usd", "tenant_id", "project_id", "api_key_id",
@@ -51,8 +59,19 @@ class Move:
     blob_key: str | None = None
 
 
-def move(session: Session, moves: Sequence[Move]) -> set[int]:
-    """Move the jobs that still belong to their dispatch; returns their ids. What a late worker brings changes nothing."""
+@dataclass(frozen=True, slots=True)
+class Metered:
+    """The worker that brings outcomes, and those of its models that are priced by the hour."""
+
+    worker: UUID
+    models: frozenset[str]
+
+
+def move(session: Session, moves: Sequence[Move], metered: Metered | None = None) -> dict[int, int | None]:
+    """Move the jobs that still belong to their dispatch: job id -> the machine's interval that its attempt joins, or None.
+
+    What a late worker brings changes nothing. What one brings whose interval was ended, since it was not heard of, joins none.
+    """
     faults = [m.outcome.fault for m in moves]
     values = {
         "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves],
@@ -60,14 +79,24 @@ def move(session: Session, moves: Sequence[Move]) -> set[int]:
         "delays": [m.delay_s for m in moves], "codes": [f.code if f else None for f in faults],
         "messages": [f.message if f else None for f in faults],
     }  # fmt: skip
-    return set(session.execute(MOVE, values).scalars())
+    if metered is None or not any(m.job.model in metered.models for m in moves):
+        return dict.fromkeys(session.execute(MOVE, values).scalars())
+    taken: dict[int, int | None] = {
+        row.id: row.interval_id for row in session.execute(MOVE_METERED, {**values, "worker": metered.worker})
+    }
+    without = {m.job.id: m.job.model for m in moves if m.job.model in metered.models and taken.get(m.job.id, 0) is None}
+    if without:
+        # Its interval ended in this very moment: the statement could not see the next one yet.
+        now_open = {row.model: row.id for row in session.execute(OPEN_NOW, {"worker": metered.worker})}
+        taken |= {job_id: now_open.get(model) for job_id, model in without.items()}
+    return taken
 
 
-def write(session: Session, won: Sequence[Move]) -> None:
+def write(session: Session, won: Sequence[Move], intervals: Mapping[int, int | None]) -> None:
     """COPY attempts, ledger transfers and results of the jobs that were moved."""
     if not won:
         return
-    copy_rows(session, "attempts", ATTEMPT_COLUMNS, map(_attempt, won))
+    copy_rows(session, "attempts", ATTEMPT_COLUMNS, (_attempt(m, intervals.get(m.job.id)) for m in won))
     copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in won for row in _transfers(m)))
     results = [m for m in won if m.state is JobState.SUCCEEDED]
     if results:
@@ -78,13 +107,13 @@ def write(session: Session, won: Sequence[Move]) -> None:
         copy_rows(session, "results", RESULT_COLUMNS, rows)
 
 
-def _attempt(m: Move) -> tuple[object, ...]:
+def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:
     job, outcome, usage, fault = m.job, m.outcome, m.outcome.usage, m.outcome.fault
     return (
         job.id, job.attempt, job.dispatch_id, str(outcome.kind), job.tier, job.model, outcome.model_revision, job.price_version,
         job.policy_version, job.fleet_version, outcome.simulated, fault.code if fault else None,
         fault.message if fault else None, outcome.engine_s, usage.input_tokens, usage.cached_tokens, usage.output_tokens,
-        usage.reasoning_tokens, usage.images, usage.audio_seconds,
+        usage.reasoning_tokens, usage.images, usage.audio_seconds, interval_id,
     )  # fmt: skip
 
 

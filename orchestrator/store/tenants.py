@@ -27,6 +27,7 @@ HOLD: Final = text("""
 SETTLE: Final = text("""
     UPDATE budgets SET held_usd = held_usd - :released, spent_usd = spent_usd + :spent WHERE project_id = :project
 """)
+IS_HOUSE: Final = text("SELECT EXISTS (SELECT FROM tenants WHERE id = :tenant AND name = 'default')")
 LEFT: Final = text("SELECT limit_usd - spent_usd - held_usd FROM budgets WHERE project_id = :project")
 
 
@@ -68,3 +69,8 @@ def settle(session: Session, settlements: Mapping[int, Settlement]) -> None:
     for project_id in sorted(settlements):
         one = settlements[project_id]
         session.execute(SETTLE, {"project": project_id, "released": one.released_usd, "spent": one.spent_usd})
+
+
+def is_house(session: Session, tenant_id: int) -> bool:
+    """Whether a tenant is the one that every installation begins with: whoever runs it."""
+    return bool(session.execute(IS_HOUSE, {"tenant": tenant_id}).scalar_one())

@@ -144,6 +144,7 @@ def test_i8_another_tenant_sees_nothing_of_it(api: Api) -> None:
         f"/v1/files/{file}",
         f"/v1/files/{file}/content",
         f"/v1/cost?batch={name}",
+        "/v1/cost/machines",
     ):
         assert api.http.get(path, headers=theirs).status_code == 404, path
     for path in (f"/v1/jobs/{made}/cancel", f"/v1/batches/{name}/cancel"):

@@ -195,6 +195,7 @@ def test_every_crash_point_is_struck_by_some_test() -> None:
         "submit.before_commit",
         "submit.after_commit",
         "recover.before_commit",
+        "machines.before_commit",
     }
     assert struck == set(POINTS)
     assert os.environ.get("RIGHTSIZE_CRASH_AT") is None
