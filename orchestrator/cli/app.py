@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import learning, models, reading, serving, submitting
+from orchestrator.cli import checking, learning, models, reading, serving, submitting
 from orchestrator.cli.command import Command
 from orchestrator.cli.demo import demo
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
 app.add_typer(models.app, name="models")
+models.app.command("check", cls=Command)(checking.check)
 
 for _command in (
     demo, serving.up, submitting.submit, reading.status, reading.results, submitting.cancel, reading.explain, reading.cost,
