@@ -13,6 +13,7 @@ from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import AoT
 
 from orchestrator import fleet
 from orchestrator.errors import InvalidConfig
@@ -62,11 +63,13 @@ def _put_card(table: Any, rates: Mapping[str, str], today: date) -> None:
         for name, amount in rates.items():
             same_day[name] = amount
         return
-    card = tomlkit.table()
+    has_tables = isinstance(cards, AoT)
+    card = tomlkit.table() if has_tables else tomlkit.inline_table()
     card.add("from", today)
     for name, amount in rates.items():
         card.add(name, amount)
-    card.add(tomlkit.nl())
+    if has_tables:
+        card.add(tomlkit.nl())
     cards.append(card)
 
 
