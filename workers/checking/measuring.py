@@ -11,13 +11,14 @@ from orchestrator.errors import EngineFault
 from workers.checking import figures
 from workers.checking.asking import ANSWER_TOKENS, Maker
 from workers.checking.figures import Level, Round, Unit
-from workers.engines.base import Engine
+from workers.engines.base import Answer, Engine, EngineRequest
 
 REPEATS: Final = 3
 LOAD_INPUT: Final = 32
 READ_INPUT: Final = 512
 MARGIN: Final = 16
 """Tokens that an input stays below the length that is tried: its template and its one token of answer must fit too."""
+OVERTIME_S: Final = 10.0
 LONGEST_WAIT_S: Final = 20.0
 """No longer input is tried once one took this long: it is left at what the model claims."""
 
@@ -72,7 +73,7 @@ async def longest_input(engine: Engine, maker: Maker, tell: Tell) -> tuple[int, 
         words = max(1, int(max(1, size - MARGIN) * words_a_token))
         began = time.monotonic()
         try:
-            answer = await engine.perform(maker(words, 1))
+            answer = await perform(engine, maker(words, 1))
         except EngineFault as fault:
             if fault.retryable:
                 return claimed, f"{size:,} tokens could not be tried: {fault.message}"
@@ -87,6 +88,16 @@ async def longest_input(engine: Engine, maker: Maker, tell: Tell) -> tuple[int, 
     return max(1, accepted), f"{refused:,} tokens were refused"
 
 
+async def perform(engine: Engine, request: EngineRequest) -> Answer:
+    """Run one request; one that an engine has not ended in its time is a fault, so that a check never hangs."""
+    try:
+        async with asyncio.timeout(request.seconds_left + OVERTIME_S):
+            return await engine.perform(request)
+    except TimeoutError:
+        message = f"The engine had not ended a request {OVERTIME_S:g} s after its time."
+        raise EngineFault(message, code="hang", retryable=False, http_status=504) from None
+
+
 async def _round(engine: Engine, maker: Maker, concurrency: int, seconds: float, size: int, most: int) -> Round:
     """So many requests at once, each followed by the next until the time is up; each runs at least once."""
     latencies: list[float] = []
@@ -98,7 +109,7 @@ async def _round(engine: Engine, maker: Maker, concurrency: int, seconds: float,
         while True:
             started = time.monotonic()
             try:
-                answer = await engine.perform(maker(size, most))
+                answer = await perform(engine, maker(size, most))
             except EngineFault as fault:
                 faults.append(f"{fault.fault_code}: {fault.message}")
                 return

@@ -29,6 +29,7 @@ REMEDIES: Final = {
     "audio": "Serve a model that hears, or give the tier mllm another one.",
     "embedding": "Serve a model made for embeddings at this address, or ask it for none.",
 }
+LOG_REMEDY: Final = "The engine's own log above tells more."
 USUAL_REMEDY: Final = "Look at the model itself and at its chat template: try it with its own tools."
 
 Tell = Callable[[str], None]
@@ -72,9 +73,12 @@ async def _ask_and_measure(
 async def _ask(engine: Engine, question: Question, model: Model, report: Report) -> Check:
     began = time.monotonic()
     try:
-        answer = await engine.perform(question.request)
+        answer = await measuring.perform(engine, question.request)
     except EngineFault as fault:
         return _refused(question.kind, fault, model, time.monotonic() - began)
+    except Exception as error:  # what the worker would record as a fault of the engine's own
+        problem = f"{type(error).__name__}: {error}"
+        return Check(question.kind, "failed", seconds=time.monotonic() - began, problem=problem, remedy=LOG_REMEDY)
     verdict = question.judge(answer)
     _note(answer, report)
     usage, said = answer.usage, " ".join(verdict.said.split())[:SAID_CHARS]
@@ -177,7 +181,7 @@ def _failed_whole(error: Exception, *, loaded: bool) -> Check:
     if isinstance(error, RightsizeError):
         return Check(kind, "failed", problem=error.message, remedy="Mend what the message names, then check again.")
     problem = f"{type(error).__name__}: {error}"
-    return Check(kind, "failed", problem=problem, remedy="The engine's own log above tells more.")
+    return Check(kind, "failed", problem=problem, remedy=LOG_REMEDY)
 
 
 def _install(name: str | None) -> str:
