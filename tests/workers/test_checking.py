@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import tomllib
@@ -16,10 +17,10 @@ from orchestrator import fleet
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Reasoning
-from workers.checking import asking, figures, soundness
+from workers.checking import asking, figures, measuring, soundness
 from workers.checking.figures import Level, Round
 from workers.checking.writing import with_suggestions
-from workers.engines.base import EngineLimits
+from workers.engines.base import EngineLimits, EngineRequest
 
 TODAY = date(2026, 11, 24)
 
@@ -241,3 +242,29 @@ def test_fleets_in_other_forms_of_toml_are_written_too(text: str) -> None:
 def test_a_model_that_the_file_lacks_is_refused() -> None:
     with pytest.raises(InvalidConfig, match="by hand"):
         with_suggestions(FILE, "gone", {"slots": 4}, {}, TODAY)
+
+
+class Uneven:
+    """An engine of which other work takes the time now and then; only what a measurement needs of one."""
+
+    def __init__(self, slots: int, slow: set[int]) -> None:
+        self.slots, self.slow, self.asked = slots, slow, 0
+
+    def limits(self) -> EngineLimits:
+        return EngineLimits(self.slots, 1000, 100, True, frozenset({asking.CHAT}))
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        self.asked += 1
+        await asyncio.sleep(0.2 if self.asked in self.slow else 0.01)
+        return answer()
+
+
+def test_a_level_that_other_work_slowed_is_measured_again_before_the_load_stops_to_rise() -> None:
+    model = the_model()
+    maker = asking.load_maker(model, frozenset({"text"}), None)
+    assert maker is not None
+    told: list[str] = []
+    engine: Any = Uneven(4, slow={*range(4, 10)})  # the first tries of two at once
+    levels = asyncio.run(measuring.rise(engine, maker, "output tokens", 0.0, told.append))
+    assert told == ["1 at once", "2 at once", "2 at once, again", "4 at once"]
+    assert levels[-1].concurrency == 4

@@ -137,8 +137,9 @@ async def _measure(engine: Engine, maker: Maker, unit: Unit, seconds: float, tel
         report.decode_tps = figures.decode_speed(best, report.prefill_tps)
     elif unit == "input tokens":
         report.prefill_tps = best.input_tps
-    longest, how = await measuring.longest_input(engine, maker, tell)
-    report.remarks.append(f"longest input: {how}")
+    holds, said = engine.limits().max_input_tokens, int(report.now["max_input_tokens"])
+    longest, how = await measuring.longest_input(engine, maker, min(holds, said), tell)
+    report.remarks.append(f"longest input: {how}{f', and it says that it takes {holds:,}' if holds > said else ''}")
     _suggest(best, unit, longest, engine.limits().slots, report)
 
 
