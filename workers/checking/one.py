@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -20,6 +21,8 @@ from workers.engines import open_engine
 from workers.engines.base import Engine
 
 SAID_CHARS: Final = 200
+MOST_LOAD: Final = 0.75
+"""Of the machine's cores, before a model is loaded."""
 BRIEF_TOKENS: Final = 2
 """Of an answer: a model that says so little is counted by answers."""
 REMEDIES: Final = {
@@ -40,6 +43,7 @@ async def examine(model: Model, blobs: Path, usd_per_hour: Decimal | None, secon
     hour = usd_per_hour if usd_per_hour is not None else model.card_on(datetime.now(UTC).date()).hour or None
     report = Report(model.name, str(model.tier), model.engine, usd_per_hour=hour)
     report.now = {name: getattr(model, name) for name in ("slots", "max_input_tokens", "expected_latency_s")}
+    report.remarks += _busy()
     tell("loading")
     began = time.monotonic()
     engine: Engine | None = None
@@ -173,6 +177,16 @@ def _task(model: Model, blobs: Path) -> str | None:
     from orchestrator.rightsizing import specialist_format
 
     return next(iter(specialist_format.tasks_with_specialists(Path(model.path) if model.path else blobs)), None)
+
+
+def _busy() -> list[str]:
+    """That other work runs on this machine already, which spoils every figure."""
+    if not hasattr(os, "getloadavg"):
+        return []
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if load <= MOST_LOAD * cores:
+        return []
+    return [f"this machine is busy with other work (load {load:.1f} on {cores} cores): check again when it is idle"]
 
 
 def _failed_whole(error: Exception, *, loaded: bool) -> Check:
