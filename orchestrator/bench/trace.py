@@ -25,10 +25,17 @@ MAX_INPUT_TOKENS: Final = 200_000
 MAX_OUTPUT_TOKENS: Final = 100_000
 
 NAMES: Final[Mapping[str, str]] = {
-    **dict.fromkeys(("timestamp", "arrival", "arrivals", "arrivaltime", "arrivaltimestamp", "arrivedat", "time", "starttime"), "arrival"),
-    **dict.fromkeys(("contexttokens", "inputtokens", "inputlength", "inputlen", "prompttokens", "requesttokens", "numprefilltokens", "input"), "input"),
     **dict.fromkeys(
-        ("generatedtokens", "outputtokens", "outputlength", "outputlen", "completiontokens", "responsetokens", "numdecodetokens", "output"), "output"
+        ("timestamp", "arrival", "arrivals", "arrivaltime", "arrivaltimestamp", "arrivedat", "time", "starttime"),
+        "arrival",
+    ),
+    **dict.fromkeys(
+        ("contexttokens", "inputtokens", "inputlength", "inputlen", "prompttokens", "requesttokens",
+         "numprefilltokens", "input"), "input",
+    ),
+    **dict.fromkeys(
+        ("generatedtokens", "outputtokens", "outputlength", "outputlen", "completiontokens", "responsetokens",
+         "numdecodetokens", "output"), "output",
     ),
     "tier": "tier",
 }  # fmt: skip

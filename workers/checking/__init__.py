@@ -43,7 +43,8 @@ def check(
 
 
 def _each(
-    settings: Settings, models: tuple[fleet.Model, ...], target: Path | None, usd_per_hour: Decimal | None, seconds: float, on_progress: Tell,
+    settings: Settings, models: tuple[fleet.Model, ...], target: Path | None, usd_per_hour: Decimal | None,
+    seconds: float, on_progress: Tell,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     for model in models:
 

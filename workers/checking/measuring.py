@@ -87,7 +87,8 @@ async def longest_input(engine: Engine, maker: Maker, claimed: int, tell: Tell) 
                 return claimed, f"{size:,} tokens could not be tried: {fault.message}"
             refused = size
         else:
-            # Words are not tokens: how many go into one is known once the model has counted some (and a server that counts nothing sensible is not believed).
+            # Words are not tokens: how many go into one is known once the model has counted some. A server that counts
+            # nothing sensible is not believed.
             words_a_token = min(1.0, words / max(1, answer.usage.input_tokens))
             accepted = size
         longest_s = max(longest_s, time.monotonic() - began)
