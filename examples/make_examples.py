@@ -2,7 +2,7 @@
 
     python examples/make_examples.py [--out FOLDER] [--draw-pages]
 
-It writes tickets-train.csv, tickets.csv and demo.jsonl, and draws pages/*.png (with Pillow) where there are none.
+It writes tickets-train.csv, tickets.csv, trace.csv and demo.jsonl, and draws pages/*.png (with Pillow) where there are none.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import argparse
 import base64
 import csv
 import json
+import math
 import random
 import tomllib
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ HERE: Final = Path(__file__).parent
 SEED: Final = 20_261
 ROWS_A_LABEL: Final = 25
 TYPO_SHARE: Final = 0.15
+TRACE_ROWS: Final = 240
 PAGE_SIZE: Final = (620, 800)
 INSTRUCTIONS: Final = "Classify the support ticket. Answer with exactly one label of: {labels}."
 
@@ -146,6 +148,20 @@ def draw(page: Page, folder: Path) -> None:
     picture.quantize(16).save(folder / f"{page.name}.png", optimize=True)
 
 
+def trace() -> Iterator[tuple[str, int, int, str]]:
+    """The rows of trace.csv, by a formula: two minutes that swell and ebb like a day, most requests short, a few long.
+
+    The gap to the next request follows a sine; lengths follow the fractional parts of multiples of the golden ratio
+    (spread evenly, without dice), raised so that few are long. Every fifth row names a tier, in turn.
+    """
+    at_s, golden = 0.0, (5**0.5 - 1) / 2
+    for number in range(TRACE_ROWS):
+        first, second = (number * golden) % 1.0, (number * golden**2 + 0.5) % 1.0
+        tier = ("slm", "rlm", "mllm")[number // 5 % 3] if number % 5 == 4 else ""
+        yield f"{at_s:.3f}", 40 + int(1_500 * first**4), 5 + int(250 * second**3), tier
+        at_s += 0.5 - 0.4 * math.sin(2 * math.pi * number / TRACE_ROWS)
+
+
 def demo(unseen: list[tuple[str, str]], labels: list[str], folder: Path) -> Iterator[dict[str, Any]]:
     """The rows of the demo's one batch: no row names a tier."""
     named = ",".join(labels)
@@ -184,6 +200,10 @@ def write(out: Path, *, draw_pages: bool) -> None:
     for name, labelled in splits.items():
         with (out / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("text", "label"), *labelled])
+    with (out / "trace.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(
+            [("arrival", "input_tokens", "output_tokens", "tier"), *trace()]
+        )
     drawn = HERE / "pages"
     if draw_pages or not any(drawn.glob("*.png")):
         drawn.mkdir(exist_ok=True)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import learning, models, reading, serving, submitting
+from orchestrator.cli import benching, checking, learning, models, reading, serving, submitting
 from orchestrator.cli.command import Command
 from orchestrator.cli.demo import demo
 
@@ -24,10 +24,11 @@ app = typer.Typer(
 keys = typer.Typer(no_args_is_help=True, help="API keys.")
 app.add_typer(keys, name="keys")
 app.add_typer(models.app, name="models")
+models.app.command("check", cls=Command)(checking.check)
 
 for _command in (
     demo, serving.up, submitting.submit, reading.status, reading.results, submitting.cancel, reading.explain, reading.cost,
-    learning.train, learning.evaluate, serving.doctor, serving.migrate, serving.orchestrator, serving.api,
+    learning.train, learning.evaluate, benching.bench, serving.doctor, serving.migrate, serving.orchestrator, serving.api,
     serving.worker,
 ):  # fmt: skip
     app.command(cls=Command)(_command)

@@ -22,6 +22,8 @@ class Service:
     client: Rightsize
     lasts: bool
     """Whether it goes on when this command ends."""
+    url: str
+    api_key: str
 
 
 @contextmanager
@@ -40,13 +42,13 @@ def reached(url: str | None, api_key: str | None, data_dir: Path | None, config:
                 "A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`."
             )
         with Rightsize(url, api_key, on_wait=note) as client:
-            yield Service(client, lasts=True)
+            yield Service(client, lasts=True, url=url, api_key=api_key)
         return
     with (
         local_instance(settings_of(data_dir, config)) as instance,
         Rightsize(instance.api_url, instance.api_key, on_wait=note) as client,
     ):
-        yield Service(client, lasts=not instance.started)
+        yield Service(client, lasts=not instance.started, url=instance.api_url, api_key=instance.api_key)
 
 
 def settings_of(data_dir: Path | None = None, config: Path | None = None, **flags: Any) -> Settings:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Final
 
@@ -29,8 +29,11 @@ LINES_READ: Final = 10_000
 """Of the error file, for the reasons: enough to tell what went wrong, also with a million rows."""
 
 
-def follow(client: Rightsize, batch: dict[str, Any], *, quiet: bool = False, lasts: bool = True) -> dict[str, Any]:
-    """Wait for a batch's end with progress by tier, cost so far and time left.
+def follow(
+    client: Rightsize, batch: dict[str, Any], *, quiet: bool = False, lasts: bool = True,
+    on_look: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Wait for a batch's end with progress by tier, cost so far and time left; `on_look` sees it each time.
 
     Ctrl-C says what becomes of the batch; `lasts` tells whether the service goes on without us.
     """
@@ -42,6 +45,8 @@ def follow(client: Rightsize, batch: dict[str, Any], *, quiet: bool = False, las
         def look(now: dict[str, Any]) -> None:
             progress.show(now)
             standing.look(now)
+            if on_look is not None:
+                on_look(now)
 
         ended = client.wait(batch["id"], on_progress=look)
     if_interrupted(f"Interrupted. The batch had ended. Read it: {again('results ' + batch['id'])}")

@@ -51,7 +51,7 @@ class Transport:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key is not None:
             headers["Idempotency-Key"] = key
-        content = None if body is None else _content(body)
+        content = None if body is None else content_of(body)
         wanted = {name: value for name, value in (query or {}).items() if value is not None}
         began = time.monotonic()
         for left in reversed(range(TRIES if again else 1)):
@@ -90,7 +90,7 @@ class Transport:
     def status(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status and JSON of a GET, whatever the status."""
         response = self._send("GET", path)
-        return response.status_code, _json(response)
+        return response.status_code, object_of(response)
 
     def close(self) -> None:
         """Close every connection."""
@@ -111,7 +111,7 @@ class Transport:
     def _object(self, response: httpx2.Response) -> dict[str, Any]:
         if response.status_code >= 400:
             raise error_of(response)
-        found = _json(response)
+        found = object_of(response)
         if not found:
             raise ServiceUnavailable(f"{self.base_url} answered something that is not JSON. Is it a Rightsize service?")
         return found
@@ -119,7 +119,7 @@ class Transport:
 
 def error_of(response: httpx2.Response) -> RightsizeError:
     """The error that a response tells of: of the class that raised it where that is known, otherwise by its status."""
-    told = _json(response).get("error")
+    told = object_of(response).get("error")
     told = told if isinstance(told, dict) else {}
     message = str(told.get("message") or f"The service answered {response.status_code} to {response.request.url.path}.")
     param = told.get("param")
@@ -138,7 +138,8 @@ def error_of(response: httpx2.Response) -> RightsizeError:
     return error
 
 
-def _content(body: Mapping[str, Any]) -> bytes:
+def content_of(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON; raises InvalidRequest for one that cannot be."""
     try:
         return orjson.dumps(body)
     except orjson.JSONEncodeError as error:
@@ -147,7 +148,8 @@ def _content(body: Mapping[str, Any]) -> bytes:
         ) from error
 
 
-def _json(response: httpx2.Response) -> dict[str, Any]:
+def object_of(response: httpx2.Response) -> dict[str, Any]:
+    """The JSON object of a response; empty where there is none."""
     try:
         found = orjson.loads(response.content)
     except orjson.JSONDecodeError:

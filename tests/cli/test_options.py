@@ -68,6 +68,7 @@ def test_help_names_exit_codes_json_shapes_and_one_example_a_line(empty: Place) 
         "models",
         "train",
         "evaluate",
+        "bench",
         "doctor",
         "migrate",
     ):
