@@ -38,6 +38,7 @@ from workers.engines.answer_body import Read, Written, chat_answer, completion_a
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _SAYS_EVERY_S: Final = 10.0
+_LOOK_S: Final = 0.5
 _SPARE: Final = 8
 """Connections beside those of twice the slots: for health, and for whoever is just leaving."""
 
@@ -57,6 +58,9 @@ class LlamaEngine:
         self._runs = Runs()
         self._choices = 0
         """Answers that llama.cpp writes or is yet to write for us."""
+        self._heard = 0.0
+        """When llama.cpp last wrote a line, by the loop's clock."""
+        self._watch: asyncio.Task[None] | None = None
         self._process: LlamaProcess | None = None
         self._client: httpx2.AsyncClient | None = None
         self._weights: Weights
@@ -101,6 +105,19 @@ class LlamaEngine:
             timeout=None,
             trust_env=False,
         )
+        self._watch = asyncio.create_task(self._watched(self._process))
+
+    async def _watched(self, process: LlamaProcess) -> None:
+        """Notice that llama.cpp has ended, or that it writes nothing although it has work, and end every request."""
+        loop, hang_s = asyncio.get_running_loop(), self._model.hang_s
+        while process.lives:
+            await asyncio.sleep(_LOOK_S)
+            if not self._choices:
+                self._heard = loop.time()
+            elif loop.time() - self._heard > hang_s:
+                process.kill()
+        log("engine_dead", model=self._model.name, detail=_dead().message)
+        self._runs.abort_all(_dead)
 
     async def _start(self, process: LlamaProcess, asked: dict[str, Any]) -> None:
         """Start the process, and say every few seconds that it still loads."""
@@ -184,6 +201,8 @@ class LlamaEngine:
     async def close(self) -> None:
         """Abort what still runs, and end the process."""
         await self._runs.close()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._client is not None:
             await self._client.aclose()
         if self._process is not None:
@@ -230,9 +249,9 @@ class LlamaEngine:
     async def _embedded(self, request: EngineRequest) -> Answer:
         asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
         asked["model"] = self._model.name
-        answer = checked(
-            request, self._model.name, "path", await self._whole(EMBEDDINGS, asked), len(json.dumps(asked))
-        )
+        name = self._model.name
+        found = await self._whole(EMBEDDINGS, asked)
+        answer = checked(request, name, f"models.{name}.path", found, len(json.dumps(asked)))
         return Answer(answer.body, answer.usage, self._weights.revision)
 
     async def _whole(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
@@ -254,6 +273,7 @@ class LlamaEngine:
                     raise fault_of(json.loads(await response.aread()).get("error"))
                 size = 0
                 async for line in response.aiter_lines():
+                    self._heard = asyncio.get_running_loop().time()
                     size += len(line)
                     if size > MAX_ANSWER_BYTES:
                         raise EngineFault("llama.cpp's answer is too large.", code="answer_too_large", retryable=True)
@@ -285,7 +305,9 @@ def _served(options: Options, weights: Weights) -> frozenset[str]:
 
 
 def _dead() -> EngineFault:
-    return EngineFault("llama.cpp's process has ended.", code="engine_dead", retryable=True, http_status=503)
+    return EngineFault(
+        "llama.cpp's process ended, or hung and was ended.", code="engine_dead", retryable=True, http_status=503
+    )
 
 
 def _text_of(answer: Answer) -> str:

@@ -77,6 +77,11 @@ class LlamaProcess:
         """The end of what it wrote on standard error. It may quote requests: it is for a failed start only."""
         return " ".join(self._words)
 
+    def kill(self) -> None:
+        """End it at once, and leave the rest to `end`."""
+        if self._process is not None:
+            self._process.kill()
+
     def end(self) -> None:
         """End it, and remove what it left; it has nothing to put in order."""
         self._ended = True

@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import orjson
+import psutil
 import pytest
 
 from orchestrator.contracts import Answer
@@ -26,6 +29,8 @@ from workers.engines.llamacpp import LlamaEngine
 from workers.engines.llamacpp_gguf import read_weights
 from workers.engines.llamacpp_options import Options, context_of, options_of, physical_cores, threads_of
 
+ROOT = Path(__file__).parents[3]
+PATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 CONTEXT = 1024
 SCHEMA = {
     "type": "object",
@@ -243,6 +248,41 @@ def test_a_killed_process_ends_its_requests_as_engine_dead() -> None:
         assert not (await made.health()).ready
 
     with_engine(body)
+
+
+def test_a_hanging_process_is_ended_and_its_requests_with_it() -> None:
+    async def body(made: Any) -> None:
+        os.kill(made._process.pid, signal.SIGSTOP)
+        fault = await refused(made, chat("Tell a long story.", max_tokens=400))
+        assert (fault.fault_code, fault.retryable) == ("engine_dead", True)
+        assert not (await made.health()).ready
+
+    with_engine(body, hang_s=1.0)
+
+
+def test_the_process_ends_with_a_worker_that_is_killed() -> None:
+    """Nobody is there any more to end it."""
+    code = f"""
+import asyncio
+from tests.workers.engines.build import engine
+async def main():
+    made = engine("llamacpp", path={str(smollm2_gguf())!r}, slots=1, llamacpp={{"threads": 1, "context_per_slot": 512}})
+    await made.load()
+    print(made._process.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": PATH},
+    ) as worker:
+        assert worker.stdout is not None
+        child = psutil.Process(int(worker.stdout.readline()))
+        worker.kill()
+        child.wait(10)
 
 
 def test_embeddings_are_served_where_the_model_is_for_them() -> None:
