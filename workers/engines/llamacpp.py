@@ -39,6 +39,8 @@ EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _SAYS_EVERY_S: Final = 10.0
 _LOOK_S: Final = 0.5
+_DYING_LOOKS: Final = 10
+_DYING_LOOK_S: Final = 0.05
 _SPARE: Final = 8
 """Connections beside those of twice the slots: for health, and for whoever is just leaving."""
 
@@ -258,7 +260,7 @@ class LlamaEngine:
         try:
             response = await self._http().post(path, json=asked)
         except httpx2.HTTPError as error:
-            raise self._broken_off(error) from None
+            raise await self._broken_off(error) from None
         found: dict[str, Any] = response.json()
         if response.status_code != 200:
             raise fault_of(found.get("error"))
@@ -282,7 +284,7 @@ class LlamaEngine:
                     elif line.startswith("error: {"):
                         raise fault_of(json.loads(line[7:]))
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise self._broken_off(error) from None
+            raise await self._broken_off(error) from None
         finally:
             self._choices -= 1
 
@@ -291,9 +293,12 @@ class LlamaEngine:
             raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
         return self._client
 
-    def _broken_off(self, error: Exception) -> EngineFault:
-        if self._process is None or not self._process.lives:
-            return _dead()
+    async def _broken_off(self, error: Exception) -> EngineFault:
+        """Whether only the connection broke, or the process ended: its sockets close a moment before it is gone."""
+        for _ in range(_DYING_LOOKS):
+            if self._process is None or not self._process.lives:
+                return _dead()
+            await asyncio.sleep(_DYING_LOOK_S)
         message = f"llama.cpp broke off the connection ({type(error).__name__})."
         return EngineFault(message, code="connection_lost", retryable=True)
 

@@ -99,11 +99,12 @@ def test_a_chat_is_english_with_exact_usage() -> None:
 def test_several_answers_and_prompts_count_every_token() -> None:
     async def body(made: Any) -> None:
         one = await made.perform(chat("Say hello.", max_tokens=5))
-        three = await made.perform(chat("Say hello.", max_tokens=5, n=3, ignore_eos=True))
+        three = await made.perform(chat("Say hello.", max_tokens=5, n=3, structured_outputs={"regex": "[a-z ]{60}"}))
         assert [choice["index"] for choice in three.body["choices"]] == [0, 1, 2]
         assert three.usage.input_tokens == one.usage.input_tokens
-        assert 5 < three.usage.output_tokens <= 15
-        prompts = EngineRequest("job_1", "/v1/completions", {"prompt": ["a b", "c d e"], "max_tokens": 3}, None, 60)
+        assert three.usage.output_tokens == 15
+        wide = {"prompt": ["a b", "c d e"], "max_tokens": 3, "structured_outputs": {"regex": "[a-z ]{60}"}}
+        prompts = EngineRequest("job_1", "/v1/completions", wide, None, 60)
         both = await made.perform(prompts)
         assert (both.usage.input_tokens, both.usage.output_tokens) == (5, 6)
         assert [choice["index"] for choice in both.body["choices"]] == [0, 1]
@@ -126,11 +127,13 @@ def test_seed_stop_and_logprobs_are_honoured() -> None:
     async def body(made: Any) -> None:
         same = [await made.perform(chat("Tell a story.", max_tokens=12, seed=7)) for _ in range(2)]
         assert text_of(same[0]) == text_of(same[1])
-        told = await made.perform(chat("Say hello.", max_tokens=4, logprobs=True, top_logprobs=2))
+        ascii_only = {"regex": "[a-z ]{60}"}
+        asked = chat("Say hello.", max_tokens=4, logprobs=True, top_logprobs=2, structured_outputs=ascii_only)
+        told = await made.perform(asked)
         rows = told.body["choices"][0]["logprobs"]["content"]
         assert len(rows) == 4
         assert all(row["logprob"] <= 0 and len(row["top_logprobs"]) == 2 for row in rows)
-        told = await made.perform(completion("Once upon a", max_tokens=4, logprobs=1))
+        told = await made.perform(completion("Once upon a", max_tokens=4, logprobs=1, structured_outputs=ascii_only))
         assert len(told.body["choices"][0]["logprobs"]["token_logprobs"]) == 4
         cut = await made.perform(chat("Say hello.", max_tokens=20, stop=["e"], structured_outputs={"regex": "abcdef"}))
         assert (text_of(cut), cut.body["choices"][0]["finish_reason"]) == ("abcd", "stop")
@@ -348,7 +351,9 @@ def test_a_file_without_a_chat_template_serves_completions_alone(tmp_path: Path)
         fault = await refused(made, chat("x"))
         assert (fault.fault_code, fault.retryable) == ("unsupported_endpoint", False)
         assert "no chat template" in fault.message
-        assert (await made.perform(completion("Once upon a", max_tokens=3))).usage.output_tokens == 3
+        assert (
+            await made.perform(completion("Once upon a", max_tokens=3, structured_outputs={"regex": "[a-z ]{60}"}))
+        ).usage.output_tokens == 3
 
     with_engine(body, path=bare)
 
