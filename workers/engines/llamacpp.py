@@ -25,6 +25,7 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.llamacpp_answer import Growing, fault_of
 from workers.engines.llamacpp_gguf import Weights, read_weights
@@ -33,7 +34,6 @@ from workers.engines.llamacpp_process import LlamaProcess
 from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
 from workers.engines.openai_answer import checked
 from workers.engines.running import Runs
-from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -114,9 +114,7 @@ class LlamaEngine:
         loop, hang_s = asyncio.get_running_loop(), self._model.hang_s
         while process.lives:
             await asyncio.sleep(_LOOK_S)
-            if not self._choices:
-                self._heard = loop.time()
-            elif loop.time() - self._heard > hang_s:
+            if self._choices and loop.time() - self._heard > hang_s:
                 process.kill()
         log("engine_dead", model=self._model.name, detail=_dead().message)
         self._runs.abort_all(_dead)
@@ -268,6 +266,8 @@ class LlamaEngine:
 
     async def _events(self, endpoint: str, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The events of one streamed answer. Leaving it closes the connection, and so stops the request."""
+        if not self._choices:
+            self._heard = asyncio.get_running_loop().time()  # it had nothing to say until now
         self._choices += 1
         try:
             async with self._http().stream("POST", endpoint, json=asked) as response:
