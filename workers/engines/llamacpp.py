@@ -25,6 +25,7 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.llamacpp_answer import Growing, fault_of
 from workers.engines.llamacpp_gguf import Weights, read_weights
@@ -33,11 +34,13 @@ from workers.engines.llamacpp_process import LlamaProcess
 from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
 from workers.engines.openai_answer import checked
 from workers.engines.running import Runs
-from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _SAYS_EVERY_S: Final = 10.0
+_LOOK_S: Final = 0.5
+_DYING_LOOKS: Final = 10
+_DYING_LOOK_S: Final = 0.05
 _SPARE: Final = 8
 """Connections beside those of twice the slots: for health, and for whoever is just leaving."""
 
@@ -57,6 +60,9 @@ class LlamaEngine:
         self._runs = Runs()
         self._choices = 0
         """Answers that llama.cpp writes or is yet to write for us."""
+        self._heard = 0.0
+        """When llama.cpp last wrote a line, by the loop's clock."""
+        self._watch: asyncio.Task[None] | None = None
         self._process: LlamaProcess | None = None
         self._client: httpx2.AsyncClient | None = None
         self._weights: Weights
@@ -101,6 +107,17 @@ class LlamaEngine:
             timeout=None,
             trust_env=False,
         )
+        self._watch = asyncio.create_task(self._watched(self._process))
+
+    async def _watched(self, process: LlamaProcess) -> None:
+        """Notice that llama.cpp has ended, or that it writes nothing although it has work, and end every request."""
+        loop, hang_s = asyncio.get_running_loop(), self._model.hang_s
+        while process.lives:
+            await asyncio.sleep(_LOOK_S)
+            if self._choices and loop.time() - self._heard > hang_s:
+                process.kill()
+        log("engine_dead", model=self._model.name, detail=_dead().message)
+        self._runs.abort_all(_dead)
 
     async def _start(self, process: LlamaProcess, asked: dict[str, Any]) -> None:
         """Start the process, and say every few seconds that it still loads."""
@@ -184,6 +201,8 @@ class LlamaEngine:
     async def close(self) -> None:
         """Abort what still runs, and end the process."""
         await self._runs.close()
+        if self._watch is not None:
+            self._watch.cancel()
         if self._client is not None:
             await self._client.aclose()
         if self._process is not None:
@@ -230,16 +249,16 @@ class LlamaEngine:
     async def _embedded(self, request: EngineRequest) -> Answer:
         asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
         asked["model"] = self._model.name
-        answer = checked(
-            request, self._model.name, "path", await self._whole(EMBEDDINGS, asked), len(json.dumps(asked))
-        )
+        name = self._model.name
+        found = await self._whole(EMBEDDINGS, asked)
+        answer = checked(request, name, f"models.{name}.path", found, len(json.dumps(asked)))
         return Answer(answer.body, answer.usage, self._weights.revision)
 
     async def _whole(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
         try:
             response = await self._http().post(path, json=asked)
         except httpx2.HTTPError as error:
-            raise self._broken_off(error) from None
+            raise await self._broken_off(error) from None
         found: dict[str, Any] = response.json()
         if response.status_code != 200:
             raise fault_of(found.get("error"))
@@ -247,6 +266,8 @@ class LlamaEngine:
 
     async def _events(self, endpoint: str, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
         """The events of one streamed answer. Leaving it closes the connection, and so stops the request."""
+        if not self._choices:
+            self._heard = asyncio.get_running_loop().time()  # it had nothing to say until now
         self._choices += 1
         try:
             async with self._http().stream("POST", endpoint, json=asked) as response:
@@ -254,6 +275,7 @@ class LlamaEngine:
                     raise fault_of(json.loads(await response.aread()).get("error"))
                 size = 0
                 async for line in response.aiter_lines():
+                    self._heard = asyncio.get_running_loop().time()
                     size += len(line)
                     if size > MAX_ANSWER_BYTES:
                         raise EngineFault("llama.cpp's answer is too large.", code="answer_too_large", retryable=True)
@@ -262,7 +284,7 @@ class LlamaEngine:
                     elif line.startswith("error: {"):
                         raise fault_of(json.loads(line[7:]))
         except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise self._broken_off(error) from None
+            raise await self._broken_off(error) from None
         finally:
             self._choices -= 1
 
@@ -271,9 +293,12 @@ class LlamaEngine:
             raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
         return self._client
 
-    def _broken_off(self, error: Exception) -> EngineFault:
-        if self._process is None or not self._process.lives:
-            return _dead()
+    async def _broken_off(self, error: Exception) -> EngineFault:
+        """Whether only the connection broke, or the process ended: its sockets close a moment before it is gone."""
+        for _ in range(_DYING_LOOKS):
+            if self._process is None or not self._process.lives:
+                return _dead()
+            await asyncio.sleep(_DYING_LOOK_S)
         message = f"llama.cpp broke off the connection ({type(error).__name__})."
         return EngineFault(message, code="connection_lost", retryable=True)
 
@@ -285,7 +310,9 @@ def _served(options: Options, weights: Weights) -> frozenset[str]:
 
 
 def _dead() -> EngineFault:
-    return EngineFault("llama.cpp's process has ended.", code="engine_dead", retryable=True, http_status=503)
+    return EngineFault(
+        "llama.cpp's process ended, or hung and was ended.", code="engine_dead", retryable=True, http_status=503
+    )
 
 
 def _text_of(answer: Answer) -> str:

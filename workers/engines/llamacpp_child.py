@@ -56,7 +56,9 @@ def _parameters(library: Any, asked: dict[str, Any]) -> Any:
     parameters.n_parallel = asked["slots"]
     parameters.n_ctx = asked["slots"] * asked["context"]
     parameters.n_batch = parameters.n_ubatch = asked["batch"]
-    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = asked["threads"]
+    for part in (parameters.cpuparams, parameters.cpuparams_batch):
+        part.n_threads = asked["threads"]
+        part.poll = 0  # no spinning between steps either
     # Each request under way holds one of these.
     parameters.n_threads_http = asked["connections"]
     parameters.n_gpu_layers = asked["gpu_layers"]

@@ -19,9 +19,9 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
+from workers.engines.answer_body import embeddings_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
-from workers.engines.answer_body import embeddings_answer
 from workers.engines.vllm_params import refused
 from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
 from workers.engines.vllm_start import engine_arguments, reason

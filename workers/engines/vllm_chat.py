@@ -11,9 +11,9 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
 from workers.engines.base import Chunk, EngineRequest
 from workers.engines.prompt import output_limit
-from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
 from workers.engines.vllm_params import answer_room, sampling
 from workers.engines.vllm_prompt import Prompt, Prompts
 from workers.engines.vllm_thinking import ENOUGH, marks_of, split

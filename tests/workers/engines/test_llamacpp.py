@@ -7,6 +7,8 @@ import os
 import shutil
 import signal
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -15,6 +17,7 @@ from typing import Any
 
 import jsonschema_rs
 import orjson
+import psutil
 import pytest
 
 from orchestrator.contracts import Answer
@@ -26,6 +29,8 @@ from workers.engines.llamacpp import LlamaEngine
 from workers.engines.llamacpp_gguf import read_weights
 from workers.engines.llamacpp_options import Options, context_of, options_of, physical_cores, threads_of
 
+ROOT = Path(__file__).parents[3]
+PATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
 CONTEXT = 1024
 SCHEMA = {
     "type": "object",
@@ -94,11 +99,12 @@ def test_a_chat_is_english_with_exact_usage() -> None:
 def test_several_answers_and_prompts_count_every_token() -> None:
     async def body(made: Any) -> None:
         one = await made.perform(chat("Say hello.", max_tokens=5))
-        three = await made.perform(chat("Say hello.", max_tokens=5, n=3, ignore_eos=True))
+        three = await made.perform(chat("Say hello.", max_tokens=5, n=3, structured_outputs={"regex": "[a-z ]{60}"}))
         assert [choice["index"] for choice in three.body["choices"]] == [0, 1, 2]
         assert three.usage.input_tokens == one.usage.input_tokens
-        assert 5 < three.usage.output_tokens <= 15
-        prompts = EngineRequest("job_1", "/v1/completions", {"prompt": ["a b", "c d e"], "max_tokens": 3}, None, 60)
+        assert three.usage.output_tokens == 15
+        wide = {"prompt": ["a b", "c d e"], "max_tokens": 3, "structured_outputs": {"regex": "[a-z ]{60}"}}
+        prompts = EngineRequest("job_1", "/v1/completions", wide, None, 60)
         both = await made.perform(prompts)
         assert (both.usage.input_tokens, both.usage.output_tokens) == (5, 6)
         assert [choice["index"] for choice in both.body["choices"]] == [0, 1]
@@ -121,11 +127,13 @@ def test_seed_stop_and_logprobs_are_honoured() -> None:
     async def body(made: Any) -> None:
         same = [await made.perform(chat("Tell a story.", max_tokens=12, seed=7)) for _ in range(2)]
         assert text_of(same[0]) == text_of(same[1])
-        told = await made.perform(chat("Say hello.", max_tokens=4, logprobs=True, top_logprobs=2))
+        ascii_only = {"regex": "[a-z ]{60}"}
+        asked = chat("Say hello.", max_tokens=4, logprobs=True, top_logprobs=2, structured_outputs=ascii_only)
+        told = await made.perform(asked)
         rows = told.body["choices"][0]["logprobs"]["content"]
         assert len(rows) == 4
         assert all(row["logprob"] <= 0 and len(row["top_logprobs"]) == 2 for row in rows)
-        told = await made.perform(completion("Once upon a", max_tokens=4, logprobs=1))
+        told = await made.perform(completion("Once upon a", max_tokens=4, logprobs=1, structured_outputs=ascii_only))
         assert len(told.body["choices"][0]["logprobs"]["token_logprobs"]) == 4
         cut = await made.perform(chat("Say hello.", max_tokens=20, stop=["e"], structured_outputs={"regex": "abcdef"}))
         assert (text_of(cut), cut.body["choices"][0]["finish_reason"]) == ("abcd", "stop")
@@ -245,6 +253,41 @@ def test_a_killed_process_ends_its_requests_as_engine_dead() -> None:
     with_engine(body)
 
 
+def test_a_hanging_process_is_ended_and_its_requests_with_it() -> None:
+    async def body(made: Any) -> None:
+        os.kill(made._process.pid, signal.SIGSTOP)
+        fault = await refused(made, chat("Tell a long story.", max_tokens=400))
+        assert (fault.fault_code, fault.retryable) == ("engine_dead", True)
+        assert not (await made.health()).ready
+
+    with_engine(body, hang_s=1.0)
+
+
+def test_the_process_ends_with_a_worker_that_is_killed() -> None:
+    """Nobody is there any more to end it."""
+    code = f"""
+import asyncio
+from tests.workers.engines.build import engine
+async def main():
+    made = engine("llamacpp", path={str(smollm2_gguf())!r}, slots=1, llamacpp={{"threads": 1, "context_per_slot": 512}})
+    await made.load()
+    print(made._process.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": PATH},
+    ) as worker:
+        assert worker.stdout is not None
+        child = psutil.Process(int(worker.stdout.readline()))
+        worker.kill()
+        child.wait(10)
+
+
 def test_embeddings_are_served_where_the_model_is_for_them() -> None:
     async def body(made: Any) -> None:
         assert made.limits().endpoints == {"/v1/embeddings"}
@@ -308,7 +351,9 @@ def test_a_file_without_a_chat_template_serves_completions_alone(tmp_path: Path)
         fault = await refused(made, chat("x"))
         assert (fault.fault_code, fault.retryable) == ("unsupported_endpoint", False)
         assert "no chat template" in fault.message
-        assert (await made.perform(completion("Once upon a", max_tokens=3))).usage.output_tokens == 3
+        assert (
+            await made.perform(completion("Once upon a", max_tokens=3, structured_outputs={"regex": "[a-z ]{60}"}))
+        ).usage.output_tokens == 3
 
     with_engine(body, path=bare)
 
