@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
+from workers.engines.vllm_child import PARENT
 
 OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
 """Arguments that are not the fleet's to set: they are given by `path`, or belong to an HTTP server that is not there."""
@@ -24,6 +25,8 @@ def engine_arguments(model: Model) -> Any:
     """The `AsyncEngineArgs` of a model; raises InvalidConfig with vLLM's reason and the key."""
     # It tells everything that it does; what goes wrong is a warning or worse.
     os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
+    os.environ[PARENT] = str(os.getpid())
     from vllm.engine.arg_utils import AsyncEngineArgs  # takes seconds
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
