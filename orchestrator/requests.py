@@ -18,6 +18,9 @@ ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; only estimates use it, charges use the model's own count."""
 TOKENS_PER_IMAGE: Final = 800
+UNTOLD_TOKENS: Final = 1_024
+"""What an answer is expected to have at most where the request does not say: models' usual limit."""
+_LENGTHS: Final = 2**20
 READ_CHARS: Final = 20_000
 """Signals of complexity are looked for in so many characters, so that a long document costs no more to route."""
 MAX_MESSAGES: Final = 10_000
@@ -139,6 +142,17 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         signals=_signals(text),
         prefix_hash=prefix,
     )
+
+
+def run_order(features: Features) -> int:
+    """Where a job stands among those of its lane: the same prefix together, and of those the longest answer first.
+
+    The prefix's hash stands above, the expected length of the answer below and reversed. A short job that runs last ends soon;
+    a long one would keep an engine nearly empty until it is done.
+    """
+    asked = features.max_output_tokens
+    longest = min(UNTOLD_TOKENS if asked is None else asked, _LENGTHS - 1)
+    return features.prefix_hash * _LENGTHS + (_LENGTHS - 1 - longest)
 
 
 def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:

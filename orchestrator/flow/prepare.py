@@ -11,7 +11,7 @@ from orchestrator.contracts import JobState
 from orchestrator.errors import TooLarge
 from orchestrator.hints import Hints
 from orchestrator.pricing import ZERO
-from orchestrator.requests import Features, engine_body, features_of
+from orchestrator.requests import Features, engine_body, features_of, run_order
 from orchestrator.routing import Route, Situation, route
 from orchestrator.settings import MIB, Settings
 from orchestrator.store.jobs import NewJob
@@ -41,7 +41,7 @@ def prepare(
         endpoint=endpoint,
         rule=chosen.rule,
         task=features.hints.task,
-        prefix_hash=features.prefix_hash,
+        prefix_hash=run_order(features),
         held_usd=chosen.estimate.hold_usd,
         reasons="\n".join(chosen.reasons),
         features=features_json(features, chosen),
