@@ -55,7 +55,7 @@ class Served:
             if told:
                 self.look(now - looked)
             elif told := self.engine.load_now() is not None:
-                # What it can run is not known yet, and grows by a quarter from look to look.
+                # What it can run is not known yet, and grows by half from look to look.
                 self._seen = Seen(min(self.gate.most_bulk, max(LEAST, self.gate.most_bulk // 4)))
                 self.gate.limit_bulk(self._seen.limit)
             looked = now

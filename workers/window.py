@@ -14,13 +14,13 @@ from workers.engines.base import Load
 
 AHEAD: Final = 1.1
 LEAST_AHEAD: Final = 2
-GROWTH: Final = 1.25
+GROWTH: Final = 1.5
 """At most so much more from look to look: what was let in must show in the report first."""
 KV_FULL: Final = 0.92
 """No more is let in beyond this share of the cache, also as it will be `HORIZON_S` from now."""
 HORIZON_S: Final = 1.0
 BACK: Final = 0.8
-"""After a preemption; the engine was overfull already."""
+"""Of what it runs after a preemption: the engine was overfull already. Otherwise the most that one look takes away."""
 BLIND: Final = 0.5
 """While a report that there was cannot be read: less work, never more."""
 
@@ -53,7 +53,8 @@ def next_limit(
         limit = round(BACK * running)
     elif load.waiting > 1:
         # It has all that it can run: as much as that and a tenth, and no growth before nothing waits.
-        limit = min(seen.limit, max(full, LEAST_AHEAD))
+        # A burst waits for its turn in the first steps only: no look takes more than a fifth away.
+        limit = min(seen.limit, max(full, LEAST_AHEAD, round(BACK * seen.limit)))
     elif forecast >= KV_FULL:
         # Nothing new: what ends is replaced once there is room again.
         limit = min(seen.limit, held)

@@ -45,7 +45,12 @@ output = "0.40"
 def fleet(path: Path, *, slots: int = SLOTS, reserve: float = 0.0, **arguments: Any) -> str:
     """A fleet of one model in vLLM. `arguments` are vLLM's, over those that the peer has too."""
     given = {**ARGUMENTS, "max_num_seqs": slots, **arguments}
-    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in given.items())
+    flat = {
+        f"{key}.{inner}" if inner else key: value
+        for key, held in given.items()
+        for inner, value in (held.items() if isinstance(held, dict) else [("", held)])
+    }
+    lines = "\n".join(f"{key} = {json.dumps(value)}" for key, value in flat.items())
     return FLEET.format(model=MODEL, path=path, slots=slots, reserve=reserve, arguments=lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from benchmarks.produce import OWNER, submit_by_flow
 from benchmarks.report import Row, Scale, at_least, median, percentile, spread, told
 from benchmarks.vllm.cell import CONTEXT, Ours, cell, chat
+from orchestrator.contracts import answer_stream
 from orchestrator.flow import submit
 
 PROBES = 200
@@ -53,7 +54,7 @@ def probe(ours: Ours, count: int) -> list[float]:
         job = submit.submit_job(
             ours.context, OWNER, "/v1/chat/completions", body, interactive=True, within_s=60.0, idempotency_key=None
         )
-        ours.context.broker.wait_answer(job.public_id.hex, 60.0)
+        assert ours.context.broker.redis.xread({answer_stream(job.public_id.hex): "0"}, count=1, block=60_000)
         found.append(time.monotonic() - started)
     return found
 

@@ -17,7 +17,25 @@ PAIRS = 3
 def prefixed(count: int) -> list[dict[str, Any]]:
     """Rows of 40 long system prompts, shuffled."""
     dice = random.Random(5)
-    words = ["the", "rules", "of", "this", "house", "say", "that", "every", "order", "is", "looked", "at", "with", "care", "before", "it", "leaves"]
+    words = [
+        "the",
+        "rules",
+        "of",
+        "this",
+        "house",
+        "say",
+        "that",
+        "every",
+        "order",
+        "is",
+        "looked",
+        "at",
+        "with",
+        "care",
+        "before",
+        "it",
+        "leaves",
+    ]
     systems = [f"{number}: " + " ".join(dice.choices(words, k=400)) for number in range(PREFIXES)]
     rows = [chat(number, most=8, system=systems[number % PREFIXES]) for number in range(count)]
     dice.shuffle(rows)

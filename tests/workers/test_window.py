@@ -34,6 +34,11 @@ def test_it_never_leaves_its_bounds(limit: int, running: int, waiting: int, kv_u
     assert 2 <= found.limit <= 64
 
 
+def test_a_burst_that_waits_for_its_first_step_does_not_close_the_gate() -> None:
+    seen = next_limit(Seen(30), Load(1, 29, 0.1, 0), held=30, inside=30, wanted=9, most=64, least=2, elapsed_s=0.25)
+    assert seen.limit == 24
+
+
 def test_a_preemption_takes_work_back_at_once() -> None:
     found = next_limit(
         Seen(100, 0.9, 0), Load(50, 0, 0.9, 1), held=50, inside=50, wanted=9, most=128, least=2, elapsed_s=0.25
@@ -59,8 +64,10 @@ def test_a_report_that_cannot_be_read_means_less_work_and_never_more() -> None:
 
 def test_of_a_server_that_others_use_too_only_our_share_counts() -> None:
     load = Load(100, 100, 0.5, 0)
-    found = next_limit(Seen(80), load, held=20, inside=20, wanted=50, most=128, least=2, elapsed_s=0.25)
-    assert found.limit == 11
+    seen = Seen(80)
+    for _ in range(12):
+        seen = next_limit(seen, load, held=20, inside=20, wanted=50, most=128, least=2, elapsed_s=0.25)
+    assert seen.limit == 11
 
 
 def test_interactive_requests_find_a_slot_while_bulk_work_fills_its_own() -> None:
