@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 
-MEDIA: Final = frozenset({"image_url", "input_audio", "audio_url"})
+MEDIA: Final = frozenset({"image_url", "input_audio"})
 
 
 def bad_request(message: str, code: str = "bad_request") -> EngineFault:
@@ -53,7 +53,7 @@ class Prompts:
         """The prompt of a chat, with `begin` as the first words of the answer; raises EngineFault for what the model cannot take."""
         messages = [dict(message) for message in body["messages"]]
         kinds = {part.get("type") for m in messages if isinstance(m.get("content"), list) for part in m["content"]}
-        if kinds & MEDIA:
+        if kinds - {"text"}:
             return await self._media(messages, kinds, body, begin)
         for message in messages:
             if isinstance(message.get("content"), list):
@@ -123,10 +123,11 @@ class Prompts:
 
         if "image_url" in kinds and not self._sees:
             raise bad_request("This model takes no pictures. Send the request to a model of tier mllm.", "no_images")
-        if kinds & {"input_audio", "audio_url"} and not self._hears:
+        if "input_audio" in kinds and not self._hears:
             raise bad_request(
                 "This model takes no sound. Send the request to a model of tier mllm that does.", "no_audio"
             )
+        self._check_media(messages)
         options = {"add_generation_prompt": True, "tools": body.get("tools")}
         try:
             _, (made,) = await self._renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=options))
@@ -135,3 +136,30 @@ class Prompts:
         if begin:
             made["prompt_token_ids"] = [*made["prompt_token_ids"], *self.words(begin)]
         return Prompt(list(made["prompt_token_ids"]), made)
+
+    def _check_media(self, messages: Sequence[dict[str, Any]]) -> None:
+        """See once more, right before vLLM, that nothing in the parts is an address; and that no text makes a picture of itself."""
+        for message in messages:
+            content = message.get("content")
+            text = [{"type": "text", "text": content or ""}]
+            parts: list[dict[str, Any]] = content if isinstance(content, list) else text
+            for part in parts:
+                kind = part.get("type")
+                if kind == "text" and part.keys() == {"type", "text"}:
+                    if any(mark in part["text"] for mark in self._tokenizer.all_special_tokens):
+                        raise bad_request(
+                            "Text beside pictures or sound may not hold the model's own marks. Take them out."
+                        )
+                elif kind == "image_url" and part.keys() == {"type", "image_url"}:
+                    if not str(part["image_url"].get("url", "")).startswith("data:image/"):
+                        raise bad_request(
+                            "Pictures must be data URLs (data:image/png;base64,...). Addresses are not fetched."
+                        )
+                elif (
+                    kind != "input_audio"
+                    or part.keys() != {"type", "input_audio"}
+                    or not part["input_audio"].get("data")
+                ):
+                    raise bad_request(
+                        "A part of a message is no text, image_url or input_audio, or holds more than that."
+                    )
