@@ -9,18 +9,22 @@ import struct
 import time
 import wave
 import zlib
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 from PIL import Image, ImageFile
 
+from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind, Owner, Usage
 from orchestrator.errors import EngineFault
 from orchestrator.media import sound
 from orchestrator.media.encoded import reader
-from tests.workers.engines.build import chat
+from tests.workers.engines.build import CHAT, chat, engine
 from workers import media
 from workers.engines.base import EngineLimits, EngineRequest
+from workers.execute import run
 
 SEES = EngineLimits(1, 1000, 1000, streams=True, endpoints=frozenset(), images=True)
 BLIND = EngineLimits(1, 1000, 1000, streams=True, endpoints=frozenset())
@@ -359,3 +363,36 @@ def test_decoding_leaves_the_loop_free() -> None:
     began = time.monotonic()
     longest = asyncio.run(main())
     assert longest < (time.monotonic() - began) / 2
+
+
+def ended(*parts: dict[str, Any], **more: Any) -> Outcome:
+    """The outcome of a job of the simulated engine, run as a worker runs it."""
+
+    async def main() -> Outcome:
+        content = [{"type": "text", "text": "What is it?"}, *parts]
+        body = orjson.dumps({"messages": [{"role": "user", "content": content}], **more})
+        job = ClaimedJob(
+            1, "job_1", Owner(1, 1, 1), 0, 1, 1, "mllm", "eyes", CHAT, None, 1, 1, 1, False, datetime.now(UTC), 30.0, Decimal(1),
+            date(2026, 1, 1), body,
+        )  # fmt: skip
+        subject = engine("simulated", tier="mllm")
+        await subject.load()
+        return await run(job, subject)
+
+    return asyncio.run(main())
+
+
+def test_a_job_counts_its_pictures_and_the_seconds_of_its_sound_for_every_sample() -> None:
+    outcome = ended(shown(saved("GIF")), heard(wav(2)), heard(wav(0.5)))
+    assert outcome.kind is OutcomeKind.SUCCEEDED
+    assert (outcome.usage.images, outcome.usage.audio_seconds) == (1, Decimal("2.500"))
+    thrice = ended(shown(saved("GIF")), heard(wav(2)), rightsize={"samples": 3})
+    assert (thrice.usage.images, thrice.usage.audio_seconds) == (3, Decimal("6.000"))
+
+
+def test_a_job_with_a_bad_picture_fails_for_good_and_says_why() -> None:
+    outcome = ended(shown(png_header(50_000, 50_000)))
+    assert outcome.kind is OutcomeKind.FAILED
+    assert outcome.fault is not None
+    assert (outcome.fault.code, outcome.fault.http_status) == ("picture_too_large", 400)
+    assert outcome.usage == Usage()
