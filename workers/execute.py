@@ -11,8 +11,9 @@ import orjson
 from orchestrator.contracts import Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
+from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.telemetry import log_fault
-from workers import deliberation
+from workers import deliberation, media
 from workers.deliberation import Wanted
 from workers.engines.base import Engine, EngineRequest
 from workers.forms import WrongForm
@@ -21,12 +22,14 @@ MAX_TOKENS = 100_000_000
 MAX_MESSAGE = 2_000
 
 
-async def run(job: ClaimedJob, engine: Engine) -> Outcome:
+async def run(job: ClaimedJob, engine: Engine, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Outcome:
     """Run one job: prepare its body, let the engine perform it within the deadline, normalise the answer."""
     started = time.monotonic()
     try:
         request, wanted = prepare(job)
         async with asyncio.timeout(job.seconds_left):
+            if media.has_media(request.body):
+                request = await media.cleaned(request, engine.limits(), max_image_pixels)
             reached("execute.before_perform")
             answer = await deliberation.perform(engine, request, wanted)
             reached("execute.after_perform")

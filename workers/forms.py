@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
@@ -29,7 +30,7 @@ class WrongForm(EngineFault):
 async def perform(engine: Engine, request: EngineRequest) -> Answer:
     """The engine's answer, in the form that the request asks for; raises WrongForm if it cannot be had."""
     form = form_of(request.body)
-    answer = await engine.perform(request)
+    answer = await answered(engine, request)
     if form is None:
         return answer
     wrong = _wrong(answer, form)
@@ -39,11 +40,19 @@ async def perform(engine: Engine, request: EngineRequest) -> Answer:
         raise WrongForm("it was cut off at max_tokens. Raise that.", answer.usage)
     if not _can_mend(request):
         raise WrongForm("; ".join(wrong), answer.usage)
-    again = await engine.perform(_to_mend(request, answer, wrong))
+    again = await answered(engine, _to_mend(request, answer, wrong))
     usage = added(answer.usage, again.usage)
     if wrong := _wrong(again, form):
         raise WrongForm("; ".join(wrong), usage)
     return with_usage(again, usage)
+
+
+async def answered(engine: Engine, request: EngineRequest) -> Answer:
+    """The engine's answer, with the sound that it heard in the usage."""
+    answer = await engine.perform(request)
+    if not request.audio_seconds:
+        return answer
+    return replace(answer, usage=replace(answer.usage, audio_seconds=request.audio_seconds))
 
 
 def _wrong(answer: Answer, form: Form) -> list[str]:

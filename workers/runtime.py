@@ -197,7 +197,7 @@ class Runtime:
             return None
         job.seconds_left -= time.monotonic() - claimed_at
         with served.in_engine():
-            outcome = await run(job, served.engine)
+            outcome = await run(job, served.engine, served.model.max_image_pixels)
         if outcome.kind is OutcomeKind.SUCCEEDED:
             served.observe(outcome.engine_s)
         return outcome

@@ -10,10 +10,10 @@ from typing import BinaryIO, Final
 
 from orchestrator.documents.files import read_whole
 from orchestrator.documents.lines import MIB, Draft, RowOptions, Unfit, body_for, picture_question
+from orchestrator.media.picture import kind_of
 
 MAX_BYTES: Final = 20 * MIB
-MAX_PIXELS: Final = 50_000_000
-_MAGIC: Final = ((b"\x89PNG\r\n\x1a\n", "PNG"), (b"\xff\xd8\xff", "JPEG"), (b"GIF87a", "GIF"), (b"GIF89a", "GIF"))
+MAX_PIXELS: Final = 40_000_000
 
 
 def read(stream: BinaryIO, source: str, options: RowOptions) -> Iterator[Draft]:
@@ -27,12 +27,12 @@ def read(stream: BinaryIO, source: str, options: RowOptions) -> Iterator[Draft]:
 
 def _kind(data: bytes) -> str:
     """What a picture is by its first bytes, whatever its suffix says."""
-    for magic, kind in _MAGIC:
-        if data.startswith(magic):
-            return kind
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    raise Unfit("unreadable_file", "It has the suffix of a picture, and is none. PNG, JPEG, WebP and GIF can be read.")
+    kind = kind_of(data[:12])
+    if kind is None:
+        raise Unfit(
+            "unreadable_file", "It has the suffix of a picture, and is none. PNG, JPEG, WebP and GIF can be read."
+        )
+    return kind.upper()
 
 
 def _check_header(data: bytes, kind: str) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from orchestrator.contracts import Tier
+from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.pricing import RateCard, card_on
 
 EngineName = Literal["simulated", "openai", "specialist", "vllm", "llamacpp"]
@@ -100,6 +101,8 @@ class Model(Strict):
     reserve: float = Field(default=0.1, ge=0, le=0.9, strict=True)
     """The share of the slots that bulk work never takes, so that interactive requests find one."""
     max_input_tokens: Count = 32_768
+    max_image_pixels: Count = MAX_IMAGE_PIXELS
+    """Pictures with more pixels are made smaller before the model gets them."""
     max_output_tokens: Count = 1_024
     """The output limit where a request names none: the hold on the budget is priced by it."""
     timeout_s: Seconds = 600.0

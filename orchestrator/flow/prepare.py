@@ -68,6 +68,7 @@ def features_json(features: Features, chosen: Route) -> str:
         "max_output_tokens": features.max_output_tokens,
         "images": features.images,
         "audio": features.audio,
+        "audio_seconds": str(features.audio_seconds),
         "signals": features.signals,
         "stakes": features.hints.stakes,
         "estimate_usd": str(chosen.estimate.cost_usd),

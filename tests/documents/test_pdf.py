@@ -19,6 +19,8 @@ from PIL import Image
 from orchestrator.documents.lines import RowOptions, Unfit
 from orchestrator.documents.pdf import PdfReader
 from orchestrator.documents.rows import rows_of
+from orchestrator.media.picture import MAX_IMAGE_PIXELS
+from workers.media import picture_of
 
 ENCRYPTED = b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <" + b"41" * 32 + b"> /U <" + b"42" * 32 + b"> >>"
 
@@ -88,13 +90,22 @@ def test_a_pdf_without_a_text_layer_goes_as_pictures_of_its_pages(tmp_path):
         head, data = shown["image_url"]["url"].split(",")
         assert head == "data:image/jpeg;base64"
         with Image.open(io.BytesIO(base64.b64decode(data))) as picture:
-            assert max(picture.size) == 1536
+            assert max(picture.size) == 1600
 
 
 @pytest.mark.parametrize("size", ["0 0 14400 14400", "0 0 1 14400", "0 0 100000000 100000000", "0 0 0 0", "0 0 -5 -5"])
 def test_a13_pages_of_any_size_are_drawn_within_bounds_or_refused(tmp_path, size):
     made = row(tmp_path, pdf("", size=size))
     assert "error" in made or len(json.dumps(made)) < 2_000_000
+
+
+@pytest.mark.parametrize("size", ["0 0 612 792", "0 0 595 842", "0 0 3000 3000", "0 0 300 2400", "0 0 100 100"])
+def test_a_page_goes_with_no_more_pixels_than_a_model_gets_and_is_not_scaled_twice(tmp_path, size):
+    (message,) = row(tmp_path, pdf("", size=size))["body"]["messages"]
+    data = base64.b64decode(message["content"][1]["image_url"]["url"].partition(",")[2])
+    width, height = Image.open(io.BytesIO(data)).size
+    assert width * height <= MAX_IMAGE_PIXELS
+    assert picture_of(data) == ("jpeg", data)
 
 
 @pytest.mark.parametrize(

@@ -48,4 +48,5 @@ def model(path: Path | str, **table: Any) -> fleet.Model:
         "rates": [{"from": date(2026, 1, 1), "input": "1"}],
         **table,
     }
-    return fleet.parse({"models": {"under-test": row}}, "test").fleet.models[0]
+    policy = {"default_tier": row["tier"]}
+    return fleet.parse({"models": {"under-test": row}, "policy": policy}, "test").fleet.models[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Any, Protocol
 
 from orchestrator.contracts import Answer, Usage
@@ -26,6 +27,8 @@ class EngineRequest:
     """Whether somebody waits for the answer: it comes before bulk work."""
     thinking_tokens: int | None = None
     """The most tokens of thought, where the caller names a number."""
+    audio_seconds: Decimal = Decimal(0)
+    """How long the sound in its messages is."""
 
     def with_body(self, body: dict[str, Any]) -> EngineRequest:
         """The same request with another body."""

@@ -51,6 +51,7 @@ class VLLMEngine:
         self._watch: asyncio.Task[None] | None = None
         self._dead: str | None = None
         self._endpoints: frozenset[str] = frozenset()
+        self._modalities: frozenset[str] = frozenset()
         self._chats: Any = None
         self._prompts: Prompts
 
@@ -94,16 +95,13 @@ class VLLMEngine:
         """What this model can do, as vLLM tells."""
         tasks = await self._llm.get_supported_tasks()
         config = self._llm.model_config
-        modalities = (
-            set(getattr(config.multimodal_config, "limit_per_prompt", None) or {})
-            if config.is_multimodal_model
-            else set()
-        )
+        processor = getattr(self._llm.renderer, "mm_processor", None) if config.is_multimodal_model else None
+        self._modalities = frozenset(processor.info.supported_mm_limits) if processor is not None else frozenset()
         self._prompts = Prompts(
             self._llm.get_tokenizer(),
             self._llm.renderer,
-            sees=config.is_multimodal_model,
-            hears="audio" in modalities,
+            sees="image" in self._modalities,
+            hears="audio" in self._modalities,
         )
         found = set()
         if "generate" in tasks:
@@ -170,14 +168,14 @@ class VLLMEngine:
     def limits(self) -> EngineLimits:
         """What vLLM was started with."""
         config = self._llm.vllm_config
-        multimodal = config.model_config.is_multimodal_model
         return EngineLimits(
             slots=config.scheduler_config.max_num_seqs,
             max_input_tokens=config.model_config.max_model_len,
             max_output_tokens=self._model.max_output_tokens,
             streams=True,
             endpoints=self._endpoints,
-            images=multimodal,
+            images="image" in self._modalities,
+            audio="audio" in self._modalities,
             structured=self._chats is not None,
             seeds=not _is_cpu(),
         )

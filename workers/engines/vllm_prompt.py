@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 
-MEDIA: Final = frozenset({"image_url", "input_audio", "audio_url"})
+MEDIA: Final = frozenset({"image_url", "input_audio"})
 
 
 def bad_request(message: str, code: str = "bad_request") -> EngineFault:
@@ -42,6 +42,10 @@ class Prompts:
         self._tokens_input = tokens_input
         self._sees, self._hears = sees, hears
         marks = sorted({*tokenizer.all_special_tokens, *getattr(tokenizer, "get_added_vocab", dict)()}, key=len)
+        named = getattr(tokenizer, "added_tokens_decoder", None) or {}
+        special = {*tokenizer.all_special_tokens, *(str(one) for one in named.values() if one.special)}
+        longest_first = sorted(filter(None, special), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
         self._marks = re.compile("|".join(map(re.escape, reversed(marks)))) if marks else None
 
     @property
@@ -53,7 +57,7 @@ class Prompts:
         """The prompt of a chat, with `begin` as the first words of the answer; raises EngineFault for what the model cannot take."""
         messages = [dict(message) for message in body["messages"]]
         kinds = {part.get("type") for m in messages if isinstance(m.get("content"), list) for part in m["content"]}
-        if kinds & MEDIA:
+        if kinds - {"text"}:
             return await self._media(messages, kinds, body, begin)
         for message in messages:
             if isinstance(message.get("content"), list):
@@ -123,10 +127,11 @@ class Prompts:
 
         if "image_url" in kinds and not self._sees:
             raise bad_request("This model takes no pictures. Send the request to a model of tier mllm.", "no_images")
-        if kinds & {"input_audio", "audio_url"} and not self._hears:
+        if "input_audio" in kinds and not self._hears:
             raise bad_request(
                 "This model takes no sound. Send the request to a model of tier mllm that does.", "no_audio"
             )
+        messages = [self._checked(message) for message in messages]
         options = {"add_generation_prompt": True, "tools": body.get("tools")}
         try:
             _, (made,) = await self._renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=options))
@@ -135,3 +140,27 @@ class Prompts:
         if begin:
             made["prompt_token_ids"] = [*made["prompt_token_ids"], *self.words(begin)]
         return Prompt(list(made["prompt_token_ids"]), made)
+
+    def _checked(self, message: dict[str, Any]) -> dict[str, Any]:
+        """See once more, right before vLLM, that no part is an address; and let no mark of the model in a text make a picture."""
+        content = message.get("content")
+        if not isinstance(content, list):
+            return {**message, "content": self._as_text(content)} if isinstance(content, str) else message
+        parts = []
+        for part in content:
+            kind = part.get("type")
+            if kind == "text":
+                parts.append({"type": "text", "text": self._as_text(part.get("text", ""))})
+                continue
+            if kind not in MEDIA or part.keys() != {"type", kind} or not isinstance(part[kind], dict):
+                raise bad_request("A part of a message is no text, image_url or input_audio, or holds more than that.")
+            if kind == "image_url" and not str(part[kind].get("url", "")).startswith("data:image/"):
+                raise bad_request("Pictures must be data URLs (data:image/png;base64,...). Addresses are not fetched.")
+            if kind == "input_audio" and not part[kind].get("data"):
+                raise bad_request("`input_audio` needs `data`: the sound in base64.")
+            parts.append(part)
+        return {**message, "content": parts}
+
+    def _as_text(self, text: str) -> str:
+        """The text, with a space of no width in what would be a control token: vLLM's renderer cannot tell them apart."""
+        return self._special.sub(lambda mark: f"{mark[0][0]}\u200b{mark[0][1:]}", text) if self._special else text

@@ -17,6 +17,12 @@ from workers.engines.vllm_child import PARENT
 
 OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
 """Arguments that are not the fleet's to set: they are given by `path`, or belong to an HTTP server that is not there."""
+BYTES_ONLY: Final = frozenset(
+    {"allowed_local_media_path", "allowed_media_domains", "enable_mm_embeds", "enable_prompt_embeds"}
+)
+"""Arguments by which a request could make vLLM fetch, open or unpack something: pictures and sound come as bytes, see `workers.media`."""
+NOWHERE: Final = "nothing-is-fetched.invalid"
+"""The one host that pictures might come from: a name that RFC 2606 keeps from ever being one."""
 CPU_KV_BYTES: Final = 2**30
 """The key-value cache on a CPU where the table names none: vLLM's own default takes most of the machine's memory."""
 
@@ -37,7 +43,12 @@ def engine_arguments(model: Model) -> Any:
     table = {key.replace("-", "_"): value for key, value in model.vllm.items()}
     if taken := sorted(OURS & table.keys()):
         raise InvalidConfig(f"models.{model.name}.vllm.{taken[0]} is not set here. The weights are named by `path`.")
-    table = {**_defaults(model), **table}
+    if taken := sorted(BYTES_ONLY & table.keys()):
+        raise InvalidConfig(
+            f"models.{model.name}.vllm.{taken[0]} is not set here. Pictures and sound reach the model as bytes only."
+        )
+    table = {**_defaults(model), **table, "allowed_media_domains": [NOWHERE]}
+    os.environ["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
     parser = AsyncEngineArgs.add_cli_args(Parser())
     known = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list of them
     if unknown := sorted(table.keys() - known):
