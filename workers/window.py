@@ -51,7 +51,7 @@ def next_limit(
     full = round(AHEAD * running)
     if preempted:
         limit = round(BACK * running)
-    elif load.waiting > 1:
+    elif load.waiting:
         # It has all that it can run: as much as that and a tenth, and no growth before nothing waits.
         # A burst waits for its turn in the first steps only: no look takes more than a fifth away.
         limit = min(seen.limit, max(full, LEAST_AHEAD, round(BACK * seen.limit)))
