@@ -1,0 +1,45 @@
+"""An engine that says what a test tells it to, in order, and remembers what it was asked."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from orchestrator.contracts import Answer, Usage
+from orchestrator.errors import EngineFault
+from workers.engines.base import Chunk, EngineLimits, EngineRequest, Health, Load
+
+
+class Scripted:
+    def __init__(self, says: Sequence[str | EngineFault | dict[str, Any]], *, structured: bool = False) -> None:
+        self.says = list(says)
+        self.asked: list[dict[str, Any]] = []
+        self._structured = structured
+
+    async def load(self) -> None: ...
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        self.asked.append(request.body)
+        said = self.says.pop(0)
+        if isinstance(said, EngineFault):
+            raise said
+        choice = {"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}
+        if isinstance(said, dict):
+            choice = {"index": 0, "finish_reason": "stop", **said}
+        return Answer({"object": "chat.completion", "choices": [choice]}, Usage(10, 0, 5), "scripted@1")
+
+    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+        yield Chunk("", await self.perform(request))
+
+    async def abort(self, job_id: str) -> None: ...
+
+    def limits(self) -> EngineLimits:
+        return EngineLimits(4, 1000, 100, streams=False, endpoints=frozenset(), structured=self._structured)
+
+    def load_now(self) -> Load | None:
+        return None
+
+    async def health(self) -> Health:
+        return Health(ready=True, detail="scripted")
+
+    async def close(self) -> None: ...
