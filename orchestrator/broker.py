@@ -17,6 +17,7 @@ from orchestrator.contracts import EXECUTE_TASK, WAKE_KEY, answer_stream
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.patience import retrying
 from orchestrator.settings import Settings
+from orchestrator.tls import celery_options, client_options, untrusted
 
 SOCKET_TIMEOUT_S: Final = 5.0
 """A peer that accepts and never answers must not block us for ever."""
@@ -35,6 +36,7 @@ def make_celery(settings: Settings) -> Celery:
     """
     app = Celery("rightsize", broker=settings.require_redis())
     app.conf.update(
+        broker_use_ssl=celery_options(settings),
         accept_content=["json"],
         task_serializer="json",
         result_backend=None,
@@ -68,8 +70,10 @@ class Broker:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.celery = make_celery(settings)
+        tls = client_options(settings)
         self.redis: redis.Redis = redis.Redis.from_url(
             plain_url(settings.require_redis()),
+            **tls,
             socket_timeout=SOCKET_TIMEOUT_S,
             socket_connect_timeout=SOCKET_TIMEOUT_S,
             retry=Retry(NoBackoff(), 1),
@@ -77,6 +81,7 @@ class Broker:
         )
         self._hints: redis.Redis = redis.Redis.from_url(
             plain_url(settings.require_redis()),
+            **tls,
             socket_timeout=HINT_WITHIN_S,
             socket_connect_timeout=HINT_WITHIN_S,
             retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
@@ -147,6 +152,11 @@ class Broker:
         except redis.AuthenticationError as error:
             raise InvalidConfig("Redis refuses the password. Check RIGHTSIZE_REDIS_URL.") from error
         except redis.RedisError as error:
+            if why := untrusted(error):
+                raise InvalidConfig(
+                    f"Redis shows a certificate that is not trusted: {why}. Give RIGHTSIZE_REDIS_CA_FILE the file of the "
+                    "authority that signed it, and RIGHTSIZE_REDIS_URL the name that stands in it."
+                ) from error
             raise _unavailable(error) from error
         evicts = policy.get("maxmemory-policy", "noeviction")
         if evicts != "noeviction":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import doctor as examination
-from orchestrator import ids
+from orchestrator import ids, pulse
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import open_context
 from orchestrator.patience import START_S
@@ -64,6 +64,7 @@ def doctor(settings: Settings) -> list[dict[str, Any]]:
 def orchestrator(settings: Settings) -> None:
     """Run the orchestrator until SIGTERM or SIGINT."""
     configure(settings.log_level, settings.log_format)
+    pulse.begin(settings)
     context = open_context(settings, "app", connections=10, wait_s=START_S)
     service = Service(context)
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -34,7 +34,9 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """`postgresql://user:password@host/name`. Without it the local instance's own server is used."""
     redis_url: SecretStr | None = None
-    """`redis://:password@host:6379/0` or `redis+socket:///path?virtual_host=0`."""
+    """`redis://:password@host:6379/0`, the same with `rediss://` for TLS, or `redis+socket:///path?virtual_host=0`."""
+    redis_ca_file: Path | None = None
+    """The certificates that a `rediss://` server's own must come from; those of the system where it is not given."""
     database_password_file: Path | None = None
     """A file with the database's password, for secrets that are mounted rather than set."""
     redis_password_file: Path | None = None
@@ -122,8 +124,9 @@ class Settings(BaseSettings):
         if self.redis_password_file is None:
             return url
         scheme, _, rest = url.partition("://")
-        host = rest.rpartition("@")[2]
-        return f"{scheme}://:{quote(self.secret_in(self.redis_password_file), safe='')}@{host}"
+        account, _, host = rest.rpartition("@")
+        user = account.partition(":")[0]
+        return f"{scheme}://{user}:{quote(self.secret_in(self.redis_password_file), safe='')}@{host}"
 
     @staticmethod
     def secret_in(path: Path) -> str:

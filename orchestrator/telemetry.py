@@ -46,6 +46,7 @@ METRICS: Final[Mapping[str, str]] = {
     "rightsize_jobs_queued": "jobs queued, by model",
     "rightsize_dispatches_open": "dispatches that have not ended, by model",
     "rightsize_oldest_queued_seconds": "age of the oldest queued job, by model",
+    "rightsize_queued_work_seconds": "seconds of one worker's work that are queued or on their way, by model",
     "rightsize_workers": "live workers, by model",
     "rightsize_slots": "slots of live workers, by model",
 }

@@ -40,6 +40,10 @@ def test_the_pulse_file_is_touched_where_one_is_asked_for(tmp_path: Path) -> Non
     ready = tmp_path / "ready"
     pulse.beat(Settings(ready_file=ready))
     assert ready.exists()
+    pulse.begin(Settings(ready_file=ready))  # a container that starts again is not ready by its old file
+    assert not ready.exists()
+    pulse.begin(Settings(ready_file=ready))
+    pulse.begin(Settings())
     pulse.beat(Settings())
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
 
+from orchestrator import pulse
 from orchestrator.broker import make_celery
 from orchestrator.contracts import Tier
 from orchestrator.errors import Broken, InvalidConfig, RightsizeError
@@ -39,10 +40,11 @@ _faults: Final[list[RightsizeError]] = []
 register(app, _runtimes)
 
 
-def main(tiers: Sequence[Tier]) -> None:
-    """Run a worker for the queues of some tiers until it is told to stop."""
+def main(tiers: Sequence[Tier], names: Sequence[str] = ()) -> None:
+    """Run a worker for the queues of all models of some tiers, and of some models by name, until it is told to stop."""
     fleet = load(settings.config).fleet
-    models = [model for tier in tiers for model in fleet.of_tier(tier)]
+    named = [fleet.named(name) for name in names]
+    models = [model for model in fleet.models if model.tier in tiers or model in named]
     missing = [tier for tier in tiers if not fleet.of_tier(tier)]
     if missing:
         raise InvalidConfig(
@@ -85,6 +87,7 @@ def models_of(fleet: Fleet, queues: Sequence[str]) -> list[Model]:
 def _start(instance: Any, **_: object) -> None:
     """Load the engines before the first message is taken."""
     configure(settings.log_level, settings.log_format)
+    pulse.begin(settings)
     try:
         context = open_context(settings, "worker", connections=CONNECTIONS, wait_s=START_S)
         context.broker.wait_until_up(START_S)

@@ -17,8 +17,10 @@ from orchestrator.blobs import BlobStore
 from orchestrator.broker import SOCKET_TIMEOUT_S, plain_url
 from orchestrator.contracts import TERMINAL, JobState, answer_stream
 from orchestrator.pricing import ZERO
+from orchestrator.settings import Settings
 from orchestrator.store import jobs
 from orchestrator.store.session import Database
+from orchestrator.tls import client_options
 
 MOST_WAITING: Final = 500
 """Connections that wait for answers; callers beyond it look at their row twice a second."""
@@ -42,9 +44,10 @@ class Reply:
 class Answers:
     """Waits on streams: one shared client, one pooled connection for each caller that waits."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._redis = redis.asyncio.Redis.from_url(
-            plain_url(url),
+            plain_url(settings.require_redis()),
+            **client_options(settings),
             socket_connect_timeout=SOCKET_TIMEOUT_S,
             socket_timeout=2 * SOCKET_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),

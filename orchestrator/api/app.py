@@ -18,7 +18,7 @@ from orchestrator.flow.context import Context
 
 def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     """The API over a context that stays the caller's to close."""
-    answers = Answers(context.settings.require_redis())
+    answers = Answers(context.settings)
     serving = Serving(context, bounds or Bounds.of(context.settings), answers)
 
     @asynccontextmanager

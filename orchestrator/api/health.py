@@ -56,7 +56,7 @@ async def metrics(request: Request) -> Response:
         state.gauges_read_at = time.monotonic()
         found = await serving.probe(WITHIN_S, lambda: _gauges(serving))
         serving.metrics.forget()
-        serving.metrics.show(found or [])
+        serving.metrics.show(found or [], serving.context.config.fleet)
     return Response(serving.metrics.text(), media_type=TEXT)
 
 

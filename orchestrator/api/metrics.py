@@ -9,6 +9,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from orchestrator.fleet import Fleet
 from orchestrator.store import gauges
 from orchestrator.telemetry import METRICS
 
@@ -34,21 +35,23 @@ class Metrics:
         self._queued = self._gauge("rightsize_jobs_queued")
         self._dispatches = self._gauge("rightsize_dispatches_open")
         self._oldest = self._gauge("rightsize_oldest_queued_seconds")
+        self._work = self._gauge("rightsize_queued_work_seconds")
         self._workers = self._gauge("rightsize_workers")
         self._slots = self._gauge("rightsize_slots")
 
-    def show(self, found: Sequence[gauges.Gauge]) -> None:
+    def show(self, found: Sequence[gauges.Gauge], fleet: Fleet) -> None:
         """Take over what the store says."""
         for one in found:
             self._queued.labels(one.model).set(one.queued)
             self._dispatches.labels(one.model).set(one.dispatches)
             self._oldest.labels(one.model).set(one.oldest_s)
+            self._work.labels(one.model).set(one.work_s(fleet.named(one.model)))
             self._workers.labels(one.model).set(one.workers)
             self._slots.labels(one.model).set(one.slots)
 
     def forget(self) -> None:
         """Drop what the store said last: a figure that cannot be read is absent, never old."""
-        for gauge in (self._queued, self._dispatches, self._oldest, self._workers, self._slots):
+        for gauge in (self._queued, self._dispatches, self._oldest, self._work, self._workers, self._slots):
             gauge.clear()
 
     def text(self) -> bytes:

@@ -95,6 +95,7 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
     Raises InvalidConfig for a port in use, an old schema or a broker that evicts, ServiceUnavailable for servers that are away.
     """
     configure(settings.log_level, settings.log_format)
+    pulse.begin(settings)
     listening = listen(host, port)
     try:
         context = open_context(settings, "app", connections=CONNECTIONS, wait_s=START_S)

@@ -115,14 +115,22 @@ def api(
 
 
 def worker(
-    tier: Annotated[list[Tier], typer.Option("--tier", help="A tier to serve; may be given several times.")],
+    tier: Annotated[
+        list[Tier] | None,
+        typer.Option("--tier", help="A tier to serve, with all its models; may be given several times."),
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="One model to serve, by its name; may be given several times.")
+    ] = None,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Run a Celery worker for the queues of one or more tiers."""
+    """Run a Celery worker for the queues of one or more tiers or models."""
+    if not (tier or model):
+        raise typer.BadParameter("say what to serve with --tier or --model, such as --tier llm")
     with with_servers(settings_of(data_dir, config)) as settings:
         _hand_on(settings)
-        server_command("worker")(tier)
+        server_command("worker")(tier or (), model or ())
 
 
 def _hand_on(settings: Any) -> None:

@@ -66,6 +66,11 @@ def refused(error: Exception) -> InvalidConfig | None:
         )
     if 'role "rightsize_' in detail:
         return InvalidConfig("The database has no Rightsize schema yet. Run `rightsize migrate`.")
+    if "certificate" in detail:
+        return InvalidConfig(
+            f"The database's certificate is not trusted: {detail}. Give RIGHTSIZE_DATABASE_URL the name that stands in it, and "
+            "?sslmode=verify-full&sslrootcert=FILE with the file of the authority that signed it."
+        )
     if 'database "' in detail and "does not exist" in detail:
         return InvalidConfig(f"{detail}. Create it, for instance with createdb, or correct RIGHTSIZE_DATABASE_URL.")
     if any(told in detail for told in ("authentication failed", "no password supplied", "pg_hba.conf", 'role "')):

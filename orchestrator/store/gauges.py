@@ -9,6 +9,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from orchestrator.fleet import Model
+
 COUNTED: Final = 50_000
 """Queued jobs of a model are counted exactly up to here; beyond it the planner's statistics speak."""
 
@@ -39,13 +41,16 @@ GAUGES: Final = text("""
         + (SELECT count(*) FROM (SELECT 1 FROM jobs j WHERE j.state = 1 AND j.requeued AND j.model = m.model LIMIT :counted) again)
             AS queued,
         (SELECT greatest(c.reltuples, 0)::bigint FROM pg_class c WHERE c.oid = 'jobs_queued'::regclass) AS queued_of_all,
-        (SELECT count(*) FROM dispatches d WHERE d.ended_at IS NULL AND d.model = m.model) AS dispatches,
-        coalesce(w.workers, 0) AS workers, coalesce(w.slots, 0) AS slots,
+        open.dispatches, open.outstanding,
+        coalesce(w.workers, 0) AS workers, coalesce(w.slots, 0) AS slots, w.latency_s,
         coalesce(extract(epoch FROM now() - least(o.since, (
             SELECT j.created_at FROM jobs j WHERE j.state = 1 AND j.requeued AND j.model = m.model ORDER BY j.id LIMIT 1
         ))), 0)::float8 AS oldest_s
-    FROM models m LEFT JOIN oldest o ON o.model = m.model LEFT JOIN (
-        SELECT model, count(*) AS workers, sum(slots) AS slots FROM workers
+    FROM models m LEFT JOIN oldest o ON o.model = m.model CROSS JOIN LATERAL (
+        SELECT count(*) AS dispatches, coalesce(sum(d.size), 0) AS outstanding FROM dispatches d
+        WHERE d.ended_at IS NULL AND d.model = m.model
+    ) open LEFT JOIN (
+        SELECT model, count(*) AS workers, sum(slots) AS slots, avg(latency_s) AS latency_s FROM workers
         WHERE last_seen > now() - make_interval(secs => :seen) GROUP BY model
     ) w ON w.model = m.model
 """)
@@ -63,6 +68,20 @@ class Gauge:
     slots: int
     oldest_s: float
     """How long ago the oldest queued job, or the batch it belongs to, was accepted; 0 where none is queued."""
+    outstanding: int
+    """Jobs of the dispatches that have not ended."""
+    latency_s: float | None
+    """Of one request, as the live workers measured it; None where none of them has yet."""
+
+    def work_s(self, model: Model) -> float:
+        """The seconds in which one worker would end all that is queued or on its way, by measured time and slots.
+
+        The fleet's own figures stand in where there is no worker, so that a model which is scaled to nothing is woken.
+        It does not fall as workers are added: divided by the seconds that one may have, it is the number of them wanted.
+        """
+        latency_s = model.expected_latency_s if self.latency_s is None else self.latency_s
+        slots = self.slots / self.workers if self.workers else model.slots * (1 - model.reserve)
+        return (self.queued + self.outstanding) * latency_s / max(1.0, slots)
 
 
 def gauges(session: Session, models: Sequence[str], seen_s: float) -> list[Gauge]:
@@ -71,7 +90,7 @@ def gauges(session: Session, models: Sequence[str], seen_s: float) -> list[Gauge
     return [
         Gauge(
             row.model, max(row.queued, row.queued_of_all) if row.queued >= COUNTED else row.queued, row.dispatches,
-            row.workers, int(row.slots), max(0.0, row.oldest_s),
+            row.workers, int(row.slots), max(0.0, row.oldest_s), int(row.outstanding), row.latency_s,
         )
         for row in rows
     ]  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import closing
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +14,9 @@ from sqlalchemy import text
 
 from orchestrator import telemetry
 from orchestrator.flow import read
+from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.store import gauges
+from orchestrator.store.session import Database
 from tests.serving import Api
 from tests.stack import Stack, chat, rows, until
 
@@ -206,6 +209,30 @@ def test_gauges_count_what_is_queued_and_how_old_it_is(stack: Stack) -> None:
     assert (found["fast"].queued, found["thinker"].queued) == (40, 0)
     assert found["fast"].oldest_s > 0 == found["thinker"].oldest_s
     assert (found["fast"].dispatches, found["fast"].workers, found["fast"].slots) == (0, 0, 0)
+
+
+def test_queued_work_is_told_in_seconds_of_one_worker_with_workers_and_without(stack: Stack) -> None:
+    batch = stack.submit(rows(40))
+    read.read_batch(stack.context, batch)
+    model = stack.context.config.fleet.named("fast")
+
+    def work_s() -> float:
+        with stack.context.database.unit_of_work() as session:
+            (found,) = gauges.gauges(session, ["fast"], 10.0)
+        return found.work_s(model)
+
+    by_the_fleet = 40 * model.expected_latency_s / (model.slots * (1 - model.reserve))
+    assert work_s() == pytest.approx(by_the_fleet)
+    worker = (
+        "INSERT INTO workers (worker_id, model, tier, slots, latency_s, host, pid, fleet_version) "
+        "VALUES (gen_random_uuid(), 'fast', 'llm', 8, 4.0, 'here', 1, 1) RETURNING pid"
+    )
+    for _ in range(3):  # the measured time and slots of one worker count, and not how many there are
+        with closing(Database(stack.settings, "worker", connections=1)) as database, database.unit_of_work() as session:
+            session.execute(text(worker))
+        assert work_s() == pytest.approx(40 * 4.0 / 8)
+    assert Dispatcher(stack.context).pass_over(model) > 0
+    assert work_s() == pytest.approx(40 * 4.0 / 8)  # what is on its way is still to be done
 
 
 def test_openapi_describes_every_body(api: Api) -> None:

@@ -18,6 +18,7 @@ from tests.cli.place import Place
         ("submit . --task My_Task", "--task", "lower-case letters"),
         ("submit . --tier xxl", "--tier", "'xxl' is not one of 'auto', 'slm', 'llm', 'rlm', 'mllm'"),
         ("submit . --stakes huge", "--stakes", "'huge' is not one of"),
+        ("worker", "--tier", "say what to serve"),
         ("worker --tier xxl", "--tier", "'xxl' is not one of 'slm'"),
         ("explain text --max-latency-s nan", "--max-latency-s", "seconds"),
         ("train My_Task --labels x.csv", "TASK", "lower-case letters"),
