@@ -12,6 +12,7 @@ import io
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any
 
 import typer
 import typer.main
+
+from orchestrator.contracts import Tier
+from orchestrator.fleet import Fleet, parse
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -114,6 +118,15 @@ def commands(block: Block) -> list[Shown]:
                 found.append(Shown(start, pending.strip()))
             pending = ""
     return found
+
+
+def fleet_shown(block: Block) -> Fleet:
+    """The fleet of a block of TOML, which may show a part of one: its first model's tier is then the default."""
+    data = tomllib.loads("\n".join(block.lines))
+    tiers = [table.get("tier") for table in data.get("models", {}).values()]
+    if Tier.LLM not in tiers and tiers:
+        data.setdefault("policy", {}).setdefault("default_tier", tiers[0])
+    return parse(data, f"{block.page.name}:{block.line}").fleet
 
 
 def simple_commands(text: str) -> Iterator[list[str]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +10,9 @@ import pytest
 import typer
 from typer.main import get_command
 
-from orchestrator import fleet
 from orchestrator.contracts import Tier
 from tests import docs_run
-from tests.docs_check import Block, commands, pages, problems, refusal, simple_commands, split
+from tests.docs_check import Block, commands, fleet_shown, pages, problems, refusal, simple_commands, split
 
 BLOCKS = [block for page in pages() for block in split(page)[0]]
 
@@ -57,7 +55,7 @@ def test_shown_commands_run(session: docs_run.Session, block: Block) -> None:
     ids=lambda block: f"{block.page.name}:{block.line}",
 )
 def test_shown_configurations_are_taken(block: Block) -> None:
-    assert fleet.parse(tomllib.loads("\n".join(block.lines)), block.page.name).fleet.models
+    assert fleet_shown(block).models
 
 
 # From here on: the checker itself, on sample pages.

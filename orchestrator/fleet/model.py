@@ -48,7 +48,10 @@ class Reasoning(Strict):
     begin: str = Field(default="<think>", min_length=1, max_length=100)
     end: str = Field(default="</think>", min_length=1, max_length=100)
     opens: bool = False
-    """Whether we write the beginning mark into the prompt, for a model that does not begin to think by itself."""
+    """Whether we write the beginning mark into the prompt, for a model that does not begin to think by itself.
+
+    Needless where the model's own template writes it: that is seen at the start.
+    """
     low_tokens: Count = 512
     medium_tokens: Count = 2_048
     high_tokens: Count = 8_192

@@ -32,6 +32,9 @@ class Chats:
         self._tokenizer = prompts.tokenizer
         try:
             self._marks = marks_of(model.reasoning, self._tokenizer) if model.reasoning else None
+            self._opens = bool(
+                model.reasoning and self._marks and (model.reasoning.opens or prompts.opens(self._marks.begin))
+            )
             self._tools = Tools(model, self._tokenizer)
         except ValueError as error:
             raise InvalidConfig(f"models.{model.name}: {error}") from None
@@ -102,8 +105,7 @@ class Chats:
 
     @property
     def _begin(self) -> str:
-        reasoning = self._model.reasoning
-        return f"{reasoning.begin}\n" if reasoning is not None and reasoning.opens else ""
+        return f"{self._marks.begin}\n" if self._marks is not None and self._opens else ""
 
     def _thinks(self, body: dict[str, Any]) -> bool:
         return self._marks is not None and body.get("reasoning_effort") != "none"

@@ -53,6 +53,10 @@ class Prompts:
         """Whether the model can chat."""
         return bool(getattr(self._tokenizer, "chat_template", None))
 
+    def opens(self, mark: str) -> bool:
+        """Whether the model's own template ends the prompt with a mark, so that its answer begins within a thought."""
+        return self.has_template and _ends_with(self._apply([{"role": "user", "content": "Hello"}], None), mark)
+
     async def chat(self, body: dict[str, Any], begin: str) -> Prompt:
         """The prompt of a chat, with `begin` as the first words of the answer; raises EngineFault for what the model cannot take."""
         messages = [dict(message) for message in body["messages"]]
@@ -95,7 +99,8 @@ class Prompts:
             if isinstance(content, str) and self._marked(content):
                 held[key := f"{secrets.token_hex(16)}"] = content
                 message["content"] = key
-        text = self._apply(messages, tools) + begin
+        text = self._apply(messages, tools)
+        text += "" if _ends_with(text, begin) else begin
         if not held:
             return self.words(text)
         tokens: list[int] = []
@@ -137,7 +142,7 @@ class Prompts:
             _, (made,) = await self._renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=options))
         except Exception as error:
             raise bad_request(f"The model cannot take these messages: {str(error)[:300]}") from None
-        if begin:
+        if begin and not _ends_with(self._tokenizer.decode(made["prompt_token_ids"][-16:]), begin):
             made["prompt_token_ids"] = [*made["prompt_token_ids"], *self.words(begin)]
         return Prompt(list(made["prompt_token_ids"]), made)
 
@@ -164,3 +169,7 @@ class Prompts:
     def _as_text(self, text: str) -> str:
         """The text, with a space of no width in what would be a control token: vLLM's renderer cannot tell them apart."""
         return self._special.sub(lambda mark: f"{mark[0][0]}\u200b{mark[0][1:]}", text) if self._special else text
+
+
+def _ends_with(text: str, begin: str) -> bool:
+    return bool(begin.strip()) and text.rstrip().endswith(begin.strip())
