@@ -120,7 +120,7 @@ def test_f8_all_workers_killed_at_once_again_and_again_lose_and_double_nothing(s
     batch = stack.submit(rows(600, "[[sleep:0.05]] Where is my order?"))
     for _ in range(4):
         done = stack.count("SELECT count(*) FROM attempts")
-        workers = [stack.worker(), stack.worker()]
+        workers = [stack.worker(ready=False), stack.worker(ready=False)]
         until(partial(more_attempts, stack, done), what="work goes on after the last kill")
         for one in workers:
             one.send_signal(signal.SIGKILL)
