@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from orchestrator.errors import TierUnavailable
 from orchestrator.settings import Settings
@@ -14,7 +17,10 @@ from tests.stack import Stack, chat, row, rows
 def test_a_batch_goes_from_rows_to_recorded_priced_results(stack: Stack) -> None:
     stack.orchestrator()
     stack.worker("llm", "rlm", "mllm")
-    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    drawn = io.BytesIO()
+    Image.new("RGB", (32, 32), "red").save(drawn, "PNG")
+    url = f"data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}"
+    picture = {"type": "image_url", "image_url": {"url": url}}
     lines = [
         *rows(300),
         row("grave", chat("Should we merge the companies?", rightsize={"stakes": "high"})),
