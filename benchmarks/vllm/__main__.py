@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks import books, report
+from benchmarks import books, report, specialist
 from benchmarks.report import Row, Scale
 from benchmarks.vllm import forms, interactive, order, throughput
 from benchmarks.weights import tiny
@@ -21,6 +21,7 @@ PARTS: dict[str, Callable[[Path, Scale], list[Row]]] = {
     "interactive": interactive.measure,
     "forms": forms.measure,
     "books": lambda _, scale: books.measure(scale),
+    "specialist": lambda _, scale: specialist.measure(scale),
 }
 
 
