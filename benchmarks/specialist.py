@@ -58,7 +58,12 @@ def _tickets(name: str) -> list[tuple[str, str]]:
 
 
 def _engine(blobs: Path) -> SpecialistEngine:
-    row = {"tier": "slm", "engine": "specialist", "slots": 64, "rates": [{"from": date(2026, 1, 1), "request": "0.00002"}]}
+    row = {
+        "tier": "slm",
+        "engine": "specialist",
+        "slots": 64,
+        "rates": [{"from": date(2026, 1, 1), "request": "0.00002"}],
+    }
     table = {"policy": {"default_tier": "slm"}, "models": {"specialist": row}}
     return SpecialistEngine(fleet.parse(table, "benchmark").fleet.models[0], blobs)
 
