@@ -27,20 +27,26 @@ LIMIT_MS = 1.0
 STARTED_AT_ONCE = 32
 """As the worker starts the jobs of a dispatch, see `workers/runtime.py`."""
 DISPATCH = 500
+LONG = 8
+"""Tickets in one text, for a row as long as a page of an e-mail."""
 
 
 def measure(scale: Scale) -> list[Row]:
-    """Rows of 30 words in batches, beside the same one by one; and how many rows share a pass."""
+    """Tickets in batches, beside the same one by one, and long ones."""
     rows = scale.of(10_000)
     with tempfile.TemporaryDirectory() as place:
         texts = _train(Path(place))
         runs = [asyncio.run(_in_batches(Path(place), texts, rows)) for _ in range(scale.rounds)]
         alone = asyncio.run(_one_by_one(Path(place), texts, max(1, rows // 10)))
-    words = median([len(text.split()) for text in texts])
+        long = [" ".join(texts[start : start + LONG]) for start in range(0, len(texts), LONG)]
+        of_long, _ = asyncio.run(_in_batches(Path(place), long, rows // LONG))
+    words, long_words = (median([len(text.split()) for text in some]) for some in (texts, long))
     used, rate = [one[0] for one in runs], [one[1] for one in runs]
     return [
         at_most("specialist: CPU a row in batches", median(used), LIMIT_MS, "ms", baseline=alone,
                 note=f"{rows} rows of {words:.0f} words (median), all threads; {spread(used)}; baseline: one by one"),
+        at_most("specialist: CPU a long row", of_long, LIMIT_MS, "ms",
+                note=f"{rows // LONG} rows of {long_words:.0f} words (median)"),
         told("specialist: rows a second", median(rate), "1/s", note=spread(rate)),
     ]  # fmt: skip
 

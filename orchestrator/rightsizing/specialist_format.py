@@ -17,6 +17,7 @@ import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -30,6 +31,8 @@ FORMAT: Final = "rightsize-specialist-1"
 _TASK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
 _ARRAYS: Final = ("word_idf", "char_idf", "coef", "intercept")
+_AT_ONCE: Final = 1 << 20
+"""Numbers of one product, at most, unless a single text needs more: 4 MB, which stay in the processor's cache."""
 _MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 
 Floats = NDArray[np.float32]
@@ -114,27 +117,44 @@ class Specialist:
         return [Prediction(self.labels[at], float(row[at])) for at, row in zip(best, odds, strict=True)]
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
-        """The probability of each label for each text: shape (texts, labels)."""
-        scores = np.stack([self._scores(text) for text in texts])
+        """The probability of each label for each text: shape (texts, labels). A text's do not depend on its neighbours."""
+        scores = np.tile(self._intercept, (len(texts), 1))
+        for analyse, place, idf, offset in self._blocks:
+            self._add(scores, [_places(analyse(text), place) for text in texts], idf, offset)
         scores -= scores.max(axis=1, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(axis=1, keepdims=True)
         return scores
 
-    def _scores(self, text: str) -> Floats:
-        scores = self._intercept
-        for analyse, place, idf, offset in self._blocks:
-            counts: dict[int, int] = {}
-            for term in analyse(text):
-                at = place.get(term)
-                if at is not None:
-                    counts[at] = counts.get(at, 0) + 1
-            if counts:
-                found = np.fromiter(counts, np.intp, len(counts))
-                weights = (1 + np.log(np.fromiter(counts.values(), np.float32, len(counts)))) * idf[found]
-                weights /= np.sqrt(weights @ weights)
-                scores = scores + weights @ self._coef[found + offset]
-        return scores
+    def _add(self, scores: Floats, found: list[list[int]], idf: Floats, offset: int) -> None:
+        """Add what the terms of all texts say, in one pass: (text, term) pairs are counted, weighted and summed by text."""
+        size = len(idf)
+        lengths = np.fromiter(map(len, found), np.int64, len(found))
+        flat = np.fromiter(chain.from_iterable(found), np.int64, int(lengths.sum()))
+        flat += np.repeat(np.arange(len(found)) * size, lengths)
+        pairs, counts = np.unique(flat, return_counts=True)
+        if not len(pairs):
+            return
+        row, term = np.divmod(pairs, size)
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        weights = (1 + np.log(counts.astype(np.float32))) * idf[term]
+        norms = np.sqrt(np.add.reduceat(weights * weights, starts))
+        ends = np.append(starts[1:], len(row))
+        weights /= np.repeat(norms, ends - starts)
+        term += offset
+        # Whole texts at a time, as many as keep the product small: it has a number for every pair and label.
+        most = max(1, _AT_ONCE // len(self.labels))
+        first = 0
+        while first < len(starts):
+            last = max(first + 1, int(np.searchsorted(ends, starts[first] + most, side="right")))
+            low, high = starts[first], ends[last - 1]
+            part = weights[low:high, None] * self._coef[term[low:high]]
+            scores[row[starts[first:last]]] += np.add.reduceat(part, starts[first:last] - low, axis=0)
+            first = last
+
+
+def _places(terms: Sequence[str], place: dict[str, int]) -> list[int]:
+    return [at for at in map(place.get, terms) if at is not None]
 
 
 def check_task(task: str) -> str:

@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +145,67 @@ def test_requests_that_arrive_while_an_inference_runs_are_predicted_together(blo
     sizes = asyncio.run(main())
     assert sum(sizes) >= 39
     assert len(sizes) <= 2
+
+
+def test_a_dispatch_takes_one_pass_and_an_interactive_request_comes_before_its_rest(blobs: Path) -> None:
+    async def main() -> list[list[str]]:
+        made: Any = engine("specialist", blobs, slots=64)
+        await made.load()
+        passes: list[list[str]] = []
+        predict = made._predict
+
+        def counted(task: str, texts: list[str]) -> Any:
+            passes.append(texts)
+            return predict(task, texts)
+
+        made._predict = counted
+        gate = threading.Event()
+        made._pool.submit(gate.wait, 10)
+        bulk = [asyncio.create_task(made.perform(ask(f"my card {n}", job=f"job_{n}"))) for n in range(500)]
+        await asyncio.sleep(0)
+        later = [asyncio.create_task(made.perform(ask(f"my card {n}", job=f"job_{n}"))) for n in range(600, 1200)]
+        now = asyncio.create_task(made.perform(replace(ask("now", job="now"), interactive=True)))
+        await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*bulk, *later, now)
+        await made.close()
+        return passes
+
+    first, second, *_rest = asyncio.run(main())
+    assert len(first) == 500 or first[0] == "now"
+    assert "now" in (first[0], second[0])
+    assert len(second) >= 500
+
+
+def test_a_crowd_of_long_texts_is_cut_into_passes(blobs: Path) -> None:
+    async def main() -> list[int]:
+        made: Any = engine("specialist", blobs, slots=64)
+        await made.load()
+        sizes: list[int] = []
+        predict = made._predict
+
+        def counted(task: str, texts: list[str]) -> Any:
+            sizes.append(sum(map(len, texts)))
+            return predict(task, texts)
+
+        made._predict = counted
+        asks = [ask("my card " * 10_000, job=f"job_{n}") for n in range(6)]
+        assert [said(answer) for answer in await asyncio.gather(*map(made.perform, asks))] == ["card"] * 6
+        await made.close()
+        return sizes
+
+    assert asyncio.run(main()) == [160_000] * 3
+
+
+def test_an_answer_does_not_depend_on_its_neighbours_in_a_pass(blobs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = ["", "zzz qqq", *TEXTS, "my " * 300, "money card", "x"] * 20
+    folder = specialist_format.current_folder(blobs, "tickets")
+    assert folder is not None
+    specialist, _ = specialist_format.load(folder)
+    alone = [specialist.probabilities([text])[0].tolist() for text in texts]
+    assert specialist.probabilities(texts).tolist() == alone
+    monkeypatch.setattr(specialist_format, "_AT_ONCE", 32)
+    assert specialist.probabilities(texts).tolist() == alone
 
 
 def test_importing_engines_and_predicting_needs_no_scikit_learn(blobs: Path) -> None:
