@@ -20,6 +20,11 @@ def remember(context: Any) -> None:
             _flags.append(f"{flag} {'KEY' if name == 'api_key' else shlex.quote(str(value))}")
 
 
+def remember_place(**where: Any) -> None:
+    """The same for a program that is no command: `data_dir` and `config` as the person would give them."""
+    _flags[:] = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in where.items()]
+
+
 def again(words: str) -> str:
     """A command of ours, with the flags that lead to the same place as this one's. The key itself is not shown."""
     return " ".join(["rightsize", words, *_flags])

@@ -45,6 +45,18 @@ class Answered:
 
 def demo(data_dir: DataDir = None, config: Config = None) -> None:
     """Run the main job on four tiers: train a specialist, submit one batch without tiers, show results, costs and reasons."""
+    run(data_dir, config, demo_rows())
+
+
+def demo_rows() -> list[dict[str, Any]]:
+    """The rows of the demo: tickets, research questions, strategies and pages."""
+    return [json.loads(line) for line in (examples_folder() / "demo.jsonl").read_text("utf-8").splitlines()]
+
+
+def run(
+    data_dir: Path | None, config: Path | None, rows: Sequence[Mapping[str, Any]], remarks: Sequence[str] = ()
+) -> None:
+    """The demo with these rows on any fleet that has a specialist; `remarks` tell what its figures do not say."""
     folder = examples_folder()
     settings = settings_of(data_dir, config)
     with with_servers(settings) as served:
@@ -54,7 +66,7 @@ def demo(data_dir: DataDir = None, config: Config = None) -> None:
             f"   {record['n']} labelled tickets, {record['seconds']:.1f} s, right on {record['held_out_accuracy']:.0%} of tickets it had not seen"
         )
         with connected(None, None, data_dir, config) as client:
-            _run(client, folder, settings.data_dir)
+            _run(client, rows, settings.data_dir, remarks)
 
 
 def examples_folder() -> Path:
@@ -68,8 +80,7 @@ def examples_folder() -> Path:
     )
 
 
-def _run(client: Rightsize, folder: Path, data_dir: Path) -> None:
-    rows = [json.loads(line) for line in (folder / "demo.jsonl").read_text("utf-8").splitlines()]
+def _run(client: Rightsize, rows: Sequence[Mapping[str, Any]], data_dir: Path, remarks: Sequence[str]) -> None:
     _heading(f"2. Submit {len(rows)} rows as ONE batch, without naming a tier")
     batch = _batch(client, rows, {})
     results = data_dir / "demo-results.jsonl"
@@ -84,8 +95,10 @@ def _run(client: Rightsize, folder: Path, data_dir: Path) -> None:
     _show_saving(answered, _answered(client, tickets, compared))
     _heading("4. Three rows, and why they went where they went")
     _show_examples(answered)
-    _heading("5. What was simulated")
+    _heading("5. What was real, and what was simulated")
     _show_simulated(answered)
+    for remark in remarks:
+        out.print(f"   {remark}", markup=False)
     _heading("6. Where it lies, and what to try next")
     out.print(f"   results   {results}", markup=False)
     for words in (
@@ -169,7 +182,7 @@ def _figures(some: Sequence[Answered]) -> list[str]:
         else money(sum((p for p in on_llm if p is not None), Decimal(0)))
     )
     simulated = sum(one.simulated for one in some)
-    told = "" if not simulated else "simulated" if simulated == len(some) else f"{simulated} simulated"
+    told = "real" if not simulated else "simulated" if simulated == len(some) else f"{simulated} simulated"
     return [
         str(len(some)), str(sum(one.row["error"] is None for one in some)), _right(some), f"{statistics.median(seconds):.3g} s",
         f"{seconds[int(0.95 * (len(seconds) - 1))]:.3g} s", money(sum((one.cost_usd for one in some), Decimal(0))), price, told,
@@ -192,8 +205,12 @@ def _show_saving(answered: Sequence[Answered], on_llm: Sequence[Answered]) -> No
     )
     out.print(
         f"\n   The {len(tickets)} tickets cost {money(ours)} here and {money(theirs)} on llm: {1 - ours / theirs:.1%} saved, "
-        f"at {_right(tickets)} right against {_right(on_llm)} ({difference:+.1f} points; the llm is simulated)."
+        f"at {_right(tickets)} right against {_right(on_llm)} ({difference:+.1f} points; the llm is {_kind(on_llm)})."
     )
+
+
+def _kind(some: Sequence[Answered]) -> str:
+    return "simulated" if any(one.simulated for one in some) else f"{some[0].model}, and real"
 
 
 def _show_examples(answered: Sequence[Answered]) -> None:
@@ -210,7 +227,7 @@ def _show_examples(answered: Sequence[Answered]) -> None:
 def _show_simulated(answered: Sequence[Answered]) -> None:
     simulated = sorted({one.model for one in answered if one.simulated})
     real = sorted({one.model for one in answered if not one.simulated})
-    out.print(f"   real       {', '.join(real) or 'none'}{': trained and run on this machine' if real else ''}")
+    out.print(f"   real       {', '.join(real) or 'none'}{': run on this machine' if real else ''}")
     speeds = {
         one.row["response"]["body"]["rightsize_simulated"]["speed"]
         for one in answered

@@ -13,13 +13,16 @@ from orchestrator.local import folders, locks, logs, state
 from orchestrator.local import plan as plans
 from orchestrator.local.launch import LOG, launch
 from orchestrator.local.parts import Part
-from orchestrator.local.state import State
+from orchestrator.local.state import PartState, State
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
 
 POLL_S = 0.02
-START_WITHIN_S = 900.0
+START_WITHIN_S = 1200.0
+"""The servers may have much to replay, and a worker `LOADS_WITHIN_S` to load its models."""
+LONG_S = 10.0
+"""A part that takes longer than this to start is told of again and again, so that nobody takes it for stuck."""
 BACK_WITHIN_S = 30.0
 """How long a new user waits for a server or the API that is being started again."""
 ESSENTIAL = frozenset({"postgres", "valkey", "api"})
@@ -53,6 +56,8 @@ class Attaching:
         self._lock: int | None = None
         self._said: set[str] = set()
         self._down_since = 0.0
+        self._starting: dict[str, float] = {}
+        """When each part was first seen to start."""
         self._closed = False
 
     def run(self) -> tuple[State, bool]:
@@ -151,6 +156,15 @@ class Attaching:
             for part in now.parts:
                 if part.state in {"ready", "done"}:
                     self.say(f"{part.name} is {part.state}")
+                elif part.state in {"starting", "backoff"}:
+                    self._tell_of_long(part)
+
+    def _tell_of_long(self, part: PartState) -> None:
+        since = self._starting.setdefault(part.name, time.monotonic())
+        if steps := int((time.monotonic() - since) / LONG_S):
+            what = "loads its models" if part.name.startswith("worker-") else "starts"
+            again = f", start {part.restarts + 1}" if part.restarts else ""
+            self.say(f"{part.name} {what} ({steps * LONG_S:.0f} s{again})")
 
     def _is_usable(self, now: State) -> bool:
         """Whether the servers and the API are up; raises ServiceUnavailable if one does not come back in time."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, Literal, Self
 
 from orchestrator.local.account import Account
@@ -26,6 +26,10 @@ PORT: Final = "{port}"
 """Stands in a part's arguments for the port of the API, which the supervisor chooses."""
 
 KILL_WITHIN_S: Final = 5.0
+LOADS_WITHIN_S: Final = 900.0
+"""How long a worker may load weights before it counts as up. One that is wrong ends by itself, and says why."""
+LOADS_WEIGHTS: Final = frozenset({"vllm", "llamacpp"})
+"""Engines whose start takes from seconds to many minutes, by the size of the weights and the speed of the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,19 +74,27 @@ class Part:
         return cls(**{**data, "argv": tuple(data["argv"]), "stops": stops, "account": account})
 
 
-def standard(tiers: Sequence[str], *, stop_within_s: float) -> tuple[Part, ...]:
-    """The ordinary parts beside the servers: migrations, a key, orchestrator, API and a worker for each tier."""
+def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[str] = ()) -> tuple[Part, ...]:
+    """The ordinary parts beside the servers: migrations, a key, orchestrator, API and a worker for each tier.
+
+    `loading` are the tiers whose workers load weights before they are ready.
+    """
     stops = stops_within(stop_within_s)
     services = [
         Part("orchestrator", command("orchestrator"), stops=stops),
         Part("api", command("api", "--port", PORT), kind="http", stops=stops),
     ]
-    services += [Part(f"worker-{tier}", command("worker", "--tier", tier), stops=stops) for tier in tiers]
+    services += [_worker(tier, stops, loads=tier in loading) for tier in tiers]
     return (
         Part("migrate", command("migrate", "--json"), kind="once", stage=SCHEMA, ready_within_s=240.0),
         Part("key", command("keys", "create", "--name", "local", "--json"), kind="key"),
         *services,
     )
+
+
+def _worker(tier: str, stops: tuple[tuple[int, float], ...], *, loads: bool) -> Part:
+    part = Part(f"worker-{tier}", command("worker", "--tier", tier), stops=stops)
+    return replace(part, ready_within_s=LOADS_WITHIN_S) if loads else part
 
 
 def command(*words: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from orchestrator.errors import InvalidConfig
-from orchestrator.local.parts import Part, standard
+from orchestrator.local.parts import LOADS_WEIGHTS, Part, standard
 
 if TYPE_CHECKING:
     from orchestrator.settings import Settings
@@ -51,8 +51,9 @@ def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None) -> 
     if parts is None:
         from orchestrator import fleet  # not needed to attach
 
-        tiers = [str(tier) for tier in fleet.load(settings.config).fleet.tiers]
-        parts = standard(tiers, stop_within_s=settings.stop_within_s)
+        served = fleet.load(settings.config).fleet
+        loading = {str(model.tier) for model in served.models if model.engine in LOADS_WEIGHTS}
+        parts = standard([str(tier) for tier in served.tiers], stop_within_s=settings.stop_within_s, loading=loading)
     return Plan(
         launch=secrets.token_hex(8),
         port=port or 0,

@@ -22,7 +22,7 @@ DONE, FAILED, STOPPING, STOPPED = "done", "failed", "stopping", "stopped"
 BACKOFF_FIRST_S: Final = 0.2
 BACKOFF_MAX_S: Final = 10.0
 LIVED_WELL_S: Final = 30.0
-"""A part that lived so long before it died begins again with the first delay."""
+"""A part that was ready for so long before it died begins again with the first delay; its loading does not count."""
 STARTS_MAX: Final = 4
 """A part that died so often without having been ready once makes the start of the instance fail."""
 SOCKET_EVERY_S: Final = 1.0
@@ -57,6 +57,7 @@ class Running:
         self._ticks = 0
         self._out: IO[bytes] | None = None
         self._started = 0.0
+        self._ready_at: float | None = None
         self._due = 0.0
         self._delay = BACKOFF_FIRST_S
         self._was_ready = False
@@ -134,7 +135,7 @@ class Running:
 
     def _start(self) -> None:
         now = time.monotonic()
-        self.state, self._started, self.reason = STARTING, now, ""
+        self.state, self._started, self._ready_at, self.reason = STARTING, now, None, ""
         try:
             if self._before:
                 self._before()
@@ -160,13 +161,16 @@ class Running:
 
     def _look(self, now: float) -> None:
         if not self.part.runs_once and self._check(self._process.pid if self._process else 0):
-            self.state, self._was_ready = UP, True
+            self._is_up(now)
         elif now - self._started > self.part.ready_within_s:
             if self.part.kind == "file":  # alive, and still loading perhaps
-                self.state, self._was_ready = UP, True
+                self._is_up(now)
             else:
                 self.reason = f"was not ready within {self.part.ready_within_s:g} s"
                 self.restart()
+
+    def _is_up(self, now: float) -> None:
+        self.state, self._was_ready, self._ready_at = UP, True, now
 
     def _reap(self) -> bool:
         """Collect the process if it ended, and with it whatever it left in its process group."""
@@ -188,7 +192,7 @@ class Running:
         if self.part.runs_once:
             self.state = DONE if ran_through else FAILED
             return
-        if now - self._started >= LIVED_WELL_S:
+        if self._ready_at is not None and now - self._ready_at >= LIVED_WELL_S:
             self._delay = BACKOFF_FIRST_S
         if not self._was_ready and self.restarts + 1 >= STARTS_MAX:
             self.state = FAILED
