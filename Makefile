@@ -1,6 +1,6 @@
 # Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench test-vllm bench-vllm lock secrets clean
+.PHONY: help demo up test check bench demo-real test-vllm bench-vllm lock secrets clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -38,6 +38,9 @@ test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
 
 bench-vllm: $(VLLM_READY) ## Measure the real vLLM beside its own batch runner; results in build/bench/vllm.json
 	@$(VLLM)/python -m benchmarks.vllm
+
+demo-real: $(VLLM_READY) ## Run the demo with real models where this machine can serve them
+	@$(VLLM)/python -m benchmarks.demo_real
 
 lock: $(READY) ## Lock the dependencies again (UPGRADE=--upgrade takes newer releases)
 	@$(call compile,dev,--extra dev)

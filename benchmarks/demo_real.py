@@ -65,8 +65,8 @@ workers_on_host = 2              # vLLM is the other one
 context_per_slot = 1024
 [[models.smollm2-llamacpp.rates]]
 from = 2026-01-01
-input = "0.02"
-output = "0.08"
+input = "1.00"
+output = "2.00"
 
 [models.smollm2-vllm]            # real: the same weights in vLLM, where a large general model would be
 tier = "llm"
@@ -83,8 +83,8 @@ first_byte_timeout_s = 900.0
 max_model_len = 2048
 [[models.smollm2-vllm.rates]]
 from = 2026-01-01
-input = "0.40"
-output = "1.60"
+input = "10.00"
+output = "40.00"
 """
 REMARKS: Final = (
     "SmolLM2 has 135 million parameters and does not classify usefully: its share of right labels is no claim about an llm.",

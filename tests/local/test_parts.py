@@ -6,16 +6,22 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
-from orchestrator.local import probe, state
+from orchestrator.local import attaching, probe, state
+from orchestrator.local.attaching import START_WITHIN_S
 from orchestrator.local.instance import Instance
-from orchestrator.local.parts import SCHEMA, Part, standard
+from orchestrator.local.parts import LOADS_WITHIN_S, SCHEMA, Part, standard
+from orchestrator.local.plan import plan
+from orchestrator.local.running import BACKOFF, LIVED_WELL_S, Running
+from orchestrator.settings import Settings
 from tests.local.conftest import all_pids, api_and_key, gone, pid_of, stand_in, until
 
 Attach = Callable[..., Instance]
@@ -33,6 +39,54 @@ def test_the_ordinary_parts_migrate_first_and_have_a_worker_for_each_tier() -> N
     assert parts[0].stage < min(part.stage for part in parts[1:])
     assert all(part.stops[0] == (signal.SIGTERM, 25.0) for part in parts[2:])
     assert Part.from_dict(json.loads(json.dumps(parts[0].to_dict()))) == parts[0]
+
+
+def test_only_a_worker_that_loads_weights_has_minutes_to_get_ready(tmp_path: Path) -> None:
+    config = tmp_path / "rightsize.toml"
+    small = '[models.small]\ntier = "slm"\nengine = "llamacpp"\npath = "x.gguf"\n[[models.small.rates]]\ninput = "1"\n'
+    config.write_text(small + '[models.big]\ntier = "llm"\nengine = "simulated"\n[[models.big.rates]]\ninput = "1"\n')
+    parts = {part.name: part for part in plan(Settings.load({"config": config}), None, None).parts}
+    assert parts["worker-slm"].ready_within_s == LOADS_WITHIN_S < START_WITHIN_S
+    assert parts["worker-llm"].ready_within_s == Part("x", ()).ready_within_s < LOADS_WITHIN_S
+
+
+def test_a_start_that_takes_long_is_told_of_until_it_is_over(attach: Attach, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(attaching, "LONG_S", 0.05)
+    pipe, told = tmp_path / "pipe", list[str]()
+    os.mkfifo(pipe)
+
+    def said(message: str) -> None:
+        told.append(message)
+        if sum("worker-llm loads its models" in one for one in told) == 3 and "loads" in message:
+            pipe.write_bytes(b"loaded")
+
+    attached = attach([stand_in("worker-llm", "loads", str(pipe))], on_progress=said, **servers_given())
+    assert [part.state for part in attached.state.parts] == ["ready"]
+    assert sum("worker-llm loads its models" in one for one in told) >= 3
+
+
+def test_a_part_that_dies_while_it_loads_waits_longer_each_time_however_long_it_had_loaded(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ready = False
+    part = stand_in("worker-llm", "loads", str(pipe), ready_within_s=LOADS_WITHIN_S)
+    running = Running(part, tmp_path / "worker-llm.log", lambda _pid: ready)
+    running.start(part.argv, os.environ)
+    now = time.monotonic()
+
+    def dies(at: float) -> float:
+        """The seconds until it is started again."""
+        running.restart()
+        until(lambda: running.tick(at) or running.state == BACKOFF)
+        return running.look_within_s(at)
+
+    first = dies(now + 2 * LIVED_WELL_S)
+    running.tick(now + 2 * LIVED_WELL_S + first)
+    assert dies(now + 4 * LIVED_WELL_S) == pytest.approx(2 * first)
+    running.tick(now + 5 * LIVED_WELL_S)
+    ready = True
+    running.tick(now + 5 * LIVED_WELL_S)
+    assert dies(now + 7 * LIVED_WELL_S) == pytest.approx(first), "it had worked well"
 
 
 @pytest.mark.usefixtures("warm")
