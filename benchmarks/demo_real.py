@@ -88,7 +88,7 @@ output = "40.00"
 """
 REMARKS: Final = (
     "SmolLM2 has 135 million parameters and does not classify usefully: its share of right labels is no claim about an llm.",
-    "Its prices are examples, in build/demo-real/rightsize.toml; its times are those of this machine's CPU.",
+    "Prices are examples, in build/demo-real/rightsize.toml, and so is what was saved; times of real models are this CPU's.",
 )
 
 
