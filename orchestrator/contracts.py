@@ -143,6 +143,10 @@ class Owner:
     api_key_id: int
 
 
+Fence = tuple[int, int]
+"""A job's id and the dispatch that it ran in: a write counts only while the job still belongs to that dispatch."""
+
+
 @dataclass(slots=True)
 class ClaimedJob:
     """One job as a worker holds it: everything that running and recording it needs."""
@@ -169,6 +173,11 @@ class ClaimedJob:
     held_usd: Decimal
     stored_on: date
     body: bytes
+
+    @property
+    def fence(self) -> Fence:
+        """What every write for this job is held against; a worker may hold one job under two dispatches, of which one was lost."""
+        return self.id, self.dispatch_id
 
 
 def queue_for(tier: str, model: str, *, is_default: bool, interactive: bool = False) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from orchestrator.contracts import ClaimedJob, Outcome
+from orchestrator.contracts import ClaimedJob, Fence, Outcome
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
@@ -108,6 +108,10 @@ class RecordingThread(threading.Thread):
         opens = {dispatch_id: items[0].open for dispatch_id, items in settled.items()}
         done = [one.dispatch_id for one in opens.values() if one.left == len(settled[one.dispatch_id]) and not one.lost]
         taken = self._record(group, done)
+        if taken is None:
+            for one in opens.values():
+                # Not to be ended by its last outcome: its jobs come back when its lease ends.
+                one.lost = True
         for dispatch_id, items in settled.items():
             opens[dispatch_id].settle(len(items))
         for item in group:
@@ -117,8 +121,8 @@ class RecordingThread(threading.Thread):
             return
         if self._answer is not None:
             for item in group:
-                if item.job.interactive and item.job.id in taken and self._is_last(item):
-                    self._answer(item, taken[item.job.id])
+                if item.job.interactive and item.job.fence in taken and self._is_last(item):
+                    self._answer(item, taken[item.job.fence])
         for model in {item.job.model for item in group}:
             self._context.broker.wake(model)
 
@@ -126,7 +130,7 @@ class RecordingThread(threading.Thread):
         """Whether nothing follows this outcome: only then has an interactive caller its answer."""
         return is_terminal(after(item.outcome.kind, item.job.attempt, self._context.limits))
 
-    def _record(self, group: list[Item], done: list[int]) -> dict[int, Decimal] | None:
+    def _record(self, group: list[Item], done: list[int]) -> dict[Fence, Decimal] | None:
         """Record with patience: a database that is away is waited for, and the work is not lost with it."""
         pairs = [(item.job, item.outcome) for item in group]
         pause_s = 0.1

@@ -14,7 +14,7 @@ from typing import Final
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from orchestrator.contracts import ClaimedJob, Fault, JobState, Outcome, OutcomeKind, Usage
+from orchestrator.contracts import ClaimedJob, Fault, Fence, JobState, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow.context import Context
@@ -37,8 +37,8 @@ class Recorder:
     metered: Metered | None = None
     _cards: dict[tuple[int, str], RateCard] = field(default_factory=dict)
 
-    def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
-        """Record a group of outcomes and end the dispatches in `done`; returns job id -> charge of the jobs that took them.
+    def record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[Fence, Decimal]:
+        """Record a group of outcomes and end the dispatches in `done`; returns fence -> charge of the jobs that took them.
 
         A group that fails for another reason than a database that is away is recorded one by one, so that one bad outcome
         cannot hold up its neighbours. Raises ServiceUnavailable when the database does not answer: call again.
@@ -48,14 +48,14 @@ class Recorder:
         except (SQLAlchemyError, ArithmeticError, ValueError):
             if len(pairs) <= 1:
                 return self._record([self._unrecordable(pair) for pair in pairs], done)
-        taken: dict[int, Decimal] = {}
+        taken: dict[Fence, Decimal] = {}
         for pair in pairs:
             taken |= self.record([pair], [])
         if done:
             self._record([], done)
         return taken
 
-    def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[int, Decimal]:
+    def _record(self, pairs: Sequence[Pair], done: Sequence[int]) -> dict[Fence, Decimal]:
         moves = [self._move(job, outcome) for job, outcome in pairs]
         with self.context.database.unit_of_work() as session:
             taken = _write(session, moves, done, self.metered)
@@ -109,23 +109,22 @@ class Recorder:
         fault = Fault(
             "unrecordable", "The model's answer could not be stored. It may hold characters that no text may hold."
         )
-        return job, Outcome(
-            OutcomeKind.FAILED, fault=fault, model_revision=outcome.model_revision, simulated=outcome.simulated
-        )
+        # Its model's revision is left out: that, too, came from a server.
+        return job, Outcome(OutcomeKind.FAILED, fault=fault, simulated=outcome.simulated)
 
 
 def _write(
     session: Session, moves: Sequence[Move], done: Sequence[int], metered: Metered | None = None
-) -> dict[int, Decimal]:
+) -> dict[Fence, Decimal]:
     """The one transaction of a group; the budget comes last, since its row is shared."""
     taken = recording.move(session, moves, metered) if moves else {}
-    won = [move for move in moves if move.job.id in taken]
+    won = [move for move in moves if move.job.fence in taken]
     recording.write(session, won, taken)
     batches.add_progress(session, _tallies(won))
     if done:
         dispatches.end(session, done, "done")
     tenants.settle(session, _settlements(won))
-    return {move.job.id: move.charge_usd for move in won}
+    return {move.job.fence: move.charge_usd for move in won}
 
 
 def _tallies(won: Sequence[Move]) -> list[Tally]:

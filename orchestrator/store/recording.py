@@ -11,7 +11,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from orchestrator.contracts import ClaimedJob, JobState, Outcome
+from orchestrator.contracts import ClaimedJob, Fence, JobState, Outcome
 from orchestrator.store.session import copy_rows
 
 _MOVE: Final = """
@@ -24,7 +24,7 @@ _MOVE: Final = """
         CAST(:delays AS float8[]), CAST(:codes AS text[]), CAST(:messages AS text[]))
         AS x(id, dispatch_id, state, attempts, delay_s, code, message)
     WHERE jobs.id = x.id AND jobs.dispatch_id = x.dispatch_id AND jobs.state = 2
-    RETURNING jobs.id"""
+    RETURNING jobs.id, x.dispatch_id"""
 MOVE: Final = text(_MOVE)
 OPEN_INTERVALS: Final = """
     SELECT id, model FROM machine_intervals WHERE worker_id = :worker AND ended_at IS NULL FOR KEY SHARE"""
@@ -67,8 +67,8 @@ class Metered:
     models: frozenset[str]
 
 
-def move(session: Session, moves: Sequence[Move], metered: Metered | None = None) -> dict[int, int | None]:
-    """Move the jobs that still belong to their dispatch: job id -> the machine's interval that its attempt joins, or None.
+def move(session: Session, moves: Sequence[Move], metered: Metered | None = None) -> dict[Fence, int | None]:
+    """Move the jobs that still belong to their dispatch: their fence -> the machine's interval that the attempt joins, or None.
 
     What a late worker brings changes nothing. What one brings whose interval was ended, since it was not heard of, joins none.
     """
@@ -80,23 +80,24 @@ def move(session: Session, moves: Sequence[Move], metered: Metered | None = None
         "messages": [f.message if f else None for f in faults],
     }  # fmt: skip
     if metered is None or not any(m.job.model in metered.models for m in moves):
-        return dict.fromkeys(session.execute(MOVE, values).scalars())
-    taken: dict[int, int | None] = {
-        row.id: row.interval_id for row in session.execute(MOVE_METERED, {**values, "worker": metered.worker})
+        return dict.fromkeys((row.id, row.dispatch_id) for row in session.execute(MOVE, values))
+    taken: dict[Fence, int | None] = {
+        (row.id, row.dispatch_id): row.interval_id for row in session.execute(MOVE_METERED, {**values, "worker": metered.worker})
     }
-    without = {m.job.id: m.job.model for m in moves if m.job.model in metered.models and taken.get(m.job.id, 0) is None}
+    priced = [m.job for m in moves if m.job.model in metered.models]
+    without = {job.fence: job.model for job in priced if taken.get(job.fence, 0) is None}
     if without:
         # Its interval ended in this very moment: the statement could not see the next one yet.
         now_open = {row.model: row.id for row in session.execute(OPEN_NOW, {"worker": metered.worker})}
-        taken |= {job_id: now_open.get(model) for job_id, model in without.items()}
+        taken |= {fence: now_open.get(model) for fence, model in without.items()}
     return taken
 
 
-def write(session: Session, won: Sequence[Move], intervals: Mapping[int, int | None]) -> None:
+def write(session: Session, won: Sequence[Move], intervals: Mapping[Fence, int | None]) -> None:
     """COPY attempts, ledger transfers and results of the jobs that were moved."""
     if not won:
         return
-    copy_rows(session, "attempts", ATTEMPT_COLUMNS, (_attempt(m, intervals.get(m.job.id)) for m in won))
+    copy_rows(session, "attempts", ATTEMPT_COLUMNS, (_attempt(m, intervals.get(m.job.fence)) for m in won))
     copy_rows(session, "transfers", TRANSFER_COLUMNS, (row for m in won for row in _transfers(m)))
     results = [m for m in won if m.state is JobState.SUCCEEDED]
     if results:

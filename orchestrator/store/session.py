@@ -9,7 +9,7 @@ from typing import Any, Literal
 import psycopg
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
@@ -81,7 +81,10 @@ class Database:
 
 
 def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """COPY rows into a table inside the session's transaction; names come from our own code only."""
+    """COPY rows into a table inside the session's transaction; names come from our own code only.
+
+    Raises what SQLAlchemy would raise for an INSERT of a row that the table does not take.
+    """
     connection = session.connection()
     driver = connection.connection.driver_connection
     if driver is None:
@@ -90,10 +93,12 @@ def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterab
         with driver.cursor() as cursor, cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except psycopg.Error as error:
         # SQLAlchemy does not see what goes wrong on the driver's own connection.
-        connection.invalidate(error)
-        raise
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            connection.invalidate(error)
+            raise
+        raise DBAPIError.instance(f"COPY {table}", None, error, psycopg.Error) from error
 
 
 def try_lock(session: Session, name: str) -> bool:
