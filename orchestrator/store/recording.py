@@ -82,7 +82,8 @@ def move(session: Session, moves: Sequence[Move], metered: Metered | None = None
     if metered is None or not any(m.job.model in metered.models for m in moves):
         return dict.fromkeys((row.id, row.dispatch_id) for row in session.execute(MOVE, values))
     taken: dict[Fence, int | None] = {
-        (row.id, row.dispatch_id): row.interval_id for row in session.execute(MOVE_METERED, {**values, "worker": metered.worker})
+        (row.id, row.dispatch_id): row.interval_id
+        for row in session.execute(MOVE_METERED, {**values, "worker": metered.worker})
     }
     priced = [m.job for m in moves if m.job.model in metered.models]
     without = {job.fence: job.model for job in priced if taken.get(job.fence, 0) is None}
