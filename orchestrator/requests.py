@@ -20,9 +20,6 @@ ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
 
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; only estimates use it, charges use the model's own count."""
-UNTOLD_TOKENS: Final = 1_024
-"""What an answer is expected to have at most where the request does not say: models' usual limit."""
-_LENGTHS: Final = 2**20
 READ_CHARS: Final = 20_000
 """Signals of complexity are looked for in so many characters, so that a long document costs no more to route."""
 MAX_MESSAGES: Final = 10_000
@@ -111,7 +108,7 @@ class Features:
     signals: tuple[str, ...]
     """The signals of complexity found, by name."""
     prefix_hash: int
-    """Of the system prompt; 0 without one. Jobs of the same prefix go together."""
+    """Of the instructions and of every message but the last; 0 where there is none. Jobs of the same prefix go together."""
 
 
 def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = False) -> Features:
@@ -145,7 +142,7 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     text, beside, prefix, chars = _read(endpoint, body)
     if hints.instructions:
         chars += len(hints.instructions)
-        prefix = prefix or zlib.crc32(hints.instructions.encode("utf-8", "replace"))
+        prefix = zlib.crc32(hints.instructions.encode("utf-8", "replace"), prefix)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     return Features(
         endpoint=endpoint,
@@ -161,17 +158,6 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         signals=_signals(text),
         prefix_hash=prefix,
     )
-
-
-def run_order(features: Features) -> int:
-    """Where a job stands among those of its lane: the same prefix together, and of those the longest answer first.
-
-    The prefix's hash stands above, the expected length of the answer below and reversed. A short job that runs last ends soon;
-    a long one would keep an engine nearly empty until it is done.
-    """
-    asked = features.max_output_tokens
-    longest = min(UNTOLD_TOKENS if asked is None else asked, _LENGTHS - 1)
-    return features.prefix_hash * _LENGTHS + (_LENGTHS - 1 - longest)
 
 
 def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:
@@ -217,15 +203,15 @@ def _read_messages(messages: object) -> tuple[str, Beside, int, int]:
         raise InvalidRequest("`messages` must be a list of 1 to 10,000 messages.", param="messages")
     texts: list[str] = []
     beside = Beside()
-    prefix = 0
+    prefix, last = 0, len(messages) - 1
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param="messages")
         content = message.get("content")
         if isinstance(content, str):
             texts.append(content)
-            if message["role"] in ("system", "developer") and not prefix:
-                prefix = zlib.crc32(content.encode("utf-8", "replace"))
+            if index < last:
+                prefix = zlib.crc32(content.encode("utf-8", "replace"), prefix)
         elif isinstance(content, list):
             _read_parts(content, texts, index, beside)
         elif content is not None or message["role"] != "assistant":

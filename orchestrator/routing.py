@@ -8,7 +8,7 @@ policy's default tier. An explicit choice by the caller wins over all four; a bo
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
@@ -16,6 +16,7 @@ from typing import Final
 from orchestrator.contracts import Stakes, Tier, Usage
 from orchestrator.errors import TierUnavailable
 from orchestrator.fleet import Fleet, Model, Policy
+from orchestrator.order import Lengths
 from orchestrator.pricing import price, usd
 from orchestrator.requests import Features
 
@@ -47,12 +48,13 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """What routing knows besides the request: who serves what today, and which tasks have a specialist."""
+    """What is known besides the request: who serves what today, which tasks have a specialist, how long their answers were."""
 
     fleet: Fleet
     policy: Policy
     specialists: Set[str]
     day: date
+    lengths: Lengths = field(default_factory=dict)
 
 
 def route(features: Features, now: Situation) -> Route:

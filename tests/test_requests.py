@@ -19,7 +19,7 @@ from orchestrator import hints, requests
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import NO_HINTS, Hints, hints_from
-from orchestrator.requests import CAPS, CHAT, ENDPOINTS, WHOLE, engine_body, features_of, run_order
+from orchestrator.requests import CAPS, CHAT, ENDPOINTS, WHOLE, engine_body, features_of
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 ASK = {"role": "user", "content": "Where is my order?"}
@@ -181,18 +181,6 @@ def test_whatever_json_comes_it_is_read_or_refused_with_a_remedy(
     except InvalidRequest as error:
         refused = error
     assert refused is None or (refused.param and re.search(r"must|Known|Leave it out|is not text", refused.message))
-
-
-def test_the_same_prefix_goes_together_and_of_those_the_longest_answer_first() -> None:
-    def place(system: str, most: int) -> int:
-        messages = [{"role": "system", "content": system}, ASK]
-        return run_order(features_of(CHAT, {"messages": messages, "max_tokens": most}, NO_HINTS))
-
-    long, short, other = place("Rules.", 512), place("Rules.", 1), place("Other rules.", 512)
-    assert long < short
-    assert not long < other < short
-    assert min(long, short, other) > -(2**63)
-    assert max(long, short, other) < 2**63
 
 
 def _picture(kind: str, size: tuple[int, int]) -> dict[str, Any]:

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy.orm import Session
 
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import Broker
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fleet import Config, load
 from orchestrator.lifecycle import Limits
+from orchestrator.order import Lengths
 from orchestrator.patience import retrying
 from orchestrator.routing import Situation
 from orchestrator.settings import Settings
-from orchestrator.store import versions
+from orchestrator.store import lengths, versions
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.session import Database, Role
 from orchestrator.telemetry import log_fault
 
 SPECIALISTS_FRESH_S = 2.0
+LENGTHS_FRESH_S = 60.0
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -44,6 +50,7 @@ class Context:
     versions: versions.Versions
     backlog: Backlog = field(default_factory=Backlog)
     _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
+    _lengths: dict[int, tuple[float, Lengths]] = field(default_factory=dict)
 
     @property
     def limits(self) -> Limits:
@@ -52,14 +59,20 @@ class Context:
         return Limits(policy.max_attempts, policy.retry_base_s, policy.retry_max_s)
 
     def situation(self, tenant_id: int) -> Situation:
-        """What routing knows besides the request; the tenant's specialists are read again after two seconds."""
+        """What is known besides a request; the tenant's specialists are read again after two seconds, its lengths after a minute."""
+        names = self._fresh(self._specialists, tenant_id, SPECIALISTS_FRESH_S, versions.specialists)
+        learnt = self._fresh(self._lengths, tenant_id, LENGTHS_FRESH_S, lengths.learnt)
+        return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date(), learnt)
+
+    def _fresh(
+        self, known: dict[int, tuple[float, T]], tenant_id: int, fresh_s: float, read: Callable[[Session, int], T]
+    ) -> T:
+        """What is known of a tenant, read again once it is older than `fresh_s`."""
         now = time.monotonic()
-        read_at, names = self._specialists.get(tenant_id, (float("-inf"), frozenset()))
-        if now - read_at > SPECIALISTS_FRESH_S:
+        if tenant_id not in known or now - known[tenant_id][0] > fresh_s:
             with self.database.unit_of_work() as session:
-                names = versions.specialists(session, tenant_id)
-            self._specialists[tenant_id] = (now, names)
-        return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date())
+                known[tenant_id] = (now, read(session, tenant_id))
+        return known[tenant_id][1]
 
     def apart(self) -> Context:
         """The same with one database connection of its own: for what must not wait while all others are in use."""

@@ -10,8 +10,9 @@ from orchestrator.blobs import BlobStore
 from orchestrator.contracts import JobState
 from orchestrator.errors import TooLarge
 from orchestrator.hints import Hints
+from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
-from orchestrator.requests import Features, engine_body, features_of, run_order
+from orchestrator.requests import Features, engine_body, features_of
 from orchestrator.routing import Route, Situation, route
 from orchestrator.settings import MIB, Settings
 from orchestrator.store.jobs import NewJob
@@ -24,6 +25,8 @@ def prepare(
     """Check, route and price one request; raises InvalidRequest, UnknownModel or TierUnavailable with the remedy."""
     features = features_of(endpoint, body, batch_hints)
     chosen = route(features, now)
+    task = features.hints.task
+    learnt = now.lengths.get((task, chosen.model)) if task else None
     content = orjson.dumps(engine_body(body, features.hints))
     if len(content) > settings.max_row_bytes:
         raise TooLarge(f"The body has {len(content)} bytes; at most {settings.max_row_bytes // MIB} MiB are taken.")
@@ -40,8 +43,8 @@ def prepare(
         model=chosen.model,
         endpoint=endpoint,
         rule=chosen.rule,
-        task=features.hints.task,
-        prefix_hash=run_order(features),
+        task=task,
+        prefix_hash=run_order(features, learnt),
         held_usd=chosen.estimate.hold_usd,
         reasons="\n".join(chosen.reasons),
         features=features_json(features, chosen),

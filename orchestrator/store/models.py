@@ -194,7 +194,7 @@ class Job(Base):
     dispatch_id: Mapped[Big | None]
     parent_job_id: Mapped[Big | None]
     prefix_hash: Mapped[Big]
-    """Where it stands in its lane: see `requests.run_order`."""
+    """Where it stands in its lane: see `order.run_order`."""
     deadline: Mapped[When]
     created_at: Mapped[When]
     assigned_at: Mapped[When | None]

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import base64
 import io
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from orchestrator.errors import TierUnavailable
+from orchestrator.flow.context import open_context
+from orchestrator.flow.prepare import prepare
+from orchestrator.hints import Hints
+from orchestrator.order import LEAST_SEEN
+from orchestrator.requests import CHAT
 from orchestrator.settings import Settings
-from tests.stack import Stack, chat, row, rows
+from tests.stack import OWNER, Stack, chat, row, rows
 
 
 def test_a_batch_goes_from_rows_to_recorded_priced_results(stack: Stack) -> None:
@@ -69,3 +75,27 @@ def test_a_batch_for_a_tier_that_the_fleet_lacks_is_refused_at_submit(settings: 
         with pytest.raises(TierUnavailable, match="No model of the fleet serves rlm; it serves llm"):
             stack.submit(rows(1), hints={"tier": "rlm"})
         assert stack.count("SELECT count(*) FROM batches") == 0
+
+
+def test_the_order_within_a_batch_follows_what_the_tasks_answers_have_taught(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    limits = {"brief": 1, "essay": 400}
+    before = [
+        row(f"{task}-{n}", chat(f"Where is parcel {n}?", rightsize={"task": task}, max_tokens=limit))
+        for task, limit in limits.items()
+        for n in range(LEAST_SEEN)
+    ]
+    stack.wait(stack.submit(before))
+    with closing(open_context(stack.settings, "app")) as fresh:
+        learnt = fresh.situation(OWNER.tenant_id).lengths
+        assert round(learnt["brief", "fast"].expected(12)) == 1 < learnt["essay", "fast"].expected(12) < 400
+        made = [
+            prepare(
+                CHAT, chat("Hello", rightsize={"task": task}, max_tokens=400), Hints(), fresh.situation(OWNER.tenant_id), fresh.settings,
+                fresh.blobs, public_id="0" * 32,
+            )
+            for task in ("brief", "essay", "unknown")
+        ]  # fmt: skip
+    brief, essay, unknown = (job.prefix_hash for job in made)
+    assert unknown < essay < brief

@@ -14,6 +14,7 @@ from tests.vllm.conftest import Run
 from tests.vllm.fleet import model
 from tests.workers.engines.build import chat, completion
 from workers.engines.vllm import VLLMEngine
+from workers.engines.vllm_start import engine_config
 
 QUIET = {"reasoning_effort": "none"}
 
@@ -200,6 +201,18 @@ def test_aborting_many_leaves_the_engine_idle_within_two_seconds(engine: VLLMEng
 def test_what_is_wrong_with_an_argument_is_said_at_start(weights: Any, run: Run[Any], table: Any, words: str) -> None:
     with pytest.raises(InvalidConfig, match=words):
         run(VLLMEngine(model(weights, **table)).load())
+
+
+def test_where_slots_are_kept_one_prompt_takes_a_quarter_of_a_step_unless_the_table_says_more(weights: Any) -> None:
+    def steps(**table: Any) -> Any:
+        return engine_config(model(weights, slots=32, **table)).scheduler_config
+
+    kept, bulk = steps(reserve=0.1), steps(reserve=0.0)
+    assert kept.long_prefill_token_threshold == kept.max_num_batched_tokens // 4
+    assert bulk.long_prefill_token_threshold == 0
+    assert bulk.max_num_batched_tokens > kept.max_num_batched_tokens
+    told = steps(vllm={"max_num_batched_tokens": 512, "long_prefill_token_threshold": 300})
+    assert (told.max_num_batched_tokens, told.long_prefill_token_threshold) == (512, 300)
 
 
 def test_weights_that_are_not_there_or_not_whole_are_named_at_start(weights: Any, tmp_path: Any, run: Run[Any]) -> None:

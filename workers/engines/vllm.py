@@ -24,7 +24,7 @@ from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Hea
 from workers.engines.running import Runs
 from workers.engines.vllm_params import refused
 from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
-from workers.engines.vllm_start import engine_arguments, reason
+from workers.engines.vllm_start import engine_config, reason
 
 CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
@@ -77,7 +77,7 @@ class VLLMEngine:
     def _make(self) -> None:
         if not self._model.path:
             raise InvalidConfig(f"models.{self._model.name} needs `path`.")
-        arguments = engine_arguments(self._model)
+        chosen = engine_config(self._model)
         from vllm.v1.engine.async_llm import AsyncLLM
 
         from workers.engines.vllm_load import Report
@@ -88,7 +88,7 @@ class VLLMEngine:
             reports.append(Report(config, index))
             return reports[-1]
 
-        self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=[reporter])
+        self._llm = AsyncLLM.from_vllm_config(chosen, stat_loggers=[reporter])
         self._report = reports[0]
 
     async def _learn(self) -> None:

@@ -27,6 +27,28 @@ CPU_KV_BYTES: Final = 2**30
 """The key-value cache on a CPU where the table names none: vLLM's own default takes most of the machine's memory."""
 
 
+PREFILL_SHARE: Final = 4
+"""One prompt takes at most this part of a step's tokens, where interactive requests are to be answered meanwhile."""
+
+
+def engine_config(model: Model) -> Any:
+    """The `VllmConfig` of a model; raises InvalidConfig with vLLM's reason and the key.
+
+    How many tokens a step has, where the table does not say, is vLLM's choice for offline work, or for a server if slots are kept
+    for interactive requests. A long prompt is then read in parts, so that no step is long and full of bulk work.
+    """
+    arguments = engine_arguments(model)
+    from vllm.usage.usage_lib import UsageContext
+
+    config = arguments.create_engine_config(UsageContext.OPENAI_API_SERVER if model.reserve else UsageContext.LLM_CLASS)
+    steps = config.scheduler_config
+    told = "long_prefill_token_threshold" in {key.replace("-", "_") for key in model.vllm}
+    if model.reserve and steps.enable_chunked_prefill and not told:
+        part = max(1, steps.max_num_batched_tokens // PREFILL_SHARE)
+        steps.long_prefill_token_threshold = min(part, config.model_config.max_model_len)
+    return config
+
+
 def engine_arguments(model: Model) -> Any:
     """The `AsyncEngineArgs` of a model; raises InvalidConfig with vLLM's reason and the key."""
     # It tells everything that it does; what goes wrong is a warning or worse.
@@ -68,6 +90,9 @@ def _defaults(model: Model) -> dict[str, Any]:
     if current_platform.is_cpu():
         # One process beside ours instead of two: "uni" alone is overruled.
         os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+        # OpenMP's threads spin where they wait for one another: on cores that the worker needs too, that is time taken from the one
+        # that all wait for. To be set before the engine's process starts.
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         chosen |= {"enforce_eager": True, "distributed_executor_backend": "uni"}
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             chosen["kv_cache_memory_bytes"] = CPU_KV_BYTES
