@@ -30,6 +30,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "engine_loading": "an engine loads its weights, and goes on doing so",
     "engine_loaded": "an engine is ready",
     "engine_dead": "an engine of ours died or hangs; its worker leaves, and its jobs go back",
+    "engine_closed": "an engine of ours ended in order; what it did since it was loaded",
     "load_unreadable": "an engine's report of its load cannot be read; it gets less work until it can",
     "load_readable": "an engine's report of its load can be read again",
     "replica_checked": "a model's server was asked which models it serves",

@@ -12,14 +12,18 @@ from pathlib import Path
 
 from benchmarks import books, report, specialist
 from benchmarks.report import Row, Scale
-from benchmarks.vllm import forms, interactive, order, throughput
+from benchmarks.vllm import cancel, forms, interactive, killed, order, throughput, window
 from benchmarks.weights import tiny
 
 PARTS: dict[str, Callable[[Path, Scale], list[Row]]] = {
     "throughput": throughput.measure,
     "prefixes": order.prefixes,
+    "tail": order.tail,
+    "window": window.measure,
     "interactive": interactive.measure,
     "forms": forms.measure,
+    "killed": killed.measure,
+    "cancel": cancel.measure,
     "books": lambda _, scale: books.measure(scale),
     "specialist": lambda _, scale: specialist.measure(scale),
 }

@@ -6,7 +6,7 @@ import json
 import random
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,13 @@ WARM_WITHIN_S: Final = 600.0
 MODEL: Final = "tiny"
 SLOTS: Final = 128
 CONTEXT: Final = 2048
+PACE: Final = {"lease_s": 10, "heartbeat_s": 2}
+"""Sooner than by default, so that starting and ending takes less of a benchmark's time."""
+TALKATIVE: Final = {"RIGHTSIZE_LOG_LEVEL": "INFO", "RIGHTSIZE_LOG_FORMAT": "json"}
+FILE_ORDER: Final = """
+CREATE FUNCTION file_order() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.prefix_hash := 0; RETURN NEW; END';
+CREATE TRIGGER file_order BEFORE INSERT ON jobs FOR EACH ROW EXECUTE FUNCTION file_order();
+"""
 ARGUMENTS: Final = {"max_model_len": CONTEXT, "max_num_seqs": SLOTS, "enable_prefix_caching": True}
 FLEET: Final = """
 [models.{model}]
@@ -97,7 +104,7 @@ class Ours:
 
     def start_worker(self) -> Process:
         """Start the worker, and wait until its engine is warm."""
-        process = self.stack.start("worker", command("worker", "--tier", "llm"))
+        process = self.stack.start("worker", command("worker", "--tier", "llm"), TALKATIVE)
         with self.stack.connect() as connection:
             process.wait_until(
                 lambda: (
@@ -106,6 +113,24 @@ class Ours:
                 WARM_WITHIN_S,
             )
         return process
+
+    def end_worker(self) -> dict[str, Any]:
+        """Stop the worker in order; what its engine says it did since it was loaded (`engine_closed`)."""
+        self.stack.stop(self.worker)
+        for line in reversed(self.worker.log.read_text("utf-8", "replace").splitlines()):
+            if line.startswith("{") and '"engine_closed"' in line:
+                said: dict[str, Any] = json.loads(line)
+                return said
+        raise RuntimeError(
+            f"The worker's log does not tell what its engine did:\n{self.worker.log.read_text()[-2000:]}"
+        )
+
+    def keep_file_order(self, keep: bool) -> None:
+        """Switch our order off: rows that are read from now on run as they stand in the file. Only where they stand differs."""
+        with self.stack.connect() as connection:
+            if connection.execute("SELECT count(*) FROM pg_trigger WHERE tgname = 'file_order'").fetchone() == (0,):
+                connection.execute(FILE_ORDER)
+            connection.execute(f"ALTER TABLE jobs {'ENABLE' if keep else 'DISABLE'} TRIGGER file_order")
 
     def run(self, rows: Sequence[dict[str, Any]]) -> Run:
         """Submit rows, and wait until all are recorded."""
@@ -150,7 +175,9 @@ class RunBatch:
 
 
 @contextmanager
-def cell(path: Path, *, slots: int = SLOTS, reserve: float = 0.0, **arguments: Any) -> Iterator[Ours]:
-    """A stack with our worker on a model."""
-    with Stack(fleet(path, slots=slots, reserve=reserve, **arguments), lease_s=10, heartbeat_s=2) as stack:
+def cell(
+    path: Path, *, slots: int = SLOTS, reserve: float = 0.0, pace: Mapping[str, object] = PACE, **arguments: Any
+) -> Iterator[Ours]:
+    """A stack with our worker on a model. `pace` are settings such as `lease_s`."""
+    with Stack(fleet(path, slots=slots, reserve=reserve, **arguments), **pace) as stack:
         yield Ours(stack)

@@ -201,7 +201,27 @@ class VLLMEngine:
             with suppress(asyncio.CancelledError):
                 await self._watch
         if self._llm is not None:
+            self._tell()
             await asyncio.to_thread(self._llm.shutdown)
+
+    def _tell(self) -> None:
+        """Say what the engine did since it was loaded: whether its memory and its slots fit what it was asked."""
+        seen, cache = self._report, self._llm.vllm_config.cache_config
+        if seen is None or not seen.readable:
+            return
+        median_s, late_s = seen.times.percentile(0.5), seen.times.percentile(0.99)
+        log(
+            "engine_closed",
+            model=self._model.name,
+            requests=seen.finished,
+            preemptions=seen.preemptions,
+            steps=seen.steps,
+            step_ms_p50=median_s and round(1000 * median_s, 2),
+            step_ms_p99=late_s and round(1000 * late_s, 2),
+            prefix_hits=round(seen.prefix_hits / max(1, seen.prefix_queries), 3),
+            kv_blocks=cache.num_gpu_blocks,
+            kv_block_tokens=cache.block_size,
+        )
 
     def _check(self, request: EngineRequest) -> None:
         if self._dead is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from vllm.v1.metrics.loggers import StatLoggerBase
 
 from workers.engines.base import Load
+from workers.engines.step_times import StepTimes
 
 
 class Report(StatLoggerBase):  # type: ignore[misc]
@@ -18,7 +19,9 @@ class Report(StatLoggerBase):  # type: ignore[misc]
         self.running = self.waiting = self.preemptions = 0
         self.kv_use = 0.0
         self.prefix_queries = self.prefix_hits = 0
-        self.steps = 0
+        self.steps = self.finished = 0
+        self.times = StepTimes()
+        """Of steps in which somebody's answer went on: what a caller waits for one token more."""
         self.stepped_at = time.monotonic()
         self.readable = True
 
@@ -38,6 +41,10 @@ class Report(StatLoggerBase):  # type: ignore[misc]
                 self.prefix_hits += scheduler_stats.prefix_cache_stats.hits
             if iteration_stats is not None:
                 self.preemptions += iteration_stats.num_preempted_reqs
+                self.finished += len(iteration_stats.finished_requests)
+                if went_on := iteration_stats.inter_token_latencies_iter:
+                    # The least: who was interrupted has waited for more than one step.
+                    self.times.add(min(went_on))
         except AttributeError:
             self.readable = False
 

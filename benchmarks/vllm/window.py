@@ -1,0 +1,96 @@
+"""Request length grows eightfold in the middle of a batch: how soon the engine holds as much as it can run, and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Row, Scale, at_most, median, told
+from benchmarks.vllm.cell import SLOTS, cell, chat
+from workers.window import AHEAD
+
+SHORT = 40
+"""Tokens of an answer; its prompt is about as long."""
+TIMES = 8
+ROWS = (2_000, 320)
+FEWEST = 100
+"""Long rows, also of a quick run: the engine must get full of them."""
+CACHE = 16 * 2**20
+"""Bytes: some 16,000 tokens, so that memory is what limits the long ones."""
+STEP_S = 0.25
+NEAR = 0.2
+WITHIN_S = 10.0
+SPANS = """
+    SELECT extract(epoch FROM a.created_at)::float8 - a.engine_s, extract(epoch FROM a.created_at)::float8, a.input_tokens,
+        a.output_tokens
+    FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.batch_id > 0 AND a.outcome = 'succeeded' ORDER BY 1
+"""
+
+Span = tuple[float, float, int, int]
+"""When a request went into the engine and was recorded, and its tokens."""
+
+
+def rows_of(short: int, long: int) -> list[dict[str, Any]]:
+    """Short ones first, then those of eight times the prompt and the answer."""
+    text = "{}: where is my order, and when does it come? Look it up in the list of all that was sent this week."
+    made = [chat(number, most=SHORT, text=text.format(number)) for number in range(short)]
+    grown = [" ".join([text.format(number)] * TIMES) for number in range(short, short + long)]
+    return made + [chat(short + at, most=TIMES * SHORT, text=words) for at, words in enumerate(grown)]
+
+
+def measure(path: Path, scale: Scale) -> list[Row]:
+    short, long = scale.of(ROWS[0]), max(FEWEST, scale.of(ROWS[1]))
+    with cell(path, kv_cache_memory_bytes=CACHE) as ours:
+        ours.keep_file_order(True)
+        run = ours.run(rows_of(short, long))
+        with ours.stack.connect() as connection:
+            spans: list[Span] = connection.execute(SPANS).fetchall()
+        report = ours.end_worker()
+    assert run.succeeded == short + long, f"{short + long - run.succeeded} rows have no answer"
+    grown = [span for span in spans if span[3] == TIMES * SHORT]
+    at_once = runs_at_once(grown, report["kv_blocks"], report["kv_block_tokens"])
+    best = AHEAD * at_once
+    change, fed = grown[0][0], grown[-1][0]  # from then on it only drains
+    held = outstanding(spans, change, fed)
+    after = settled(held, best)
+    before = median(outstanding(spans, spans[SLOTS][0], change))
+    shape = f"{short} rows of {SHORT} tokens, then {long} of {TIMES} times the prompt and answer; in the engine by attempts: "
+    shape += f"{before:.0f} before, then every 2 s {', '.join(f'{value:.0f}' for value in held[:: int(2 / STEP_S)])}"
+    late = fed - change if after is None else after
+    note = "" if after is not None else f"NOT within the {fed - change:.0f} s that long rows came in; "
+    return [
+        Row("from a change of length x 8 to outstanding work within 20% of the best fixed value", float(f"{late:.3g}"), "s",
+            f"<= {WITHIN_S:g}", after is not None and after <= WITHIN_S, note=note + shape),
+        told("best fixed value", best, "requests", note=f"{AHEAD} x the {at_once:.1f} that {report['kv_blocks']} blocks of {report['kv_block_tokens']} "
+             "tokens hold, taking the blocks of a request as the mean over its life"),
+        told("outstanding in the second half of the long rows, median", median(held[len(held) // 2 :]), "requests"),
+        at_most("preempted, of all requests", report["preemptions"] / max(1, report["requests"]), 0.01, "of 1",
+                note=f"{report['preemptions']} of {report['requests']}, as vLLM counts them; change of length included"),
+    ]  # fmt: skip
+
+
+def runs_at_once(spans: Sequence[Span], blocks: int, block_tokens: int) -> float:
+    """Requests of that kind that the cache holds when they stand at all points of their answers."""
+    _, _, read, written = spans[0]
+    taken = [-(-(read + token) // block_tokens) for token in range(1, written + 1)]
+    return min(SLOTS, blocks / (sum(taken) / len(taken)))
+
+
+def outstanding(spans: Sequence[Span], begin: float, end: float) -> list[float]:
+    """Requests in the engine from `begin` to `end`, each the mean of a step."""
+    found = []
+    for step in range(max(1, int((end - begin) / STEP_S))):
+        low = begin + step * STEP_S
+        inside = sum(max(0.0, min(leaves, low + STEP_S) - max(enters, low)) for enters, leaves, _, _ in spans)
+        found.append(inside / STEP_S)
+    return found
+
+
+def settled(held: Sequence[float], best: float) -> float | None:
+    """Seconds until what is held stays near the best, looked at as the mean of a second; None if it never does."""
+    wide = int(1 / STEP_S)
+    means = [sum(held[at : at + wide]) / wide for at in range(len(held) - wide + 1)]
+    far = [at for at, mean in enumerate(means) if abs(mean - best) > NEAR * best]
+    first = far[-1] + 1 if far else 0
+    return first * STEP_S if first < len(means) else None
