@@ -54,7 +54,7 @@ def test_parsers_of_thoughts_and_tool_calls_are_vllms(block: Block, one: Model, 
     from transformers import AutoTokenizer
     from vllm.tool_parsers import ToolParserManager
 
-    from workers.engines.vllm_thinking import marks_of
+    from workers.engines.thinking import marks_of
 
     if one.tool_parser is not None:
         assert ToolParserManager.get_tool_parser(one.tool_parser)
