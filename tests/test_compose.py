@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,15 @@ OURS = ["migrate", "orchestrator", "api", "worker-slm", "worker-llm", "worker-rl
 ON_GPU = ["worker-llm", "worker-rlm", "worker-mllm"]
 
 
-def parsed() -> dict[str, Any]:
+def parsed(variables: Mapping[str, str] = {}) -> dict[str, Any]:
     """The file as compose reads it: variables filled in, anchors merged, refused where the specification is not met."""
     options = PyOptions()
     options.apply_merge = True
-    filled = re.sub(r"\$\$|\$\{\w+:-([^}]*)\}", lambda found: "$" if found[0] == "$$" else found[1], TEXT)
+    filled = re.sub(
+        r"\$\$|\$\{(\w+):-([^}]*)\}",
+        lambda found: "$" if found[0] == "$$" else variables.get(found[1], found[2]),
+        TEXT,
+    )
     file = options.from_yaml(filled)
     file.validate()
     return file.to_dict()
@@ -55,9 +59,19 @@ def test_only_the_large_models_wait_for_the_gpu_profile_and_each_reserves_a_gpu(
     assert [name for name in OURS if SERVICES[name].get("profiles")] == ON_GPU
     for name in ON_GPU:
         (device,) = SERVICES[name]["deploy"]["resources"]["reservations"]["devices"]
-        assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+        assert device == {"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}
         assert SERVICES[name]["build"]["target"] == "gpu"
         assert SERVICES[name]["command"] == ["worker", "--tier", name.removeprefix("worker-")]
+
+
+def test_each_large_models_worker_takes_the_gpu_that_is_named_for_it() -> None:
+    named = {f"RIGHTSIZE_GPU_{tier}": f"GPU-{place}" for place, tier in enumerate(("LLM", "RLM", "MLLM"))}
+    services = parsed(named)["services"]
+    for name, gpu in zip(ON_GPU, named.values(), strict=True):
+        (device,) = services[name]["deploy"]["resources"]["reservations"]["devices"]
+        assert device == {"driver": "nvidia", "device_ids": [gpu], "capabilities": ["gpu"]}
+    page = (ROOT / "docs/deploy/one-gpu-host.md").read_text("utf-8")
+    assert all(f"`{variable}`" in page for variable in named)
 
 
 @each_service

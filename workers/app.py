@@ -16,7 +16,7 @@ from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, w
 
 from orchestrator import pulse
 from orchestrator.broker import make_celery
-from orchestrator.contracts import Tier
+from orchestrator.contracts import WRONG_CONFIG_EXIT, Tier
 from orchestrator.errors import Broken, InvalidConfig, RightsizeError
 from orchestrator.fleet import Fleet, Model, load
 from orchestrator.flow.context import open_context
@@ -95,7 +95,8 @@ def _start(instance: Any, **_: object) -> None:
         runtime.start()
     except RightsizeError as error:
         _faults.append(error)
-        sys.exit(f"The worker cannot start: {error.message}")
+        sys.stderr.write(f"The worker cannot start: {error.message}\n")
+        sys.exit(WRONG_CONFIG_EXIT if isinstance(error, InvalidConfig) else 1)
     except Exception as error:
         # Celery swallows what a signal handler raises, and would go on without engines.
         log_fault("pass_failed", error)

@@ -1,6 +1,6 @@
 """Tiny models of random weights, made on the spot: for what depends on a model's kind and not on what it knows.
 
-`python -m benchmarks.weights.tiny chat|classify|embed|see [--out FOLDER]` makes one in about ten seconds, with torch and
+`python -m benchmarks.weights.tiny chat|classify|embed|see|hear [--out FOLDER]` makes one in about ten seconds, with torch and
 transformers (`see` needs pillow as well). Each is a Hugging Face folder of about a million parameters that vLLM loads.
 Their tokenizer is trained on the standard library's sources; `<think>` and `</think>` are tokens, but no special ones,
 since a special token is taken out of the text, and with it the end of a thought.
@@ -27,6 +27,8 @@ CONTEXT = 8_192
 PICTURE = 56
 PATCH = 14
 PAD, BEGIN, END, SEEN = "<|pad|>", "<|begin|>", "<|end|>", "<image>"
+HEARD = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+MEL_BINS = 16
 ROLES = ("system", "user", "assistant", "tool")
 THOUGHT = ("<think>", "</think>")
 TEMPLATE = """
@@ -137,7 +139,7 @@ def see(target: Path) -> None:
         vision_feature_layer=-2, vision_feature_select_strategy="default",
     )  # fmt: skip
     _save(transformers.LlavaForConditionalGeneration(settings), words, target)
-    _name_as_vllm_does(target / "model.safetensors")
+    _rename(target / "model.safetensors", r"vision_tower\.(?!vision_model\.)", "vision_tower.vision_model.")
     # The one that needs no torchvision, where transformers has it.
     images = getattr(transformers, "CLIPImageProcessorPil", transformers.CLIPImageProcessor)
     sized = images(size={"shortest_edge": PICTURE}, crop_size={"height": PICTURE, "width": PICTURE})
@@ -148,6 +150,26 @@ def see(target: Path) -> None:
     ).save_pretrained(target)  # fmt: skip
 
 
+def hear(target: Path) -> None:
+    """A model that takes text and sound, Qwen2-Audio's architecture: a second of sound is 25 tokens."""
+    transformers, words = _library("transformers"), tokenizer()
+    words.add_tokens(list(HEARD), special_tokens=True)
+    template = TEMPLATE.replace(SEEN, HEARD[0])
+    ears = transformers.Qwen2AudioEncoderConfig(
+        num_mel_bins=MEL_BINS, d_model=WIDTH // 2, encoder_layers=2, encoder_attention_heads=1, encoder_ffn_dim=WIDTH
+    )
+    settings = transformers.Qwen2AudioConfig(
+        audio_config=ears, text_config=transformers.Qwen2Config(**_llama(words)),
+        audio_token_index=words.convert_tokens_to_ids(HEARD[0]),
+    )  # fmt: skip
+    _save(transformers.Qwen2AudioForConditionalGeneration(settings), words, target)
+    _rename(target / "model.safetensors", r"language_model\.model\.model\.", "language_model.model.")
+    mel = transformers.WhisperFeatureExtractor(feature_size=MEL_BINS)
+    transformers.Qwen2AudioProcessor(feature_extractor=mel, tokenizer=words, chat_template=template).save_pretrained(
+        target
+    )
+
+
 def _save(model: Any, words: Any, target: Path) -> None:
     if hasattr(model, "generation_config") and model.generation_config is not None:
         model.generation_config.eos_token_id = words.eos_token_id
@@ -155,17 +177,20 @@ def _save(model: Any, words: Any, target: Path) -> None:
     words.save_pretrained(target)
 
 
-def _name_as_vllm_does(file: Path) -> None:
-    """Transformers 5 has one level less in the names of CLIP's weights than vLLM 0.32 looks for."""
+def _rename(file: Path, found: str, named: str) -> None:
+    """Transformers 5 saves some weights under other names than those that vLLM 0.32 looks for: give them those."""
     saved = _library("safetensors.torch")
-    weights = saved.load_file(file)
-    named = {
-        re.sub(r"vision_tower\.(?!vision_model\.)", "vision_tower.vision_model.", k): v for k, v in weights.items()
-    }
-    saved.save_file(named, file, metadata={"format": "pt"})
+    weights = {re.sub(found, named, key): value for key, value in saved.load_file(file).items()}
+    saved.save_file(weights, file, metadata={"format": "pt"})
 
 
-KINDS: dict[str, Callable[[Path], None]] = {"chat": chat, "classify": classify, "embed": embed, "see": see}
+KINDS: dict[str, Callable[[Path], None]] = {
+    "chat": chat,
+    "classify": classify,
+    "embed": embed,
+    "see": see,
+    "hear": hear,
+}
 
 
 def folder(kind: str, target: Path | None = None, *, seed: int = 0) -> Path:

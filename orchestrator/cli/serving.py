@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli.connect import local_instance, server_command, settings_of, with_servers
-from orchestrator.cli.display import note, print_json, show_findings, show_instance
+from orchestrator.cli.display import complain, note, print_json, show_findings, show_instance
 from orchestrator.cli.options import Config, DataDir, json_flag
-from orchestrator.contracts import Tier
+from orchestrator.contracts import WRONG_CONFIG_EXIT, Tier
+from orchestrator.errors import InvalidConfig
 
 
 def up(
@@ -99,7 +102,7 @@ def create_key(
 
 def orchestrator(data_dir: DataDir = None, config: Config = None) -> None:
     """Run an orchestrator: it reads batches, assigns jobs, recovers what was lost and finishes batches."""
-    with with_servers(settings_of(data_dir, config)) as settings:
+    with _service(), with_servers(settings_of(data_dir, config)) as settings:
         server_command("orchestrator")(settings)
 
 
@@ -110,7 +113,7 @@ def api(
     config: Config = None,
 ) -> None:
     """Serve the HTTP API."""
-    with with_servers(settings_of(data_dir, config)) as settings:
+    with _service(), with_servers(settings_of(data_dir, config)) as settings:
         server_command("api")(settings, host, port)
 
 
@@ -128,9 +131,19 @@ def worker(
     """Run a Celery worker for the queues of one or more tiers or models."""
     if not (tier or model):
         raise typer.BadParameter("say what to serve with --tier or --model, such as --tier llm")
-    with with_servers(settings_of(data_dir, config)) as settings:
+    with _service(), with_servers(settings_of(data_dir, config)) as settings:
         _hand_on(settings)
         server_command("worker")(tier or (), model or ())
+
+
+@contextmanager
+def _service() -> Iterator[None]:
+    """End a service whose configuration is wrong with a code of its own, so that its supervisor need not try it again."""
+    try:
+        yield
+    except InvalidConfig as error:
+        complain(error.message)
+        raise typer.Exit(WRONG_CONFIG_EXIT) from None
 
 
 def _hand_on(settings: Any) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Final
 
+from orchestrator.contracts import WRONG_CONFIG_EXIT
 from orchestrator.local import logs, processes
 from orchestrator.local.parts import Part
 from orchestrator.local.spawn import exit_reason, spawn
@@ -68,6 +69,11 @@ class Running:
     def is_ready(self) -> bool:
         """Whether what depends on this part can go on."""
         return self.state in {UP, DONE}
+
+    @property
+    def is_misconfigured(self) -> bool:
+        """Whether it failed because its configuration is wrong, so that it need not be tried again."""
+        return self.state == FAILED and self._code == WRONG_CONFIG_EXIT
 
     @property
     def came_up(self) -> bool:
@@ -194,7 +200,8 @@ class Running:
             return
         if self._ready_at is not None and now - self._ready_at >= LIVED_WELL_S:
             self._delay = BACKOFF_FIRST_S
-        if not self._was_ready and self.restarts + 1 >= STARTS_MAX:
+        # One that worked before is tried again even then: what it lacks may be memory that its former self still holds.
+        if not self._was_ready and (self._code == WRONG_CONFIG_EXIT or self.restarts + 1 >= STARTS_MAX):
             self.state = FAILED
             return
         self.state, self._due = BACKOFF, now + self._delay

@@ -71,7 +71,7 @@ class Supervisor:
         self._stop()
 
     def _watch(self) -> None:
-        """Look at every part; raises ServiceUnavailable for one that cannot be started."""
+        """Look at every part; raises InvalidConfig or ServiceUnavailable for one that cannot be started."""
         assembly = self._assembled()
         now = time.monotonic()
         self._moved = False
@@ -179,8 +179,13 @@ class Supervisor:
         return self.assembly
 
 
-def failure(running: Running) -> ServiceUnavailable:
+def failure(running: Running) -> RightsizeError:
     """The error for a part that cannot be started, with the end of its log."""
+    if running.is_misconfigured:
+        return InvalidConfig(
+            f"{running.part.name} cannot start with this configuration. Correct it and start again. "
+            f"{logs.quoted(running.log, running.log_start)}"
+        )
     return ServiceUnavailable(
         f"{running.part.name} {running.reason or 'failed'} while the instance started. "
         f"Remedy the cause and start again. {logs.quoted(running.log, running.log_start)}"

@@ -35,6 +35,9 @@ def main(what: str, *words: str) -> None:
         print(json.dumps({"id": "key_1", "key": KEY}))
     elif what == "fails":
         sys.exit("the schema is newer than this release")
+    elif what == "refuses":
+        sys.stderr.write("models.big.vllm: vLLM says: unrecognized arguments.\n")
+        sys.exit(78)
     elif what in {"works", "crashes", "environment", "loads"}:
         if what == "loads":
             Path(words[0]).read_bytes()  # a pipe: until somebody has written into it

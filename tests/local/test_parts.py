@@ -149,6 +149,35 @@ def test_a_part_that_fails_at_the_start_is_named_with_its_log(attach: Attach, da
     until(lambda: not published.is_live())
 
 
+def test_a_part_whose_configuration_is_wrong_is_tried_once_and_its_reason_is_told(
+    attach: Attach, data_dir: Path
+) -> None:
+    with pytest.raises(InvalidConfig, match=r"(?s)worker-llm cannot start with this configuration.*vLLM says: unrec"):
+        attach([stand_in("worker-llm", "refuses"), *api_and_key()], **servers_given())
+    log = (data_dir / "logs" / "worker-llm.log").read_text()
+    assert log.count("vLLM says") == 1
+    published = state.read(data_dir)
+    assert published
+    until(lambda: not published.is_live())
+
+
+def test_a_part_that_worked_is_started_again_whatever_it_leaves_with(tmp_path: Path) -> None:
+    pipe, ready = tmp_path / "pipe", False
+    os.mkfifo(pipe)
+    part = stand_in("worker-llm", "loads", str(pipe))
+    running = Running(part, tmp_path / "worker-llm.log", lambda _pid: ready)
+    running.start(part.argv, os.environ)
+    ready = True
+    running.tick(now := time.monotonic())
+    assert running.is_ready
+    running._argv = stand_in("worker-llm", "refuses").argv  # the GPU is full, of its former self
+    running.restart()
+    until(lambda: running.tick(now) or running.state == BACKOFF)
+    running.tick(now + 1)
+    until(lambda: running.tick(now + 1) or running.state == BACKOFF)
+    assert running.restarts == 1
+
+
 def test_a_port_in_use_is_an_error_that_names_the_flag(attach: Attach) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         with pytest.raises(InvalidConfig, match=r"in use .*--port"):

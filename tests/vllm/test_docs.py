@@ -15,6 +15,12 @@ from workers.engines.vllm_start import engine_arguments
 BLOCKS = [block for page in pages() for block in split(page)[0] if block.language == "toml"]
 
 
+@pytest.fixture(autouse=True)
+def _as_with_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Offline, vLLM looks for a model's files as soon as its arguments are made. These ids are on no disk here, and none is loaded."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
 def shown(block: Block) -> list[Model]:
     """The models of a block that vLLM would load."""
     return [one for one in fleet_shown(block).models if one.engine == "vllm"]
@@ -54,7 +60,7 @@ def test_parsers_of_thoughts_and_tool_calls_are_vllms(block: Block, one: Model, 
     from transformers import AutoTokenizer
     from vllm.tool_parsers import ToolParserManager
 
-    from workers.engines.vllm_thinking import marks_of
+    from workers.engines.thinking import marks_of
 
     if one.tool_parser is not None:
         assert ToolParserManager.get_tool_parser(one.tool_parser)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from typing import Any
 
 import pytest
@@ -196,6 +197,8 @@ def test_aborting_many_leaves_the_engine_idle_within_two_seconds(engine: VLLMEng
         ({"vllm": {"dtype": "float13"}}, "dtype"),
         ({"vllm": {"model": "other"}}, "is not set here"),
         ({"vllm": {"max_model_len": 100_000}}, "max_model_len"),
+        # What a full GPU comes to: no room for the cache of one request.
+        ({"vllm": {"max_model_len": 8192, "kv_cache_memory_bytes": 65_536}}, "Mostly it is memory"),
     ],
 )
 def test_what_is_wrong_with_an_argument_is_said_at_start(weights: Any, run: Run[Any], table: Any, words: str) -> None:
@@ -231,6 +234,27 @@ def test_weights_that_are_not_there_or_not_whole_are_named_at_start(weights: Any
     )
     with pytest.raises(InvalidConfig, match=r"nosuch|NoSuch"):
         run(VLLMEngine(model(half)).load())
+
+
+def test_a_model_without_a_chat_template_serves_completions_and_says_what_chats_need(
+    weights: Any, tmp_path: Any, run: Run[Any]
+) -> None:
+    bare = tmp_path / "bare"
+    shutil.copytree(weights, bare, ignore=shutil.ignore_patterns("chat_template*"))
+    settings = json.loads((bare / "tokenizer_config.json").read_text())
+    settings.pop("chat_template", None)
+    (bare / "tokenizer_config.json").write_text(json.dumps(settings))
+    with pytest.raises(InvalidConfig, match="no chat template to think by"):
+        run(VLLMEngine(model(bare, vllm={"max_model_len": 512}, reasoning={})).load())
+    made = VLLMEngine(model(bare, vllm={"max_model_len": 512}))
+    run(made.load())
+    try:
+        with pytest.raises(EngineFault, match="chat template") as caught:
+            run(made.perform(chat(max_tokens=2)))
+        assert not caught.value.retryable
+        assert run(made.perform(completion(max_tokens=3, min_tokens=3))).usage.output_tokens == 3
+    finally:
+        run(made.close())
 
 
 def _fields(request: Any) -> dict[str, Any]:

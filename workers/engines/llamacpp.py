@@ -14,8 +14,8 @@ import importlib.util
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,13 +25,14 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
-from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
+from workers.engines.answer_body import Read, chat_answer, completion_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.llamacpp_answer import Growing, fault_of
 from workers.engines.llamacpp_gguf import Weights, read_weights
 from workers.engines.llamacpp_options import Options, context_of, options_of, threads_of
 from workers.engines.llamacpp_process import LlamaProcess
 from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
+from workers.engines.llamacpp_thinking import Thinking, count
 from workers.engines.openai_answer import checked
 from workers.engines.running import Runs
 
@@ -68,6 +69,7 @@ class LlamaEngine:
         self._weights: Weights
         self._context = 0
         self._requests: Requests
+        self._thinking: Thinking | None = None
         self._endpoints: frozenset[str] = frozenset()
 
     async def load(self) -> None:
@@ -108,6 +110,20 @@ class LlamaEngine:
             trust_env=False,
         )
         self._watch = asyncio.create_task(self._watched(self._process))
+        if model.reasoning is not None and CHAT in self._endpoints:
+            self._thinking = Thinking(model, self._requests, context, weights.revision, self._briefly, self._events)
+            await self._look()
+
+    async def _look(self) -> None:
+        """See how the model thinks; a template that llama.cpp cannot apply is wrong for good."""
+        assert self._thinking is not None  # noqa: S101
+        try:
+            await self._thinking.look()
+        except EngineFault as fault:
+            await self.close()
+            raise InvalidConfig(
+                f"models.{self._model.name}: the chat template in {self._weights.path} cannot be applied. {fault.message}"
+            ) from None
 
     async def _watched(self, process: LlamaProcess) -> None:
         """Notice that llama.cpp has ended, or that it writes nothing although it has work, and end every request."""
@@ -147,25 +163,38 @@ class LlamaEngine:
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
             if request.endpoint == EMBEDDINGS:
                 return await run.step(self._embedded(request))
-            asked = self._requests.of(request.endpoint, request.body)
+            if self._thinking is not None and self._thinking.takes(request):
+                return await run.step(self._thinking.answer(request))
+            asked = self._asked(request)
             return await run.step(self._answered(request, asked))
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
         """Run one request and yield its pieces as they come; embeddings and several answers come whole."""
         self._check(request)
-        asked = [] if request.endpoint == EMBEDDINGS else self._requests.of(request.endpoint, request.body)
+        asked = [] if request.endpoint == EMBEDDINGS else self._asked(request)
         if len(asked) != 1:
             answer = await self.perform(request)
             yield Chunk(_text_of(answer), answer)
             return
         growing = Growing()
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
+            if self._thinking is not None and self._thinking.takes(request):
+                async with aclosing(self._thinking.stream(request)) as chunks:
+                    while (chunk := await run.step(anext(chunks, None))) is not None:
+                        yield chunk
+                return
             async with aclosing(self._events(request.endpoint, asked[0])) as events:
                 while (event := await run.step(anext(events, None))) is not None:
                     if delta := growing.add(event):
                         yield Chunk(delta)
             answer = await run.step(self._made(request, [growing], [growing]))
             yield Chunk("", answer)
+
+    def _asked(self, request: EngineRequest) -> list[dict[str, Any]]:
+        asked = self._requests.of(request.endpoint, request.body)
+        if self._thinking is None or request.endpoint != CHAT:
+            return asked
+        return [self._thinking.otherwise(request, one) for one in asked]
 
     async def abort(self, job_id: str) -> None:
         """Stop a request that is running; llama.cpp stops it before its next token or batch."""
@@ -235,16 +264,11 @@ class LlamaEngine:
         """The response body; each prompt counts once, however many answers it has."""
         choices = [growing.written() for growing in growings]
         for choice in choices:
-            await self._count_thought(choice)
+            await count(self._whole, choice)
         counts = [one.read() for one in prompts]
         read = Read(sum(tokens for tokens, _ in counts), sum(cached for _, cached in counts))
         make = chat_answer if request.endpoint == CHAT else completion_answer
         return make(request, self._model.name, self._weights.revision, read, choices)
-
-    async def _count_thought(self, choice: Written) -> None:
-        if choice.thought is not None:
-            found = await self._whole("/tokenize", {"content": choice.thought, "add_special": False})
-            choice.thought_tokens = min(len(found.get("tokens", ())), choice.tokens)
 
     async def _embedded(self, request: EngineRequest) -> Answer:
         asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
@@ -264,29 +288,43 @@ class LlamaEngine:
             raise fault_of(found.get("error"))
         return found
 
-    async def _events(self, endpoint: str, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
-        """The events of one streamed answer. Leaving it closes the connection, and so stops the request."""
+    async def _briefly(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        """What takes no model, as a part of an answer: it is seen when llama.cpp hangs in it."""
+        with self._writing():
+            return await self._whole(path, asked)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Have it counted that llama.cpp owes us an answer."""
         if not self._choices:
             self._heard = asyncio.get_running_loop().time()  # it had nothing to say until now
         self._choices += 1
         try:
-            async with self._http().stream("POST", endpoint, json=asked) as response:
-                if response.status_code != 200:
-                    raise fault_of(json.loads(await response.aread()).get("error"))
-                size = 0
-                async for line in response.aiter_lines():
-                    self._heard = asyncio.get_running_loop().time()
-                    size += len(line)
-                    if size > MAX_ANSWER_BYTES:
-                        raise EngineFault("llama.cpp's answer is too large.", code="answer_too_large", retryable=True)
-                    if line.startswith("data: {"):
-                        yield json.loads(line[6:])
-                    elif line.startswith("error: {"):
-                        raise fault_of(json.loads(line[7:]))
-        except (httpx2.HTTPError, httpx2.StreamError) as error:
-            raise await self._broken_off(error) from None
+            yield
         finally:
             self._choices -= 1
+
+    async def _events(self, endpoint: str, asked: dict[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """The events of one streamed answer. Leaving it closes the connection, and so stops the request."""
+        size = 0
+        try:
+            with self._writing():
+                async with self._http().stream("POST", endpoint, json=asked) as response:
+                    if response.status_code != 200:
+                        raise fault_of(json.loads(await response.aread()).get("error"))
+                    async for line in response.aiter_lines():
+                        self._heard = asyncio.get_running_loop().time()
+                        size += len(line)
+                        if size > MAX_ANSWER_BYTES:
+                            raise EngineFault(
+                                "llama.cpp's answer is too large.", code="answer_too_large", retryable=True
+                            )
+                        if line.startswith("data: {"):
+                            yield json.loads(line[6:])
+                        elif line.startswith("error: {"):
+                            raise fault_of(json.loads(line[7:]))
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise await self._broken_off(error) from None
 
     def _http(self) -> httpx2.AsyncClient:
         if self._client is None:

@@ -57,9 +57,22 @@ class Requests:
             if prompt is not None:
                 one["prompt"] = self._plain(prompt) if isinstance(prompt, str) and not self._raw_prompts else prompt
             if body.get("seed") is not None:
-                one["seed"] = (int(body["seed"]) + number) % 2**32  # several answers are not the same one
+                one["seed"] = _seed(body, number)
             requests.append(one)
         return requests
+
+    def on(self, body: dict[str, Any], prompt: str, number: int = 0) -> dict[str, Any]:
+        """The completion that goes on from a chat which the model's template wrote: the marks in it mean what they mean."""
+        shared = self._shared(body)
+        if body.get("logprobs") is True:  # a completion asks for them by a number
+            shared["logprobs"] = max(1, shared.pop("top_logprobs", 0))
+        if body.get("seed") is not None:
+            shared["seed"] = _seed(body, number)
+        return {**shared, "prompt": prompt}
+
+    def messages(self, body: dict[str, Any]) -> dict[str, Any]:
+        """The messages of a chat, for the model's template alone."""
+        return self._chat(body)
 
     def _shared(self, body: dict[str, Any]) -> dict[str, Any]:
         given = {key: body[key] for key in _PASSED if body.get(key) is not None}
@@ -117,6 +130,11 @@ def grammar_of(form: Form) -> str:
             # Without blanks of its own choosing a small model cannot lose itself in them.
             compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
             return f"%llguidance {{}}\nstart: %json {json.dumps(compact)}\n"
+
+
+def _seed(body: dict[str, Any], number: int) -> int:
+    """The seed of one of several answers: they are not to be the same one."""
+    return (int(body["seed"]) + number) % 2**32
 
 
 def _broken(found: re.Match[str]) -> str:

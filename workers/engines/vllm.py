@@ -23,7 +23,7 @@ from workers.engines.answer_body import embeddings_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
 from workers.engines.vllm_params import refused
-from workers.engines.vllm_prompt import Prompt, Prompts, bad_request
+from workers.engines.vllm_prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
 from workers.engines.vllm_start import engine_config, reason
 
 CHAT: Final = "/v1/chat/completions"
@@ -116,7 +116,7 @@ class VLLMEngine:
 
             self._chats = Chats(self._model, self._prompts, self._generate, config.max_model_len, self.revision)
         if self._model.reasoning is not None and CHAT not in found:
-            raise ValueError("the model has a table `reasoning`, but no chat template to think by")
+            raise ValueError(f"the model has a table `reasoning`, but no chat template to think by. {NO_TEMPLATE}")
 
     async def _warm(self) -> None:
         """One short request of the kind that the model serves."""
@@ -233,7 +233,8 @@ class VLLMEngine:
                 if request.endpoint == CHAT and COMPLETIONS in self._endpoints
                 else "unsupported_endpoint"
             )
-            raise bad_request(f"This model does not serve {request.endpoint}. It serves {served}.", code)
+            remedy = f" {NO_TEMPLATE}" if code == "no_chat_template" else ""
+            raise bad_request(f"This model does not serve {request.endpoint}. It serves {served}.{remedy}", code)
         if request.body.get("seed") is not None and _is_cpu():
             message = (
                 "`seed` is not served by vLLM on a CPU: it can end the engine. Leave it out, or use a model on a GPU."

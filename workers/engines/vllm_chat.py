@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import InvalidConfig
@@ -13,14 +13,12 @@ from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
 from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
 from workers.engines.base import Chunk, EngineRequest
-from workers.engines.prompt import output_limit
+from workers.engines.thinking import ENOUGH, SAMPLED, budget, joined, marks_of, split
 from workers.engines.vllm_params import answer_room, sampling
 from workers.engines.vllm_prompt import Prompt, Prompts
-from workers.engines.vllm_thinking import ENOUGH, marks_of, split
 from workers.engines.vllm_tools import Tools
 
 Generate = Callable[[Prompt, Any, EngineRequest], AsyncIterator[Any]]
-MAX_THOUGHT: Final = 1_000_000
 
 
 class Chats:
@@ -99,7 +97,7 @@ class Chats:
         end = written(last.outputs[0], self._tokenizer) if last else None
         one = Written("".join(pieces), tokens, end.finish if end else "stop")
         if thought is not None:
-            one = _joined(thought, one, "".join(pieces))
+            one = joined(thought, one, "".join(pieces))
         read = Read(len(whole.tokens), min(cached or 0, len(whole.tokens)))
         yield Chunk("", chat_answer(request, self._model.name, self._revision, read, [one]))
 
@@ -132,7 +130,7 @@ class Chats:
         params = sampling(request.body, most=room, form=form, n=1)
         final = await self._final(following, params, request)
         end = written(final.outputs[0], self._tokenizer)
-        return _joined(thought, end, thought.text + end.text), cached
+        return joined(thought, end, thought.text + end.text), cached
 
     async def _thought(
         self, prompt: Prompt, request: EngineRequest, form: Form | None
@@ -142,13 +140,10 @@ class Chats:
         Of the `Written`, `text` is what of the answer was written already.
         """
         marks, body = self._marks, request.body
-        assert marks is not None  # noqa: S101 - only called for a model that thinks
-        budget = self._budget(request, len(prompt.tokens))
-        # The caller's own stops, penalties of form and so on are for the answer.
-        thinking: dict[str, Any] = {
-            key: body[key] for key in ("temperature", "top_p", "top_k", "min_p", "seed") if key in body
-        }
-        params = sampling(thinking, most=budget, form=None, n=1, stop=[marks.end], include_stop_str_in_output=True)
+        assert marks is not None and self._model.reasoning is not None  # noqa: S101, PT018 - only called for a model that thinks
+        most = budget(self._model, self._model.reasoning, request, len(prompt.tokens), self._context)
+        thinking: dict[str, Any] = {key: body[key] for key in SAMPLED if key in body}
+        params = sampling(thinking, most=most, form=None, n=1, stop=[marks.end], include_stop_str_in_output=True)
         final = await self._final(prompt, params, request)
         output, cached = final.outputs[0], final.num_cached_tokens or 0
         first = written(output, self._tokenizer)
@@ -162,14 +157,6 @@ class Chats:
         closing = "" if found.closed else f"{ENOUGH}{marks.end}\n\n"
         return thought, self._extended(prompt, output.token_ids, closing), cached
 
-    def _budget(self, request: EngineRequest, prompt_tokens: int) -> int:
-        """How many tokens the thought may have: as asked, within the context, with room left for the answer."""
-        reasoning = self._model.reasoning
-        assert reasoning is not None  # noqa: S101
-        asked = request.thinking_tokens or reasoning.tokens_for(request.body.get("reasoning_effort"))
-        answer = output_limit(request.body) or min(self._model.max_output_tokens, self._context // 4)
-        return max(1, min(asked, MAX_THOUGHT, self._context - prompt_tokens - answer - 8))
-
     def _extended(self, prompt: Prompt, tokens: Any, closing: str) -> Prompt:
         more = [*prompt.tokens, *self._without_end(tokens), *(self._prompts.words(closing) if closing else ())]
         return Prompt(more, {**prompt.engine_input, "prompt_token_ids": more})
@@ -178,12 +165,6 @@ class Chats:
         """Without the end-of-text mark of a thought that the model never closed: the answer follows on it."""
         found = list(tokens)
         return found[:-1] if found and found[-1] == self._tokenizer.eos_token_id else found
-
-
-def _joined(thought: Written, answer: Written, text: str) -> Written:
-    return Written(
-        text, thought.tokens + answer.tokens, answer.finish, thought.thought, thought.thought_tokens, answer.logprobs
-    )
 
 
 def _n(body: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 
+NO_TEMPLATE: Final = "This model has no chat template. Use /v1/completions, take an instruct model, or put a chat_template.jinja beside its weights."
 MEDIA: Final = frozenset({"image_url", "input_audio"})
 
 
@@ -115,9 +116,7 @@ class Prompts:
 
     def _apply(self, messages: Sequence[dict[str, Any]], tools: object) -> str:
         if not self.has_template:
-            raise bad_request(
-                "This model has no chat template. Use /v1/completions, or give the model one with the vllm argument chat_template."
-            )
+            raise bad_request(NO_TEMPLATE, "no_chat_template")
         try:
             text: str = self._tokenizer.apply_chat_template(
                 messages, tools=tools, tokenize=False, add_generation_prompt=True
@@ -140,6 +139,12 @@ class Prompts:
         options = {"add_generation_prompt": True, "tools": body.get("tools")}
         try:
             _, (made,) = await self._renderer.render_chat_async([messages], ChatParams(chat_template_kwargs=options))
+        except ImportError:
+            raise bad_request(
+                "vLLM lacks a library that this sound needs. Send it as WAV at the model's own rate (mostly 16 kHz), or install "
+                "torchaudio and vLLM's extra `audio` beside it.",
+                "bad_audio",
+            ) from None
         except Exception as error:
             raise bad_request(f"The model cannot take these messages: {str(error)[:300]}") from None
         if begin and not _ends_with(self._tokenizer.decode(made["prompt_token_ids"][-16:]), begin):

@@ -96,9 +96,17 @@ class LlamaSubject(Subject):
 
 
 @asynccontextmanager
-async def llamacpp(blobs: Path) -> AsyncIterator[Subject]:
+async def thinking(blobs: Path) -> AsyncIterator[Subject]:
+    """The same with a thought before each answer: two requests there for one here."""
+    async with llamacpp(blobs, reasoning={"opens": True, "medium_tokens": 6}) as subject:
+        yield subject
+
+
+@asynccontextmanager
+async def llamacpp(blobs: Path, **more: Any) -> AsyncIterator[Subject]:
     """Real weights. The stuck one's process is stopped as soon as it is loaded."""
-    table = {"path": str(smollm2_gguf()), "slots": 4, "llamacpp": {"threads": 1, "context_per_slot": 2048}}
+    options = {"threads": 1, "context_per_slot": 2048}
+    table = {"path": str(smollm2_gguf()), "slots": 4, "llamacpp": options, **more}
     stuck: Any = engine("llamacpp", timeout_s=30, **table)
     load = stuck.load
 
@@ -124,7 +132,9 @@ def blobs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(params=[simulated, unpaced, openai, specialist, llamacpp], ids=lambda function: function.__name__)
+@pytest.fixture(
+    params=[simulated, unpaced, openai, specialist, llamacpp, thinking], ids=lambda function: function.__name__
+)
 def check(request: pytest.FixtureRequest, blobs: Path) -> Callable[[Callable[[Subject], Awaitable[None]]], None]:
     """Runs one check against one kind of engine, on a loop of its own."""
     opening: Opening = request.param

@@ -1,17 +1,27 @@
 """Deliberation with a budget: the thought is written first and closed by us when its tokens are spent, then the answer.
 
 Both are one answer to the caller. The second request goes on from the tokens of the first, which lie in the engine's prefix
-cache, so that closing a thought costs one more turn in the scheduler and no second reading of the prompt.
+cache, so that closing a thought costs one more turn in the scheduler and no second reading of the prompt. vLLM's engine and
+llama.cpp's both go by what stands here.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from orchestrator.fleet import Reasoning
+from orchestrator.fleet import Model, Reasoning
+from workers.engines.answer_body import Written
+from workers.engines.base import EngineRequest
+from workers.engines.prompt import output_limit
 
-ENOUGH = "\n"
+SAMPLED: Final = ("temperature", "top_p", "top_k", "min_p", "seed")
+"""What of a body holds for its thought. The caller's own stops, penalties, form and so on are for the answer."""
+MAX_THOUGHT: Final = 1_000_000
+_SPARE: Final = 8
+"""Tokens of the context that are left for the marks."""
+
+ENOUGH: Final = "\n"
 """Written before the end mark where the budget cuts a thought off."""
 
 
@@ -69,3 +79,16 @@ def split(text: str, marks: Marks, *, opened: bool) -> Thought:
     if not opened and not ended:
         return Thought("", began=False, closed=False, rest=text)
     return Thought(thought.strip(), began=True, closed=bool(ended), rest=rest.lstrip("\n"))
+
+
+def budget(model: Model, reasoning: Reasoning, request: EngineRequest, prompt_tokens: int, context: int) -> int:
+    """How many tokens a thought may have: as asked, within the context, with room left for the answer."""
+    asked = request.thinking_tokens or reasoning.tokens_for(request.body.get("reasoning_effort"))
+    answer = output_limit(request.body) or min(model.max_output_tokens, context // 4)
+    return max(1, min(asked, MAX_THOUGHT, context - prompt_tokens - answer - _SPARE))
+
+
+def joined(thought: Written, answer: Written, text: str) -> Written:
+    """One choice of a thought and an answer that were written apart."""
+    tokens = thought.tokens + answer.tokens
+    return Written(text, tokens, answer.finish, thought.thought, thought.thought_tokens, answer.logprobs)
