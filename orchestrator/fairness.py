@@ -14,7 +14,7 @@ AHEAD_S: Final = 0.5
 GROUP_S: Final = 0.25
 """A dispatch holds about so much work. More would save little, and a worker that is lost takes it all along."""
 SUSPECTS_S: Final = 1.0
-"""A dispatch of suspects, which run one after the other, holds about so much work."""
+"""A dispatch of suspects that run one after the other holds about so much work."""
 MOST_SUSPECTS: Final = 32
 FASTEST_S: Final = 0.001
 MOST_OUTSTANDING: Final = 4_000
@@ -83,7 +83,7 @@ class Window:
     dispatches: int
     group: int
     suspects: int
-    """Jobs in a dispatch of suspects."""
+    """Jobs in a dispatch of suspects that run one after the other."""
 
 
 def window(*, slots: int, workers: int, latency_s: float, most_group: int) -> Window:

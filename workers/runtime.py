@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import partial
@@ -85,7 +85,7 @@ class Runtime:
         self._bulk_recorder = RecordingThread(context, "recorder", self._answer, metered)
         self._now_recorder = RecordingThread(context, "recorder-now", self._answer, metered)
         self._apart = context.apart()
-        self._heartbeat = Heartbeat(self._apart, self.worker, self._presence, self._held, self._on_beat)
+        self._heartbeat = Heartbeat(self._apart, self.worker, self)
 
     def start(self) -> None:
         """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
@@ -120,7 +120,7 @@ class Runtime:
     def _run(self, dispatch_id: int, claimed: Claimed | str | None) -> None:
         if not isinstance(claimed, Claimed):
             return
-        turn = asyncio.Semaphore(1) if claimed.claim.alone else None
+        turn = asyncio.Semaphore(1) if claimed.claim.one_by_one else None
         running = Running(claimed, Open(dispatch_id, len(claimed.jobs)), time.monotonic(), turn)
         with self._lock:
             self._running[dispatch_id] = running
@@ -186,7 +186,7 @@ class Runtime:
         if outcome is None or outcome.fault is None or outcome.fault.code != ENGINE_DEAD:
             return outcome
         self._leave(f"{served.model.name}: {outcome.fault.message}")
-        if not running.claimed.claim.alone:
+        if not running.claimed.claim.one_by_one:
             running.suspects.append(job)
             return None
         return replace(outcome, kind=OutcomeKind.FAILED) if job.attempt >= DEATHS else outcome
@@ -240,17 +240,18 @@ class Runtime:
             {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""},
         )
 
-    def _presence(self) -> list[Presence]:
+    def presence(self) -> list[Presence]:
+        """The models that it serves now; none once it stops."""
         if self.stopping.is_set():
             return []
         return [Presence(s.model.name, s.model.tier, s.gate.bulk_limit, s.latency_s) for s in self._served.values()]
 
-    def _held(self) -> dict[int, list[int]]:
+    def held(self) -> dict[int, list[int]]:
         """The dispatches that this worker holds, each with its jobs that still run here."""
         with self._lock:
             return {dispatch_id: list(running.tasks) for dispatch_id, running in self._running.items()}
 
-    def _on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
+    def on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
         """Stop what is not ours to run any more: cancelled jobs, and dispatches whose lease was lost."""
         lost = asked.keys() - beat.held
         if lost:
@@ -262,6 +263,23 @@ class Runtime:
             gone = set(jobs) if dispatch_id in lost else beat.gone_jobs.intersection(jobs)
             if gone:
                 self._loop.call_soon_threadsafe(self._call_off, dispatch_id, gone)
+
+    def batches(self) -> set[int]:
+        """The batches whose jobs run here."""
+        return {job.batch_id for job in self._jobs_here()} - {0}
+
+    def _jobs_here(self) -> list[ClaimedJob]:
+        with self._lock:
+            return [job for one in self._running.values() for job in one.claimed.jobs if job.id in one.tasks]
+
+    def on_ended(self, batches: Set[int]) -> None:
+        """Stop what runs of batches that were cancelled or have ended."""
+        gone: dict[int, set[int]] = {}
+        for job in self._jobs_here():
+            if job.batch_id in batches:
+                gone.setdefault(job.dispatch_id, set()).add(job.id)
+        for dispatch_id, jobs in gone.items():
+            self._loop.call_soon_threadsafe(self._call_off, dispatch_id, jobs)
 
     def _call_off(self, dispatch_id: int, jobs: Iterable[int]) -> None:
         """Drop jobs that others have ended or have now."""

@@ -29,6 +29,9 @@ START: Final = (-(2**63), 0)
 """Before every place in a lane."""
 SUSPECTS: Final = 1
 """Dispatches of suspects outstanding at one worker: it runs one at a time, and one that waits would be lost with it."""
+TOGETHER: Final = 16
+"""Suspects that run beside one another after their first loss: the square root of what a worker with some hundred slots loses,
+so that finding a culprit among them takes about as long as giving all of them their turn."""
 ANEW_S: Final = 10.0
 """So often the scan of singles begins anew: rows may go on coming in before its place. Each time it walks over dead index entries."""
 RECHECK_S: Final = 60.0
@@ -111,7 +114,8 @@ class Dispatcher:
                     tier=model.tier,
                     model=model.name,
                     alone=alone,
-                    limit=min(allowed.suspects if alone else allowed.group, room),
+                    limit=min(TOGETHER if alone else allowed.group, room),
+                    in_turn=min(allowed.suspects, room),
                     claim_by_s=claim_by_s,
                 )
                 if back is None:

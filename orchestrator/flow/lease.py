@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from uuid import UUID
 
 from orchestrator.contracts import ClaimedJob
 from orchestrator.flow.context import Context
-from orchestrator.store import dispatches, workers
+from orchestrator.store import batches, dispatches, workers
 from orchestrator.store.workers import Presence
 
 
@@ -38,6 +38,12 @@ def beat(
     return Beat(frozenset(still), frozenset(job for job, _ in running if job not in ours))
 
 
+def ended_batches(context: Context, batch_ids: Set[int]) -> Set[int]:
+    """Those of the given batches that do not run any more: cancelled, expired or over. What a worker still runs of them is in vain."""
+    with context.database.unit_of_work() as session:
+        return batches.not_running(session, batch_ids)
+
+
 def leave(context: Context, worker: UUID) -> None:
     """Take a worker that stops in order off the list, so that nothing more is sent for it."""
     with context.database.unit_of_work() as session:
@@ -49,11 +55,11 @@ def give_back(
 ) -> None:
     """Queue again, uncounted, the jobs of a dispatch that an orderly stop leaves undone.
 
-    `suspects` were in an engine that died: one of them may have ended it, so that they run one after the other now.
+    `suspects` were in an engine that died: one of them may have ended it, so that they run in small groups now, or one after the other.
     """
     with context.database.unit_of_work() as session:
-        dispatches.requeue(session, dispatch_id, [job.id for job in jobs], alone=False)
-        dispatches.requeue(session, dispatch_id, [job.id for job in suspects], alone=True)
+        dispatches.requeue(session, dispatch_id, [job.id for job in jobs])
+        dispatches.requeue(session, dispatch_id, [job.id for job in suspects], suspect=True, lost=True)
     for model in {job.model for job in (*jobs, *suspects)}:
         context.broker.wake(model)
 

@@ -74,14 +74,17 @@ def _requeue_unclaimed(session: Session) -> int:
     for dispatch_id in dispatches.unclaimed(session, MOST_MESSAGES):
         held = dispatches.held_jobs(session, dispatch_id)
         if held is not None:
-            dispatches.requeue(session, dispatch_id, [row.id for row in held], alone=False)
+            dispatches.requeue(session, dispatch_id, [row.id for row in held])
             ended.append(dispatch_id)
     dispatches.end(session, ended, "unclaimed")
     return len(ended)
 
 
 def _requeue_lost(context: Context, session: Session) -> int:
-    """Queue the jobs of dispatches whose lease ended as suspects. Where they ran one by one, the loss counts for the one that ran."""
+    """Queue the jobs of dispatches whose lease ended as suspects. Where they ran one by one, the loss counts for the one that ran.
+
+    Those that ran together come back in small groups after their first loss, and one by one after the second.
+    """
     ended = []
     for dispatch_id, one_by_one in dispatches.lost(session):
         held = dispatches.held_jobs(session, dispatch_id)
@@ -90,7 +93,7 @@ def _requeue_lost(context: Context, session: Session) -> int:
         if one_by_one:
             _count_loss(context, session, dispatch_id, held[:1])
         innocent = held[1:] if one_by_one else held
-        dispatches.requeue(session, dispatch_id, [row.id for row in innocent], alone=True)
+        dispatches.requeue(session, dispatch_id, [row.id for row in innocent], suspect=True, lost=not one_by_one)
         ended.append(dispatch_id)
     dispatches.end(session, ended, "lost")
     return len(ended)

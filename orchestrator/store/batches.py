@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -28,6 +28,9 @@ _COLUMNS: Final = """b.id, b.public_id, b.tenant_id, b.project_id, b.api_key_id,
     b.cancelled_at, i.public_id AS input_file, o.public_id AS output_file, e.public_id AS error_file"""
 _FROM: Final = """FROM batches b JOIN files i ON i.id = b.input_file_id
     LEFT JOIN files o ON o.id = b.output_file_id LEFT JOIN files e ON e.id = b.error_file_id"""
+NOT_RUNNING: Final = text(
+    "SELECT id FROM batches WHERE id = ANY(CAST(:batches AS bigint[])) AND status <> 'in_progress'"
+)
 FIND: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.public_id = :public_id AND b.tenant_id = :tenant")
 GET: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.id = :id")
 RECENT: Final = text(
@@ -136,6 +139,11 @@ def recent(session: Session, project_id: int, *, before: int = 2**62, limit: int
 def of_status(session: Session, status: BatchStatus) -> list[int]:
     """Batches of one open status."""
     return list(session.execute(OF_STATUS, {"status": status}).scalars())
+
+
+def not_running(session: Session, batch_ids: Set[int]) -> set[int]:
+    """Those of the given batches that are not in progress any more."""
+    return set(session.execute(NOT_RUNNING, {"batches": list(batch_ids)}).scalars())
 
 
 def past_deadline(session: Session) -> list[int]:

@@ -23,8 +23,8 @@ CAPACITY: Final = text("""
 """)
 _MAKE: Final = """
     made AS (
-        INSERT INTO dispatches (tier, model, alone, job_ids, size, claim_by)
-        SELECT :tier, :model, :alone, array_agg(id ORDER BY attempts, prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
+        INSERT INTO dispatches (tier, model, alone, one_by_one, job_ids, size, claim_by)
+        SELECT :tier, :model, :alone, {one_by_one}, array_agg(id ORDER BY attempts, prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
         FROM picked HAVING count(*) > 0 RETURNING id
     ), taken AS (
         UPDATE jobs SET state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()
@@ -38,15 +38,20 @@ ASSIGN: Final = text(f"""
         SELECT id, prefix_hash, attempts FROM jobs
         WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
         ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ), {_MAKE}
+    ), {_MAKE.format(one_by_one="false")}
 """)
+_BACK: Final = """
+    FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone AND (b.id IS NULL OR b.status = 'in_progress')
+"""
 ASSIGN_REQUEUED: Final = text(f"""
-    WITH picked AS MATERIALIZED (
-        SELECT j.id, j.prefix_hash, j.attempts FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
-        WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone
-            AND (b.id IS NULL OR b.status = 'in_progress')
-        ORDER BY j.attempts, j.id LIMIT :limit FOR UPDATE OF j SKIP LOCKED
-    ), {_MAKE}
+    WITH first AS MATERIALIZED (
+        SELECT j.losses > 1 AS one_by_one {_BACK} ORDER BY j.attempts, j.id LIMIT 1
+    ), picked AS MATERIALIZED (
+        SELECT j.id, j.prefix_hash, j.attempts {_BACK} AND (j.losses > 1) = (SELECT one_by_one FROM first)
+        ORDER BY j.attempts, j.id LIMIT CASE WHEN (SELECT one_by_one FROM first) THEN :in_turn ELSE :limit END
+        FOR UPDATE OF j SKIP LOCKED
+    ), {_MAKE.format(one_by_one="(SELECT one_by_one FROM first)")}
 """)
 SINGLES: Final = text("""
     WITH RECURSIVE lanes AS (
@@ -65,7 +70,7 @@ URGENT_SINGLES: Final = text("""
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
     WHERE id = :dispatch AND claimed_at IS NULL AND ended_at IS NULL AND (:alone OR NOT alone)
-    RETURNING model, size, interactive, alone, set_config('synchronous_commit', 'off', true)
+    RETURNING model, size, interactive, alone, one_by_one, set_config('synchronous_commit', 'off', true)
 """)
 IS_SUSPECT: Final = text("""
     SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
@@ -121,7 +126,7 @@ UNCLAIMED: Final = text("""
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 LOST: Final = text("""
-    SELECT id, alone OR size = 1 FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
+    SELECT id, one_by_one OR size = 1 FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NOT NULL AND lease_until <= now()
     ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
 """)
 _HELD: Final = """
@@ -131,7 +136,7 @@ _HELD: Final = """
 HELD_JOBS: Final = text(f"SELECT j.*, x.place {_HELD} ORDER BY j.id FOR UPDATE OF j SKIP LOCKED")
 HELD_COUNT: Final = text(f"SELECT count(*) {_HELD}")
 REQUEUE: Final = text("""
-    UPDATE jobs SET state = 1, requeued = true, alone = alone OR :alone
+    UPDATE jobs SET state = 1, requeued = true, alone = alone OR :suspect, losses = least(losses + CAST(:lost AS int), 9)
     FROM unnest(CAST(:jobs AS bigint[])) AS x(id)
     WHERE jobs.id = x.id AND jobs.dispatch_id = :dispatch AND jobs.state = 2
 """)
@@ -175,7 +180,9 @@ class Claim:
     size: int
     interactive: bool
     alone: bool
-    """Its jobs are suspects: one is recorded before the next begins."""
+    """Its jobs are suspects."""
+    one_by_one: bool
+    """Each of them is recorded before the next begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +213,15 @@ def assign(
 
 
 def assign_requeued(
-    session: Session, *, tier: str, model: str, alone: bool, limit: int, claim_by_s: float
+    session: Session, *, tier: str, model: str, alone: bool, limit: int, in_turn: int, claim_by_s: float
 ) -> Assigned | None:
-    """Put up to `limit` jobs that came back into a new dispatch: suspects, which run one after the other, or others."""
-    values = {"tier": tier, "model": model, "alone": alone, "limit": limit, "claim_by": claim_by_s}
+    """Put up to `limit` jobs that came back into a new dispatch, or up to `in_turn` where they run one after the other.
+
+    With `alone` they are suspects: a small group that was lost once, or those that were lost more often, one after the other.
+    """
+    values = {
+        "tier": tier, "model": model, "alone": alone, "limit": limit, "in_turn": in_turn, "claim_by": claim_by_s,
+    }  # fmt: skip
     row = session.execute(ASSIGN_REQUEUED, values).one_or_none()
     return Assigned(*row) if row else None
 
@@ -232,7 +244,7 @@ def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, a
     """
     values = {"dispatch": dispatch_id, "worker": worker, "lease": lease_s, "alone": alone}
     row = session.execute(CLAIM, values).one_or_none()
-    return Claim(dispatch_id, row.model, row.size, row.interactive, row.alone) if row else None
+    return Claim(dispatch_id, row.model, row.size, row.interactive, row.alone, row.one_by_one) if row else None
 
 
 def is_suspect(session: Session, dispatch_id: int) -> bool:
@@ -322,9 +334,12 @@ def held_jobs(session: Session, dispatch_id: int) -> Sequence[Row[Any]] | None:
     return sorted(held, key=lambda row: int(row.place))
 
 
-def requeue(session: Session, dispatch_id: int, job_ids: Sequence[int], *, alone: bool) -> None:
-    """Queue jobs of a dispatch again; `alone` marks them as suspects, to be run one after the other."""
-    session.execute(REQUEUE, {"dispatch": dispatch_id, "jobs": list(job_ids), "alone": alone})
+def requeue(
+    session: Session, dispatch_id: int, job_ids: Sequence[int], *, suspect: bool = False, lost: bool = False
+) -> None:
+    """Queue jobs of a dispatch again; `suspect` says that one of them may end workers, `lost` that each of them may have done so now."""
+    values = {"dispatch": dispatch_id, "jobs": list(job_ids), "suspect": suspect, "lost": lost}
+    session.execute(REQUEUE, values)
 
 
 def forget_ended(session: Session) -> int:

@@ -213,7 +213,9 @@ class Job(Base):
     requeued: Mapped[bool]
     """Queued again after a retry, a loss or an orderly stop; such jobs have an index of their own."""
     alone: Mapped[bool]
-    """To be dispatched alone, since a dispatch that it was in was lost."""
+    """A suspect: a dispatch that it was in was lost, and it may be what ends workers."""
+    losses: Mapped[Small]
+    """How often that was while others ran beside it: once, and it runs in a small group; more often, and it runs by itself."""
     held_usd: Mapped[Usd]
     tier: Mapped[str]
     model: Mapped[str]
@@ -257,7 +259,9 @@ class Dispatch(Base):
     model: Mapped[str]
     interactive: Mapped[bool]
     alone: Mapped[bool]
-    """Holds one job that was in a lost dispatch: a worker runs only one such at a time, so that only a poison job spends attempts."""
+    """Holds suspects: a worker runs only one such dispatch at a time."""
+    one_by_one: Mapped[bool]
+    """Its jobs run one after the other, each recorded before the next begins."""
     job_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
     size: Mapped[int]
     created_at: Mapped[When]

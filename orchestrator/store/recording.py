@@ -17,7 +17,7 @@ from orchestrator.store.session import copy_rows
 _MOVE: Final = """
     UPDATE jobs SET state = x.state, attempts = x.attempts, held_usd = CASE WHEN x.state >= 10 THEN 0 ELSE held_usd END,
         ended_at = CASE WHEN x.state >= 10 THEN now() END, requeued = requeued OR x.state = 1,
-        alone = alone OR x.state = 1,
+        alone = alone OR x.state = 1, losses = CASE WHEN x.state = 1 THEN greatest(losses, 2) ELSE losses END,
         retry_at = CASE WHEN x.state = 3 THEN now() + make_interval(secs => x.delay_s) END,
         fault_code = x.code, fault_message = x.message
     FROM unnest(CAST(:ids AS bigint[]), CAST(:dispatches AS bigint[]), CAST(:states AS smallint[]), CAST(:attempts AS smallint[]),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.crashpoints import POINTS
+from orchestrator.flow.dispatch import TOGETHER
 from tests.stack import Stack, chat, rows, until
 
 WORKER_POINTS = ["claim.before", "claim.after_commit", "execute.before_perform", "execute.after_perform", "record.before_commit",
@@ -132,16 +133,44 @@ def test_f24_a_poison_job_fails_alone_and_its_neighbours_finish(stack: Stack) ->
     stack.must_hold(batch, 21)
 
 
-def test_suspects_run_one_after_the_other_and_a_stop_in_the_midst_of_them_counts_for_none(stack: Stack) -> None:
+CLAIMED = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL AND ended_at IS NULL AND {}"
+GAP = """
+    SELECT min(gap) FROM (
+        SELECT a.created_at - lag(a.created_at) OVER (PARTITION BY a.dispatch_id ORDER BY a.created_at) AS gap
+        FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE {}
+    ) one
+"""
+"""The least time between two records of one dispatch."""
+
+
+def test_after_one_loss_suspects_run_beside_one_another_in_small_groups(stack: Stack) -> None:
     stack.orchestrator()
     doomed = stack.worker()
-    batch = stack.submit(rows(12, "[[sleep:0.5]] Think."))
-    until(lambda: stack.count("SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL") > 0)
+    batch = stack.submit(rows(24, "[[sleep:0.5]] Think."))
+    until(lambda: stack.count(CLAIMED.format("true")) > 0)
     stack.kill(doomed)
+    stack.worker()
+    assert stack.wait(batch).final["completed"] == 24
+    assert stack.query(GAP.format("d.alone"))[0][0].total_seconds() < 0.4
+    (most,) = stack.query("SELECT max(size) AS size, bool_or(one_by_one) AS in_turn FROM dispatches WHERE alone")
+    assert (most.size, most.in_turn) == (TOGETHER, False)
+    stack.must_hold(batch, 24)
+
+
+def test_after_a_second_loss_suspects_run_one_after_the_other_and_a_stop_in_the_midst_of_them_counts_for_none(
+    stack: Stack,
+) -> None:
+    stack.orchestrator()
+    batch = stack.submit(rows(12, "[[sleep:0.5]] Think."))
+    for kind in ("NOT alone", "alone AND NOT one_by_one"):
+        doomed = stack.worker()
+        until(lambda kind=kind: stack.count(CLAIMED.format(kind)) > 0)  # type: ignore[misc]
+        stack.kill(doomed)
     second = stack.worker()
     until(
         lambda: (
-            stack.count("SELECT count(*) FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE d.alone") > 0
+            stack.count("SELECT count(*) FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE d.one_by_one")
+            > 0
         )
     )
     second.send_signal(signal.SIGTERM)
@@ -149,13 +178,7 @@ def test_suspects_run_one_after_the_other_and_a_stop_in_the_midst_of_them_counts
     stack.worker()
     assert stack.wait(batch).final["completed"] == 12
     assert stack.count("SELECT count(*) FROM attempts WHERE outcome <> 'succeeded'") == 0
-    gaps = """
-        SELECT min(gap) FROM (
-            SELECT a.created_at - lag(a.created_at) OVER (PARTITION BY a.dispatch_id ORDER BY a.created_at) AS gap
-            FROM attempts a JOIN dispatches d ON d.id = a.dispatch_id WHERE d.alone
-        ) one
-    """
-    assert stack.query(gaps)[0][0].total_seconds() > 0.4
+    assert stack.query(GAP.format("d.one_by_one"))[0][0].total_seconds() > 0.4
     stack.must_hold(batch, 12)
 
 

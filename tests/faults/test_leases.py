@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from orchestrator.flow import cancel
+from orchestrator.settings import Settings
 from tests.stack import OWNER, Stack, chat, row, rows, until
 
 CLAIMED = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL"
@@ -100,6 +101,18 @@ def test_a_cancelled_batch_leaves_its_dispatch_at_once(stack: Stack) -> None:
     assert "lost" not in endings(stack)
     assert {line["error"]["code"] for line in stack.lines(batch)} == {"batch_cancelled"}
     stack.must_hold(batch, 8)
+
+
+def test_a_cancel_reaches_a_worker_long_before_its_next_heartbeat(settings: Settings) -> None:
+    with Stack(settings.model_copy(update={"heartbeat_s": 60.0, "lease_s": 180.0})) as stack:
+        stack.orchestrator()
+        stack.worker()
+        batch = stack.submit(rows(8, "[[sleep:30]] Think."))
+        until(lambda: stack.count(CLAIMED) > 0)
+        cancel.cancel_batch(stack.context, OWNER, stack.batch(batch).public_id)
+        until(lambda: stack.count("SELECT count(*) FROM dispatches WHERE ended_at IS NULL") == 0, 15)
+        assert stack.wait(batch).status == "cancelled"
+        stack.must_hold(batch, 8)
 
 
 @pytest.mark.fault
