@@ -1,6 +1,6 @@
 """Tiny models of random weights, made on the spot: for what depends on a model's kind and not on what it knows.
 
-`python -m benchmarks.weights.tiny chat|classify|embed|see|hear [--out FOLDER]` makes one in about ten seconds, with torch and
+`python -m benchmarks.weights.tiny chat|classify|embed|score|see|hear [--out FOLDER]` makes one in about ten seconds, with torch and
 transformers (`see` needs pillow as well). Each is a Hugging Face folder of about a million parameters that vLLM loads.
 Their tokenizer is trained on the standard library's sources; `<think>` and `</think>` are tokens, but no special ones,
 since a special token is taken out of the text, and with it the end of a thought.
@@ -101,11 +101,16 @@ def chat(target: Path) -> None:
     _save(transformers.LlamaForCausalLM(transformers.LlamaConfig(**_llama(words))), words, target)
 
 
-def classify(target: Path) -> None:
+def classify(target: Path, labels: int = 3) -> None:
     """A classifier of texts with three labels, BERT's architecture."""
     transformers, words = _library("transformers"), tokenizer()
-    settings = transformers.BertConfig(num_labels=3, pad_token_id=words.pad_token_id, **_sizes(words))
+    settings = transformers.BertConfig(num_labels=labels, pad_token_id=words.pad_token_id, **_sizes(words))
     _save(transformers.BertForSequenceClassification(settings), words, target)
+
+
+def score(target: Path) -> None:
+    """A cross-encoder, which reads two texts and has one number for them: a classifier with one label."""
+    classify(target, labels=1)
 
 
 def embed(target: Path) -> None:
@@ -188,6 +193,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "chat": chat,
     "classify": classify,
     "embed": embed,
+    "score": score,
     "see": see,
     "hear": hear,
 }

@@ -43,6 +43,11 @@ class Fleet(Strict):
         return {model.name: model for model in self.models}
 
     @cached_property
+    def named_endpoints(self) -> frozenset[str]:
+        """The endpoints that some model says it serves."""
+        return frozenset(endpoint for model in self.models for endpoint in model.endpoints)
+
+    @cached_property
     def tiers(self) -> tuple[Tier, ...]:
         """The tiers that some model serves, in the order slm, llm, rlm, mllm."""
         return tuple(tier for tier in Tier if any(model.tier is tier for model in self.models))

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.contracts import Tier
+from orchestrator.contracts import Endpoint, Tier
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.pricing import RateCard, card_on
 
@@ -99,6 +99,11 @@ class Model(Strict):
     """Where the weights are: a folder or file on the worker's machine or, for vLLM, the id of a model on a hub."""
     tasks: tuple[str, ...] = ()
     """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The endpoints it serves, such as `/v1/classify`; where none is named, its engine says so when it is asked.
+
+    Embeddings, classification and scoring go to models that name them, as soon as one of the fleet does.
+    """
     slots: Count = Field(default=16, le=4096)
     """How many requests it runs at once."""
     reserve: float = Field(default=0.1, ge=0, le=0.9, strict=True)

@@ -17,7 +17,7 @@ class EngineRequest:
     job_id: str
     """The public id; `abort` names it."""
     endpoint: str
-    """`/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`."""
+    """One of `orchestrator.requests.ENDPOINTS`."""
     body: dict[str, Any]
     """The OpenAI body without our own hints. The engine puts the served model's name in."""
     task: str | None
