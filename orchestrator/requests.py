@@ -246,7 +246,7 @@ def score_pairs(body: Mapping[str, Any]) -> list[tuple[str, str]]:
     names = {name for pair in PAIRED for name in pair} & body.keys()
     if len(given) != 1 or names != set(given[0]):
         raise InvalidRequest(
-            "A score needs `queries` and `documents` (or `text_1` and `text_2`), and no others of their kind.",
+            "A score must have `queries` and `documents` (or `text_1` and `text_2`), and no others of their kind.",
             param="documents",
         )
     first, second = (_texts(body[name], name) for name in given[0])

@@ -81,8 +81,9 @@ def test_a_score_by_embeddings_is_their_cosine(reading: tuple[VLLMEngine, str], 
     if kind != "embed":
         pytest.skip("of the model for embeddings")
     one, other = (row["embedding"] for row in run(asked(engine, EMBEDDINGS, input=TEXTS[:2])).body["data"])
+    cosine = sum(x * y for x, y in zip(one, other, strict=True)) / math.hypot(*one) / math.hypot(*other)
     (scored,) = run(asked(engine, SCORE, text_1=TEXTS[0], text_2=TEXTS[1])).body["data"]
-    assert scored["score"] == pytest.approx(math.sumprod(one, other) / math.hypot(*one) / math.hypot(*other), abs=1e-3)
+    assert scored["score"] == pytest.approx(cosine, abs=1e-3)
     (same,) = run(asked(engine, SCORE, text_1=TEXTS[0], text_2=TEXTS[0])).body["data"]
     assert same["score"] == pytest.approx(1, abs=1e-6)
 
@@ -119,8 +120,6 @@ def test_an_endpoint_that_the_fleet_names_and_the_model_lacks_is_said_at_the_sta
 ) -> None:
     path = tiny.folder("classify", tmp_path / "classify")
     made = VLLMEngine(model(path, endpoints=[CLASSIFY, SCORE], vllm={"max_model_len": 512}))
-    with pytest.raises(
-        InvalidConfig, match="endpoints names /v1/score, which this model does not serve. It serves /v1/classify"
-    ):
+    with pytest.raises(InvalidConfig, match="endpoints names /v1/score, which this model does not serve"):
         run(made.load())
     run(made.close())

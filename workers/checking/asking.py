@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.fleet import Model
-from orchestrator.requests import CHAT
+from orchestrator.requests import CHAT, CLASSIFY, SCORE
 from workers.checking import soundness
 from workers.checking.soundness import SCHEMA, Judge
 from workers.engines.base import EngineLimits, EngineRequest
@@ -78,6 +78,12 @@ def questions(model: Model, limits: EngineLimits, task: str | None) -> Iterator[
     if EMBEDDING in limits.endpoints:
         texts = {"input": ["A river in winter", "A letter about a table"]}
         yield Question("embedding", request(model, EMBEDDING, texts), soundness.vectors(2))
+    if CLASSIFY in limits.endpoints:
+        texts = {"input": ["A river in winter", "A letter about a table"]}
+        yield Question("classes", request(model, CLASSIFY, texts), soundness.numbers(2, "probs"))
+    if SCORE in limits.endpoints:
+        pairs = {"queries": "Where is the river?", "documents": ["A river in winter", "A letter about a table"]}
+        yield Question("scores", request(model, SCORE, pairs), soundness.numbers(2, "score"))
 
 
 def chat(model: Model, content: Any, *, task: str | None = None, **more: Any) -> EngineRequest:
@@ -105,6 +111,10 @@ def load_maker(model: Model, kinds: frozenset[str], task: str | None) -> Maker |
         )
     if "embedding" in kinds:
         return lambda size, _most: request(model, EMBEDDING, {"input": prompt(size)})
+    if "classes" in kinds:
+        return lambda size, _most: request(model, CLASSIFY, {"input": prompt(size)})
+    if "scores" in kinds:
+        return lambda size, _most: request(model, SCORE, {"queries": "Where is it?", "documents": prompt(size)})
     return None
 
 

@@ -206,6 +206,8 @@ class OpenAIEngine:
         try:
             response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
         except EngineFault as fault:
+            if request.endpoint in AT_ROOT and fault.fault_code == "model_not_found":
+                raise _has_not(self._model, url, fault) from None
             if not ranked or fault.fault_code != "bad_request" or "priority" not in fault.message.lower():
                 raise
             payload = self._payload(request, replica, stream=stream, ranked=False)
@@ -262,6 +264,15 @@ def _ranks(request: EngineRequest, replica: Replica) -> bool:
     """Whether a server is told that a request may wait for others."""
     bulk = not request.interactive and request.endpoint not in POOLING
     return bulk and bool(replica.is_vllm) and replica.takes_priority
+
+
+def _has_not(model: Model, url: str, fault: EngineFault) -> EngineFault:
+    """A 404 beside `/v1`: vLLM serves an endpoint there only where its model is of that kind, and other servers none."""
+    message = (
+        f"The server of model {model.name} has no {urlsplit(url).path}, or knows the model by another name. vLLM serves it with a "
+        f"model of that kind; name the ones that this model serves in models.{model.name}.endpoints. It said: {fault.message[:300]}"
+    )
+    return EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
 
 
 def _is_openai(request: EngineRequest, replica: Replica) -> bool:

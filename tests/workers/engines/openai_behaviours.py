@@ -77,7 +77,7 @@ class Exchange:
             rows = [{"object": "embedding", "index": i, "embedding": [0.25, -0.5]} for i in range(count)]
             usage = {"prompt_tokens": 4, "total_tokens": 4}
             return {"object": "list", "model": model, "data": rows, "usage": usage, **changes}
-        if self.path in ("/good/classify", "/good/score"):  # as vLLM has them: not below /v1
+        if self.path in ("/classify", "/score"):  # where vLLM has them: not below /v1
             return {**self.numbers(), "model": model, **changes}
         chat = self.path.endswith("/chat/completions")
         said = {"message": {"role": "assistant", "content": SAID}} if chat else {"text": SAID}

@@ -19,8 +19,8 @@ import pytest
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
-from orchestrator.rightsizing.train import train
 from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE
+from orchestrator.rightsizing.train import train
 from tests.weights import smollm2_gguf
 from tests.workers.engines.build import CHAT, chat, engine
 from tests.workers.engines.openai_server import OpenAIServer
