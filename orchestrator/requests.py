@@ -67,7 +67,7 @@ WHOLE: Final = frozenset(
 )
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
-FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote")
+FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote", "adapter")
 """Hints that say how a request is run, not where."""
 
 _WORDS: Final = re.compile(r"[a-z]+").findall
@@ -154,6 +154,8 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     if hints.instructions:
         chars, longest = chars + len(hints.instructions), longest + len(hints.instructions)
         prefix = zlib.crc32(hints.instructions.encode("utf-8", "replace"), prefix)
+    if hints.adapter:  # the same words with another adapter are another prefix
+        prefix = zlib.crc32(hints.adapter.encode(), prefix)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     return Features(
         endpoint=endpoint,

@@ -62,9 +62,11 @@ def route(features: Features, now: Situation) -> Route:
     hints = features.hints
     if features.model not in ("auto", *Tier):
         model = now.fleet.named(features.model)
+        now.fleet.check_adapter(hints.adapter, [model])
         _must_fit(features, model, now)
         return _made(features, model, now, "explicit_model", (f"The caller chose the model {model.name}.",))
     named_tier = Tier(features.model) if features.model in tuple(Tier) else hints.tier
+    now.fleet.check_adapter(hints.adapter, now.fleet.of_tier(named_tier) if named_tier is not None else None)
     if named_tier is not None:
         wanted, rule, reasons = named_tier, "explicit_tier", [f"The caller chose the tier {named_tier}."]
         _must_see(features, named_tier)
@@ -111,7 +113,7 @@ def _first_that_serves(
     candidates = [wanted] if explicit else [wanted, *now.policy.fallbacks.get(wanted, ())]
     if not explicit and (features.hints.max_latency_s is not None or features.hints.max_cost_usd is not None):
         candidates += [tier for tier in Tier if tier not in candidates and tier is not Tier.MLLM]
-    if not explicit and features.endpoint in POOLING:
+    if not explicit and (features.endpoint in POOLING or features.hints.adapter is not None):
         candidates += [tier for tier in Tier if tier not in candidates]
     refusals: list[str] = []
     for tier in candidates:
@@ -146,6 +148,8 @@ def _problem(features: Features, model: Model, now: Situation) -> str | None:
     hints = features.hints
     if problem := _unserved(features, model, now):
         return problem
+    if hints.adapter is not None and hints.adapter not in model.adapters:
+        return f"{model.name} has no adapter {hints.adapter}."
     if model.engine == "specialist":
         if hints.task is None or hints.task not in now.specialists:
             return f"{model.name} serves only tasks with a trained specialist."

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
-from orchestrator.errors import InvalidConfig, TierUnavailable, UnknownModel
+from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
 from orchestrator.fairness import Shares, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
 from orchestrator.hints import NO_HINTS
@@ -152,6 +152,26 @@ def test_what_models_only_read_goes_to_those_that_name_the_endpoint_whatever_the
         with pytest.raises(TierUnavailable) as caught:
             route(features_of(endpoint, asked, NO_HINTS), AMONG_READERS)
         assert told in caught.value.message
+
+
+def test_only_models_that_have_the_adapter_are_considered_and_an_unknown_one_names_those_there_are() -> None:
+    card = [{"from": date(2026, 1, 1), "input": "1"}]
+    small = {"tier": "slm", "engine": "vllm", "path": "x", "rates": card, "adapters": {"legal": "org/legal"}}
+    tables = {"big": {"tier": "llm", "engine": "simulated", "rates": card}, "small": small}
+    config = fleet.parse({"models": tables, "policy": {"default_tier": "llm"}}, "test")
+    now = Situation(config.fleet, config.policy, frozenset(), date(2026, 11, 24))
+
+    def asked(model: str, adapter: str | None) -> Route:
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "rightsize": {"adapter": adapter}}
+        return route(features_of(CHAT, body, NO_HINTS), now)
+
+    assert asked("auto", None).model == "big"
+    assert asked("auto", "legal").model == asked("slm", "legal").model == asked("small", "legal").model == "small"
+    for model, adapter in (("auto", "medical"), ("llm", "legal"), ("big", "legal")):
+        with pytest.raises(InvalidRequest, match=r"has the adapter .*: legal \(small\)"):
+            asked(model, adapter)
+    with pytest.raises(InvalidConfig, match='only engine "vllm" loads'):
+        fleet.parse({"models": {"big": {**small, "engine": "simulated"}}}, "test")
 
 
 def test_a_model_without_a_price_stops_the_start() -> None:

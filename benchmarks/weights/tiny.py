@@ -175,6 +175,26 @@ def hear(target: Path) -> None:
     )
 
 
+def adapter(target: Path, *, seed: int = 1, rank: int = 4) -> Path:
+    """A LoRA adapter of the chat model, as PEFT saves it, so loud that the model writes something else."""
+    torch, saved = _library("torch"), _library("safetensors.torch")
+    dice = torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in range(2):
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            key = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+            weights[f"{key}.lora_A.weight"] = torch.randn(rank, WIDTH, generator=dice)
+            weights[f"{key}.lora_B.weight"] = torch.randn(WIDTH, rank, generator=dice)
+    target.mkdir(parents=True)
+    saved.save_file(weights, target / "adapter_model.safetensors", metadata={"format": "pt"})
+    told = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0, "bias": "none",
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"], "inference_mode": True, "base_model_name_or_path": "tiny-chat",
+    }  # fmt: skip
+    (target / "adapter_config.json").write_text(json.dumps(told))
+    return target
+
+
 def _save(model: Any, words: Any, target: Path) -> None:
     if hasattr(model, "generation_config") and model.generation_config is not None:
         model.generation_config.eos_token_id = words.eos_token_id

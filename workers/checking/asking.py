@@ -11,7 +11,7 @@ import struct
 import wave
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from orchestrator.fleet import Model
@@ -54,6 +54,9 @@ def questions(model: Model, limits: EngineLimits, task: str | None) -> Iterator[
             body = {"reasoning_effort": "low"}
             sum_ = "A train leaves at 9:40 and takes 95 minutes. When does it arrive?"
             yield Question("reasoning", chat(model, sum_, **body), soundness.reasoning(model.reasoning))
+        for name in model.adapters:
+            adapted = replace(chat(model, "What is the capital of France?", task=task), adapter=name)
+            yield Question(f"adapter {name}", adapted, soundness.text)
     if limits.structured and CHAT in limits.endpoints:
         wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}}
         asked = "Describe Paris as JSON: city, inhabitants, and size (small or large)."

@@ -30,6 +30,9 @@ class EngineRequest:
     audio_seconds: Decimal = Decimal(0)
     """How long the sound in its messages is."""
 
+    adapter: str | None = None
+    """The LoRA adapter that the model answers with, by its name in the fleet."""
+
     def with_body(self, body: dict[str, Any]) -> EngineRequest:
         """The same request with another body."""
         return replace(self, body=body)

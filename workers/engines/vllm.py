@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +23,7 @@ from orchestrator.requests import CHAT, EMBEDDINGS, POOLING
 from orchestrator.telemetry import log
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
+from workers.engines.vllm_adapters import Adapters
 from workers.engines.vllm_params import refused
 from workers.engines.vllm_prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
 from workers.engines.vllm_start import engine_config, reason
@@ -52,6 +54,7 @@ class VLLMEngine:
         self._modalities: frozenset[str] = frozenset()
         self._chats: Any = None
         self._pools: Any = None
+        self._adapters: Adapters
         self._prompts: Prompts
 
     async def load(self) -> None:
@@ -65,6 +68,8 @@ class VLLMEngine:
         try:
             loading.result()
             await self._learn()
+            self._adapters = Adapters(self._model)
+            await self._adapters.load(self._llm)
             await self._warm()
         except InvalidConfig:
             raise
@@ -143,6 +148,9 @@ class VLLMEngine:
 
     async def perform(self, request: EngineRequest) -> Answer:
         """Run one request to its answer."""
+        return self._named(request, await self._performed(request))
+
+    async def _performed(self, request: EngineRequest) -> Answer:
         self._check(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
             if request.endpoint in POOLING:
@@ -165,7 +173,7 @@ class VLLMEngine:
             pieces = self._chats.stream(request)
             try:
                 while (chunk := await run.step(anext(pieces, None))) is not None:
-                    yield chunk
+                    yield chunk if chunk.answer is None else replace(chunk, answer=self._named(request, chunk.answer))
             finally:
                 await pieces.aclose()
 
@@ -231,6 +239,12 @@ class VLLMEngine:
             kv_block_tokens=cache.block_size,
         )
 
+    def _named(self, request: EngineRequest, answer: Answer) -> Answer:
+        """The answer with the adapter in its revision: other weights wrote it."""
+        if request.adapter is None:
+            return answer
+        return replace(answer, model_revision=f"{answer.model_revision}+{request.adapter}"[:200])
+
     def _check(self, request: EngineRequest) -> None:
         if self._dead is not None:
             raise self._death()
@@ -255,7 +269,13 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         name = f"{request.job_id}-{next(self._ids)}"
-        outputs = self._llm.generate(prompt.engine_input, params, name, priority=0 if request.interactive else 1)
+        outputs = self._llm.generate(
+            prompt.engine_input,
+            params,
+            name,
+            lora_request=self._adapters.of(request),
+            priority=0 if request.interactive else 1,
+        )
         try:
             async for output in outputs:
                 yield output
@@ -277,9 +297,9 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError
 
         name = f"{request.job_id}-{next(self._ids)}"
-        priority = 0 if request.interactive else 1
+        more = {"lora_request": self._adapters.of(request), "priority": 0 if request.interactive else 1}
         try:
-            async for output in self._llm.encode(prompt.engine_input, params, name, priority=priority):
+            async for output in self._llm.encode(prompt.engine_input, params, name, **more):
                 if output.finished:
                     return output
         except EngineDeadError:

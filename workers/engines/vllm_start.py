@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
+from workers.engines.vllm_adapters import arguments
 from workers.engines.vllm_child import PARENT
 
 OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
@@ -69,7 +70,7 @@ def engine_arguments(model: Model) -> Any:
         raise InvalidConfig(
             f"models.{model.name}.vllm.{taken[0]} is not set here. Pictures and sound reach the model as bytes only."
         )
-    table = {**_defaults(model), **table, "allowed_media_domains": [NOWHERE]}
+    table = {**_defaults(model), **arguments(model, table), **table, "allowed_media_domains": [NOWHERE]}
     os.environ["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
     parser = AsyncEngineArgs.add_cli_args(Parser())
     known = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list of them
