@@ -24,9 +24,9 @@ from orchestrator.telemetry import log
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
 from workers.engines.vllm_adapters import Adapters
-from workers.engines.vllm_params import refused
+from workers.engines.vllm_params import reason, refused
 from workers.engines.vllm_prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
-from workers.engines.vllm_start import engine_config, reason
+from workers.engines.vllm_start import engine_config
 
 COMPLETIONS: Final = "/v1/completions"
 _LOADING_S: Final = 10.0

@@ -13,6 +13,7 @@ from typing import Any, Final
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from workers.engines.base import EngineRequest
+from workers.engines.vllm_params import reason
 from workers.engines.vllm_prompt import bad_request
 
 CONFIG: Final = "adapter_config.json"
@@ -83,8 +84,6 @@ class Adapters:
 
     async def load(self, llm: Any) -> None:
         """Load each of them; raises InvalidConfig with vLLM's reason."""
-        from workers.engines.vllm_start import reason
-
         for name, request in self._requests.items():
             try:
                 await llm.add_lora(request)
