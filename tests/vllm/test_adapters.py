@@ -37,7 +37,7 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def adapted(weights: Path, adapters: dict[str, str], run: Run[Any]) -> Iterator[VLLMEngine]:
-    made = VLLMEngine(model(weights, slots=8, adapters=adapters, vllm={"max_model_len": 2048}))
+    made = VLLMEngine(model(weights, slots=8, adapters=adapters, vllm={"max_model_len": 2048, "dtype": "float32"}))
     run(made.load())
     yield made
     run(made.close())
@@ -89,10 +89,12 @@ def test_an_adapter_that_the_model_lacks_is_refused_for_good(adapted: VLLMEngine
 
 def test_the_engine_has_room_for_the_adapters_of_its_table(weights: Path, adapters: dict[str, str]) -> None:
     made = engine_arguments(model(weights, adapters=adapters))
-    assert (made.enable_lora, made.max_loras, made.max_cpu_loras, made.max_lora_rank) == (True, 2, 2, 16)
+    assert (made.enable_lora, made.max_loras, made.max_cpu_loras, made.max_lora_rank) == (True, 3, 3, 16)
     made = engine_arguments(model(weights, adapters=adapters, vllm={"max_loras": 4, "max_lora_rank": 64}))
     assert (made.enable_lora, made.max_loras, made.max_cpu_loras, made.max_lora_rank) == (True, 4, 4, 64)
     assert not engine_arguments(model(weights)).enable_lora
+    with pytest.raises(InvalidConfig, match=r"max_loras must be 3 or more for 2 adapters on a CPU"):
+        engine_arguments(model(weights, adapters=adapters, vllm={"max_loras": 2}))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,8 @@ def test_the_rows_of_a_batch_name_their_adapters(
     servers: Servers, weights: Path, adapters: dict[str, str], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     table = "\n".join(["[models.tiny.adapters]", *(f'{name} = "{path}"' for name, path in adapters.items())])
-    with stack_of(servers, tmp_path_factory.mktemp("lora"), f"{fleet_toml(weights)}\n{table}\n") as stack:
+    toml = fleet_toml(weights).replace("max_model_len = 8192", 'max_model_len = 2048\ndtype = "float32"')
+    with stack_of(servers, tmp_path_factory.mktemp("lora"), f"{toml}\n{table}\n") as stack:
         stack.orchestrator()
         start_worker(stack)
         body = {"temperature": 0, "max_tokens": 16, "reasoning_effort": "none"}

@@ -30,12 +30,29 @@ def arguments(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
             f"models.{model.name} has `adapters`, but its table vllm turns enable_lora off. Remove one."
         )
     ranks = [_rank(model.name, name, path) for name, path in model.adapters.items()]
-    together = table.get("max_loras", min(len(model.adapters), TOGETHER))
-    most = {
-        "max_loras": together,
-        "max_cpu_loras": max(len(model.adapters), together if isinstance(together, int) else 1),
-    }
+    together = table.get("max_loras", _together(len(ranks)))
+    if _is_cpu() and isinstance(together, int) and together <= len(ranks):
+        raise InvalidConfig(
+            f"models.{model.name}.vllm.max_loras must be {len(ranks) + 1} or more for {len(ranks)} adapters on a CPU. Leave it out."
+        )
+    kept = max(len(ranks), together if isinstance(together, int) else 1)
+    most = {"max_loras": together, "max_cpu_loras": kept}
     return {"enable_lora": True, **most, **({"max_lora_rank": _allowed(max(ranks))} if max(ranks) else {})}
+
+
+def _together(count: int) -> int:
+    """How many adapters may take part in one step.
+
+    On a CPU one more than there are: vLLM 0.32 gives a row without an adapter there what its last place holds (its index for
+    "none" is -1), so that this place has to stay empty.
+    """
+    return count + 1 if _is_cpu() else min(count, TOGETHER)
+
+
+def _is_cpu() -> bool:
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
 
 
 def _rank(model: str, name: str, path: str) -> int:
