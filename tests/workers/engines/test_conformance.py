@@ -359,7 +359,7 @@ def test_pairs_are_scored_where_the_engine_says_so(check: Check) -> None:
 
 
 async def read_only(subject: Subject, endpoint: str, body: dict[str, Any]) -> Answer:
-    """The answer to what a model only reads, with usage as it states it; skips where the engine does not say it serves this."""
+    """The answer to what a model only reads; skips where the engine does not say that it serves this."""
     request = EngineRequest("job_1", endpoint, {"model": "auto", **body}, None, 60.0)
     if endpoint not in subject.engine.limits().endpoints:
         with pytest.raises(EngineFault) as caught:
@@ -372,9 +372,8 @@ async def read_only(subject: Subject, endpoint: str, body: dict[str, Any]) -> An
     assert answer.usage.output_tokens == 0
     assert answer.body["object"] == "list"
     assert answer.simulated == ("Simulated" in type(subject.engine).__name__)
-    streamed = [chunk async for chunk in subject.engine.stream(request)]
-    assert streamed[-1].answer is not None
-    assert streamed[-1].answer.body["data"] == answer.body["data"]
+    *_, last = [chunk async for chunk in subject.engine.stream(request)]
+    assert last.answer is not None and last.answer.body["data"] == answer.body["data"]  # noqa: PT018
     return answer
 
 
