@@ -58,7 +58,7 @@ def test_the_page_shows_an_llm_a_reasoning_and_a_seeing_model_and_what_it_shows_
 @each_model
 def test_adapters_that_are_shown_turn_them_on(block: Block, one: Model) -> None:
     made = engine_arguments(one)
-    assert made.enable_lora == bool(one.adapters)
+    assert bool(made.enable_lora) == bool(one.adapters)
     assert not one.adapters or made.max_loras > len(one.adapters)
 
 
