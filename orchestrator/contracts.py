@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from enum import IntEnum, StrEnum
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 EXECUTE_TASK: Final = "rightsize.execute.v1"
 """The one Celery task of the bulk path; its only argument is `dispatch_id`."""
@@ -20,6 +20,9 @@ WAKE_KEY: Final = "rightsize.wake"
 
 WRONG_CONFIG_EXIT: Final = 78
 """The exit code of a service whose configuration is wrong (EX_CONFIG of sysexits.h): a new start would end the same way."""
+
+Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/classify", "/v1/score"]
+"""What can be asked: OpenAI's endpoints, and with the same beginning vLLM's `/classify` and `/score`."""
 
 
 class Tier(StrEnum):

@@ -23,12 +23,14 @@ HINTS: Final = frozenset(
         "thinking_tokens",
         "samples",
         "vote",
+        "adapter",
     }
 )
 VOTES: Final = ("majority", "judge")
 MOST_SAMPLES: Final = 16
 MOST_THINKING: Final = 1_000_000
 TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+ADAPTER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 LEAST_USD: Final = Decimal("1e-12")
 """The ledger's last digit."""
 _PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
@@ -54,6 +56,8 @@ class Hints:
     """So many answers are written, and one is chosen."""
     vote: str | None = None
     """How it is chosen: by `majority`, or by the model as a `judge`."""
+    adapter: str | None = None
+    """The LoRA adapter that the model answers with: only models that have it are considered."""
 
 
 NO_HINTS: Final = Hints()
@@ -90,6 +94,11 @@ def hints_from(raw: object) -> Hints:
         raise InvalidRequest(
             "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
         )
+    adapter = raw.get("adapter")
+    if adapter is not None and not (isinstance(adapter, str) and ADAPTER_NAME.fullmatch(adapter)):
+        raise InvalidRequest(
+            "`rightsize.adapter` must be the name of an adapter, as rightsize.toml gives it.", param="adapter"
+        )
     _check_deliberation(raw)
     return Hints(
         task=task,
@@ -102,6 +111,7 @@ def hints_from(raw: object) -> Hints:
         thinking_tokens=raw.get("thinking_tokens"),
         samples=raw.get("samples"),
         vote=raw.get("vote"),
+        adapter=adapter,
     )
 
 
@@ -161,6 +171,7 @@ def merged(row: Hints, batch: Hints) -> Hints:
         thinking_tokens=row.thinking_tokens or batch.thinking_tokens,
         samples=row.samples or batch.samples,
         vote=row.vote or batch.vote,
+        adapter=row.adapter or batch.adapter,
     )
 
 

@@ -7,8 +7,9 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, get_args
 
+from orchestrator.contracts import Endpoint
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import Hints, hints_from, is_number, merged
 from orchestrator.media import picture, sound
@@ -16,7 +17,12 @@ from orchestrator.media.encoded import Encoded
 from orchestrator.structured import form_of
 
 CHAT: Final = "/v1/chat/completions"
-ENDPOINTS: Final = frozenset({CHAT, "/v1/completions", "/v1/embeddings"})
+EMBEDDINGS: Final = "/v1/embeddings"
+CLASSIFY: Final = "/v1/classify"
+SCORE: Final = "/v1/score"
+ENDPOINTS: Final[frozenset[str]] = frozenset(get_args(Endpoint))
+POOLING: Final[frozenset[str]] = frozenset({EMBEDDINGS, CLASSIFY, SCORE})
+"""Those that read texts and write none: their answers are numbers."""
 
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; only estimates use it, charges use the model's own count."""
@@ -27,6 +33,12 @@ MAX_IMAGES: Final = 100
 MAX_AUDIO: Final = 20
 NO_SECONDS: Final = Decimal(0)
 MILLISECOND: Final = Decimal("0.001")
+
+PAIRED: Final = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
+"""The names that vLLM knows for the two sides of a score."""
+MAX_TEXTS: Final = 2_048
+MAX_READ_CHARS: Final = 8_000_000
+"""Of all that is classified or scored in one request; a query counts once for each document."""
 
 _COMMON = {"model", "user", "metadata", "seed", "stream", "stream_options", "service_tier", "store"}
 _SAMPLING = {
@@ -41,7 +53,9 @@ ALLOWED: Final[Mapping[str, frozenset[str]]] = {
            "top_logprobs", "reasoning_effort"} | _EXTRAS
     ),
     "/v1/completions": frozenset(_COMMON | _SAMPLING | {"prompt", "suffix", "echo"} | _EXTRAS),
-    "/v1/embeddings": frozenset(_COMMON | {"input", "encoding_format", "dimensions"}),
+    EMBEDDINGS: frozenset(_COMMON | {"input", "encoding_format", "dimensions"}),
+    CLASSIFY: frozenset(_COMMON - {"seed"} | {"input", "use_activation"}),
+    SCORE: frozenset(_COMMON - {"seed"} | {"use_activation"} | {name for pair in PAIRED for name in pair}),
 }  # fmt: skip
 CAPS: Final[Mapping[str, tuple[float, float]]] = {
     "max_tokens": (1, 1_000_000), "max_completion_tokens": (1, 1_000_000), "n": (1, 16), "seed": (-(2**63), 2**63 - 1), "temperature": (0, 2),
@@ -53,7 +67,7 @@ WHOLE: Final = frozenset(
 )
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
-FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote")
+FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote", "adapter")
 """Hints that say how a request is run, not where."""
 
 _WORDS: Final = re.compile(r"[a-z]+").findall
@@ -109,6 +123,8 @@ class Features:
     """The signals of complexity found, by name."""
     prefix_hash: int
     """Of the instructions and of every message but the last; 0 where there is none. Jobs of the same prefix go together."""
+    longest_tokens: int = 0
+    """About how many tokens the longest prompt has: a model must hold each of them, and not their sum."""
 
 
 def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = False) -> Features:
@@ -127,29 +143,26 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         raise InvalidRequest(
             f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown)
         )
-    _check_caps(body)
-    if body.get("stream") and not streams:
-        raise InvalidRequest(
-            "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
-        )
-    if body.get("reasoning_effort") not in (None, *EFFORTS):
-        raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
-    form_of(body)
+    _check_fields(body, streams=streams)
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
     hints = merged(hints_from(body.get("rightsize")), batch)
-    text, beside, prefix, chars = _read(endpoint, body)
+    if endpoint in POOLING and (hints.samples or 1) > 1:
+        raise InvalidRequest(f"`rightsize.samples` is not for {endpoint}: its answer is no text.", param="samples")
+    text, beside, prefix, chars, longest = _read(endpoint, body)
     if hints.instructions:
-        chars += len(hints.instructions)
+        chars, longest = chars + len(hints.instructions), longest + len(hints.instructions)
         prefix = zlib.crc32(hints.instructions.encode("utf-8", "replace"), prefix)
+    if hints.adapter:  # the same words with another adapter are another prefix
+        prefix = zlib.crc32(hints.adapter.encode(), prefix)
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     return Features(
         endpoint=endpoint,
         model=model,
         hints=hints,
         input_tokens=chars // CHARS_PER_TOKEN + 4 + beside.tokens,
-        max_output_tokens=0 if endpoint == "/v1/embeddings" else limit,
+        max_output_tokens=0 if endpoint in POOLING else limit,
         effort=body.get("reasoning_effort"),
         choices=(body.get("n") or 1) * (hints.samples or 1),
         images=beside.images,
@@ -157,6 +170,7 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         audio_seconds=Decimal(beside.audio_seconds).quantize(MILLISECOND) if beside.audio_seconds else NO_SECONDS,
         signals=_signals(text),
         prefix_hash=prefix,
+        longest_tokens=longest // CHARS_PER_TOKEN + 4 + beside.tokens,
     )
 
 
@@ -169,6 +183,19 @@ def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:
     if wanted:
         out["rightsize"] = wanted
     return out
+
+
+def _check_fields(body: Mapping[str, Any], *, streams: bool) -> None:
+    _check_caps(body)
+    if body.get("stream") and not streams:
+        raise InvalidRequest(
+            "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
+        )
+    if body.get("reasoning_effort") not in (None, *EFFORTS):
+        raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
+    if not isinstance(body.get("use_activation"), (bool, type(None))):
+        raise InvalidRequest("`use_activation` must be true or false.", param="use_activation")
+    form_of(body)
 
 
 def _check_caps(body: Mapping[str, Any]) -> None:
@@ -186,16 +213,58 @@ def _check_caps(body: Mapping[str, Any]) -> None:
         raise InvalidRequest("`stop` must be text, or a list of at most 16 texts.", param="stop")
 
 
-def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, Beside, int, int]:
-    """Text for signals, what is beside it, prefix hash, characters in all."""
+def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, Beside, int, int, int]:
+    """Text for signals, what is beside it, prefix hash, characters in all and of the longest prompt."""
     if endpoint == CHAT:
-        return _read_messages(body.get("messages"))
+        text, beside, prefix, chars = _read_messages(body.get("messages"))
+        return text, beside, prefix, chars, chars
+    if endpoint == SCORE:
+        pairs = score_pairs(body)
+        lengths = [len(one) + len(other) for one, other in pairs]
+        _check_length(endpoint, sum(lengths))
+        return "", Beside(), 0, sum(lengths), max(lengths)
     field = "prompt" if endpoint == "/v1/completions" else "input"
-    value = body.get(field)
+    texts = _texts(body.get(field), field)
+    if endpoint == CLASSIFY:
+        _check_length(endpoint, sum(map(len, texts)))
+    signals = "" if endpoint in POOLING else texts[0][:READ_CHARS]
+    return signals, Beside(), 0, sum(map(len, texts)), max(map(len, texts))
+
+
+def _check_length(endpoint: str, chars: int) -> None:
+    if chars > MAX_READ_CHARS:
+        raise InvalidRequest(
+            f"One request to {endpoint} reads at most {MAX_READ_CHARS:,} characters; this one has {chars:,}. Split it.",
+            param="body",
+        )
+
+
+def score_pairs(body: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The pairs of texts that a score request compares: one query with each document, or each with its own.
+
+    Raises InvalidRequest that names the field and the remedy.
+    """
+    given = [pair for pair in PAIRED if pair[1] in body and pair[0] in body]
+    names = {name for pair in PAIRED for name in pair} & body.keys()
+    if len(given) != 1 or names != set(given[0]):
+        raise InvalidRequest(
+            "A score must have `queries` and `documents` (or `text_1` and `text_2`), and no others of their kind.",
+            param="documents",
+        )
+    first, second = (_texts(body[name], name) for name in given[0])
+    if len(first) not in (1, len(second)):
+        raise InvalidRequest(
+            f"`{given[0][0]}` must be one text, or as many as `{given[0][1]}`: there are {len(first)} and {len(second)}.",
+            param=given[0][0],
+        )
+    return list(zip(first * len(second) if len(first) == 1 else first, second, strict=True))
+
+
+def _texts(value: object, field: str) -> list[str]:
     texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, list) or not texts or len(texts) > 2048 or not all(isinstance(t, str) for t in texts):
+    if not isinstance(texts, list) or not 0 < len(texts) <= MAX_TEXTS or not all(isinstance(t, str) for t in texts):
         raise InvalidRequest(f"`{field}` must be text, or a list of 1 to 2,048 texts.", param=field)
-    return texts[0][:READ_CHARS], Beside(), 0, sum(map(len, texts))
+    return texts
 
 
 def _read_messages(messages: object) -> tuple[str, Beside, int, int]:

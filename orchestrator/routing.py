@@ -18,7 +18,7 @@ from orchestrator.errors import TierUnavailable
 from orchestrator.fleet import Fleet, Model, Policy
 from orchestrator.order import Lengths
 from orchestrator.pricing import price, usd
-from orchestrator.requests import Features
+from orchestrator.requests import CLASSIFY, POOLING, SCORE, Features
 
 TYPICAL_OUTPUT_TOKENS: Final = 200
 """What a request is expected to answer until its task has been measured; never more than it may."""
@@ -62,9 +62,11 @@ def route(features: Features, now: Situation) -> Route:
     hints = features.hints
     if features.model not in ("auto", *Tier):
         model = now.fleet.named(features.model)
+        now.fleet.check_adapter(hints.adapter, [model])
         _must_fit(features, model, now)
         return _made(features, model, now, "explicit_model", (f"The caller chose the model {model.name}.",))
     named_tier = Tier(features.model) if features.model in tuple(Tier) else hints.tier
+    now.fleet.check_adapter(hints.adapter, now.fleet.of_tier(named_tier) if named_tier is not None else None)
     if named_tier is not None:
         wanted, rule, reasons = named_tier, "explicit_tier", [f"The caller chose the tier {named_tier}."]
         _must_see(features, named_tier)
@@ -111,6 +113,8 @@ def _first_that_serves(
     candidates = [wanted] if explicit else [wanted, *now.policy.fallbacks.get(wanted, ())]
     if not explicit and (features.hints.max_latency_s is not None or features.hints.max_cost_usd is not None):
         candidates += [tier for tier in Tier if tier not in candidates and tier is not Tier.MLLM]
+    if not explicit and (features.endpoint in POOLING or features.hints.adapter is not None):
+        candidates += [tier for tier in Tier if tier not in candidates]
     refusals: list[str] = []
     for tier in candidates:
         if (features.images or features.audio) and tier is not Tier.MLLM:
@@ -142,6 +146,10 @@ def _specialist_first(models: tuple[Model, ...], wanted: bool) -> tuple[Model, .
 def _problem(features: Features, model: Model, now: Situation) -> str | None:
     """Why a model cannot take a request within its bounds, or None."""
     hints = features.hints
+    if problem := _unserved(features, model, now):
+        return problem
+    if hints.adapter is not None and hints.adapter not in model.adapters:
+        return f"{model.name} has no adapter {hints.adapter}."
     if model.engine == "specialist":
         if hints.task is None or hints.task not in now.specialists:
             return f"{model.name} serves only tasks with a trained specialist."
@@ -149,14 +157,27 @@ def _problem(features: Features, model: Model, now: Situation) -> str | None:
             return f"{model.name} answers chat requests only."
     elif hints.task is not None and model.tasks and hints.task not in model.tasks:
         return f"{model.name} does not serve task {hints.task}."
-    if features.input_tokens > model.max_input_tokens:
-        return f"{model.name} takes at most {model.max_input_tokens} input tokens, not about {features.input_tokens}."
+    if features.longest_tokens > model.max_input_tokens:
+        return f"{model.name} takes at most {model.max_input_tokens} input tokens, not about {features.longest_tokens}."
     if hints.max_latency_s is not None and model.expected_latency_s > hints.max_latency_s:
         return f"{model.name} takes about {model.expected_latency_s:g} s, over the bound of {hints.max_latency_s:g} s."
     if hints.max_cost_usd is not None:
         hold = estimate(features, model, now.day).hold_usd
         if hold > hints.max_cost_usd:
             return f"{model.name} could cost {usd(hold)}, over the bound of {usd(hints.max_cost_usd)}."
+    return None
+
+
+def _unserved(features: Features, model: Model, now: Situation) -> str | None:
+    """Why a model does not serve an endpoint, as far as the fleet can tell, or None."""
+    endpoint = features.endpoint
+    if model.endpoints and endpoint not in model.endpoints:
+        return f"{model.name} does not serve {endpoint}. It serves {', '.join(model.endpoints)}."
+    if endpoint in (CLASSIFY, SCORE) and model.engine in ("specialist", "llamacpp"):
+        return f"{model.name} does not serve {endpoint}: engine {model.engine} has none of it."
+    chosen = features.model == model.name  # then its engine says what it serves
+    if not model.endpoints and not chosen and endpoint in POOLING & now.fleet.named_endpoints:
+        return f"{model.name} does not name {endpoint} among its `endpoints`."
     return None
 
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
-from orchestrator.errors import InvalidConfig, TierUnavailable, UnknownModel
+from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
 from orchestrator.fairness import Shares, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
 from orchestrator.hints import NO_HINTS
 from orchestrator.pricing import RateCard, price
-from orchestrator.requests import CHAT, features_of
+from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE, features_of
 from orchestrator.routing import Route, Situation, route
 from orchestrator.store.batches import Lane
 from orchestrator.store.dispatches import Assigned
@@ -102,6 +102,76 @@ def test_what_cannot_be_routed_is_refused_with_a_remedy() -> None:
         routed([PICTURE], tier="slm")
     with pytest.raises(TierUnavailable, match="over the bound"):
         routed("Hello", max_cost_usd="0.0000001")
+
+
+READERS = fleet.parse(
+    {
+        "models": {
+            "big": {"tier": "llm", "engine": "simulated", "rates": [{"from": date(2026, 1, 1), "input": "1"}]},
+            "little": {
+                "tier": "slm",
+                "engine": "llamacpp",
+                "path": "x.gguf",
+                "rates": [{"from": date(2026, 1, 1), "input": "1"}],
+            },
+            "judge": {
+                "tier": "slm",
+                "engine": "vllm",
+                "path": "x",
+                "endpoints": [CLASSIFY, SCORE],
+                "max_input_tokens": 512,
+                "rates": [{"from": date(2026, 1, 1), "input": "1"}],
+            },
+        },
+        "policy": {"default_tier": "llm"},
+    },
+    "test",
+)
+AMONG_READERS = Situation(READERS.fleet, READERS.policy, frozenset(), date(2026, 11, 24))
+
+
+def test_what_models_only_read_goes_to_those_that_name_the_endpoint_whatever_their_tier() -> None:
+    body = {"input": ["prove this theorem by analysis, step by step"] * 200}
+    assert route(features_of(CLASSIFY, body, NO_HINTS), AMONG_READERS).model == "judge"
+    assert route(features_of(EMBEDDINGS, body, NO_HINTS), AMONG_READERS).model == "big"
+    refusals = [
+        (
+            CHAT,
+            {"model": "judge", "messages": [{"role": "user", "content": "Hi"}]},
+            "It serves /v1/classify, /v1/score.",
+        ),
+        (SCORE, {"model": "little", "queries": "a", "documents": "b"}, "engine llamacpp has none of it"),
+        (
+            SCORE,
+            {"model": "llm", "queries": "a", "documents": "b"},
+            "big does not name /v1/score among its `endpoints`",
+        ),
+        (CLASSIFY, {"input": "x" * 4_000}, "judge takes at most 512 input tokens"),
+    ]
+    for endpoint, asked, told in refusals:
+        with pytest.raises(TierUnavailable) as caught:
+            route(features_of(endpoint, asked, NO_HINTS), AMONG_READERS)
+        assert told in caught.value.message
+
+
+def test_only_models_that_have_the_adapter_are_considered_and_an_unknown_one_names_those_there_are() -> None:
+    card = [{"from": date(2026, 1, 1), "input": "1"}]
+    small = {"tier": "slm", "engine": "vllm", "path": "x", "rates": card, "adapters": {"legal": "org/legal"}}
+    tables = {"big": {"tier": "llm", "engine": "simulated", "rates": card}, "small": small}
+    config = fleet.parse({"models": tables, "policy": {"default_tier": "llm"}}, "test")
+    now = Situation(config.fleet, config.policy, frozenset(), date(2026, 11, 24))
+
+    def asked(model: str, adapter: str | None) -> Route:
+        body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "rightsize": {"adapter": adapter}}
+        return route(features_of(CHAT, body, NO_HINTS), now)
+
+    assert asked("auto", None).model == "big"
+    assert asked("auto", "legal").model == asked("slm", "legal").model == asked("small", "legal").model == "small"
+    for model, adapter in (("auto", "medical"), ("llm", "legal"), ("big", "legal")):
+        with pytest.raises(InvalidRequest, match=r"has the adapter .*: legal \(small\)"):
+            asked(model, adapter)
+    with pytest.raises(InvalidConfig, match='only engine "vllm" loads'):
+        fleet.parse({"models": {"big": {**small, "engine": "simulated"}}}, "test")
 
 
 def test_a_model_without_a_price_stops_the_start() -> None:

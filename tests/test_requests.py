@@ -19,7 +19,17 @@ from orchestrator import hints, requests
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import NO_HINTS, Hints, hints_from
-from orchestrator.requests import CAPS, CHAT, ENDPOINTS, WHOLE, engine_body, features_of
+from orchestrator.requests import (
+    CAPS,
+    CHAT,
+    CLASSIFY,
+    ENDPOINTS,
+    SCORE,
+    WHOLE,
+    engine_body,
+    features_of,
+    score_pairs,
+)
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 ASK = {"role": "user", "content": "Where is my order?"}
@@ -44,7 +54,7 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
 @pytest.mark.parametrize(
     "endpoint, body, param, remedy",
     [
-        ("/v1/images", chat(), "url", "Use one of /v1/chat/completions, /v1/completions, /v1/embeddings."),
+        ("/v1/images", chat(), "url", "Use one of /v1/chat/completions, /v1/classify, /v1/completions, /v1/embeddings, /v1/score."),
         (CHAT, [], "body", "must be a JSON object"),
         (CHAT, chat(colour="red"), "colour", "Known for /v1/chat/completions: ['frequency_penalty', "),
         (COMPLETIONS, {"prompt": "x", "messages": []}, "messages", "Known for /v1/completions: ['echo', "),
@@ -73,6 +83,16 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
         (COMPLETIONS, {}, "prompt", "text, or a list of 1 to 2,048 texts"),
         (COMPLETIONS, {"prompt": [1, 2]}, "prompt", "text, or a list of 1 to 2,048 texts"),
         (EMBEDDINGS, {"input": []}, "input", "text, or a list of 1 to 2,048 texts"),
+        (CLASSIFY, {"input": [""] * 2049}, "input", "text, or a list of 1 to 2,048 texts"),
+        (CLASSIFY, {"input": ["x" * 4_000_001] * 2}, "body", "reads at most 8,000,000 characters"),
+        (CLASSIFY, {"input": "x", "seed": 1}, "seed", "Known for /v1/classify: ['input', "),
+        (CLASSIFY, {"input": "x", "use_activation": 1}, "use_activation", "must be true or false"),
+        (CLASSIFY, {"input": "x", "rightsize": {"samples": 2}}, "samples", "its answer is no text"),
+        (SCORE, {"queries": "x"}, "documents", "must have `queries` and `documents`"),
+        (SCORE, {"queries": "x", "text_2": "y"}, "documents", "must have `queries` and `documents`"),
+        (SCORE, {"queries": "x", "documents": "y", "text_1": "x", "text_2": "y"}, "documents", "no others"),
+        (SCORE, {"queries": ["x", "y"], "documents": ["x"] * 3}, "queries", "one text, or as many as `documents`"),
+        (SCORE, {"queries": "x" * 4_000, "documents": ["y"] * 2_048}, "body", "reads at most 8,000,000 characters"),
         (EMBEDDINGS, {"input": ["x"] * 2049}, "input", "text, or a list of 1 to 2,048 texts"),
     ],
 )  # fmt: skip
@@ -87,7 +107,9 @@ def test_a_refusal_names_the_field_and_the_remedy(endpoint: str, body: Any, para
     "hints, param, remedy",
     [
         ("slm", "rightsize", "must be an object"),
-        ({"colour": "red"}, "rightsize", "Known: ['instructions', 'max_cost_usd', "),
+        ({"colour": "red"}, "rightsize", "Known: ['adapter', 'instructions', 'max_cost_usd', "),
+        ({"adapter": "../up"}, "adapter", "must be the name of an adapter"),
+        ({"adapter": 7}, "adapter", "must be the name of an adapter"),
         ({"task": "Support Triage"}, "task", "lower-case letters, digits and dashes, at most 63"),
         ({"task": "x" * 64}, "task", "at most 63"),
         ({"task": 7}, "task", "at most 63"),
@@ -174,13 +196,26 @@ MESSAGES = st.lists(st.dictionaries(st.sampled_from(["role", "content"]), JSON, 
 def test_whatever_json_comes_it_is_read_or_refused_with_a_remedy(
     endpoint: str, body: dict[str, Any], messages: Any
 ) -> None:
-    field = {CHAT: "messages", COMPLETIONS: "prompt", EMBEDDINGS: "input"}[endpoint]
+    field = {CHAT: "messages", COMPLETIONS: "prompt", SCORE: "queries"}.get(endpoint, "input")
     refused = None
     try:
-        features_of(endpoint, {field: messages if endpoint == CHAT else "x", **body}, NO_HINTS)
+        other = {"documents": ["y", "z"]} if endpoint == SCORE else {}
+        features_of(endpoint, {field: messages if endpoint == CHAT else "x", **other, **body}, NO_HINTS)
     except InvalidRequest as error:
         refused = error
     assert refused is None or (refused.param and re.search(r"must|Known|Leave it out|is not text", refused.message))
+
+
+@pytest.mark.parametrize(
+    "names", [("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2")]
+)
+def test_a_score_takes_the_names_that_vllm_knows(names: tuple[str, str]) -> None:
+    one, many = names
+    assert score_pairs({one: "q", many: ["a", "b"]}) == [("q", "a"), ("q", "b")]
+    assert score_pairs({one: ["p", "q"], many: ["a", "b"]}) == [("p", "a"), ("q", "b")]
+    features = features_of(SCORE, {one: "q" * 400, many: ["a" * 4, "b" * 40]}, NO_HINTS)
+    assert (features.max_output_tokens, features.longest_tokens) == (0, 114)
+    assert features.input_tokens > 2 * 100
 
 
 def _picture(kind: str, size: tuple[int, int]) -> dict[str, Any]:

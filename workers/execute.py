@@ -61,6 +61,7 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         seconds_left=job.seconds_left,
         interactive=job.interactive,
         thinking_tokens=hints.get("thinking_tokens"),
+        adapter=hints.get("adapter"),
     )
     return request, Wanted(bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"))
 

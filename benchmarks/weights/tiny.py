@@ -1,6 +1,6 @@
 """Tiny models of random weights, made on the spot: for what depends on a model's kind and not on what it knows.
 
-`python -m benchmarks.weights.tiny chat|classify|embed|see|hear [--out FOLDER]` makes one in about ten seconds, with torch and
+`python -m benchmarks.weights.tiny chat|classify|embed|score|see|hear [--out FOLDER]` makes one in about ten seconds, with torch and
 transformers (`see` needs pillow as well). Each is a Hugging Face folder of about a million parameters that vLLM loads.
 Their tokenizer is trained on the standard library's sources; `<think>` and `</think>` are tokens, but no special ones,
 since a special token is taken out of the text, and with it the end of a thought.
@@ -101,11 +101,16 @@ def chat(target: Path) -> None:
     _save(transformers.LlamaForCausalLM(transformers.LlamaConfig(**_llama(words))), words, target)
 
 
-def classify(target: Path) -> None:
+def classify(target: Path, labels: int = 3) -> None:
     """A classifier of texts with three labels, BERT's architecture."""
     transformers, words = _library("transformers"), tokenizer()
-    settings = transformers.BertConfig(num_labels=3, pad_token_id=words.pad_token_id, **_sizes(words))
+    settings = transformers.BertConfig(num_labels=labels, pad_token_id=words.pad_token_id, **_sizes(words))
     _save(transformers.BertForSequenceClassification(settings), words, target)
+
+
+def score(target: Path) -> None:
+    """A cross-encoder, which reads two texts and has one number for them: a classifier with one label."""
+    classify(target, labels=1)
 
 
 def embed(target: Path) -> None:
@@ -170,6 +175,26 @@ def hear(target: Path) -> None:
     )
 
 
+def adapter(target: Path, *, seed: int = 1, rank: int = 4) -> Path:
+    """A LoRA adapter of the chat model, as PEFT saves it, so loud that the model writes something else."""
+    torch, saved = _library("torch"), _library("safetensors.torch")
+    dice = torch.Generator().manual_seed(seed)
+    weights = {}
+    for layer in range(2):
+        for name in ("q_proj", "k_proj", "v_proj", "o_proj"):
+            key = f"base_model.model.model.layers.{layer}.self_attn.{name}"
+            weights[f"{key}.lora_A.weight"] = torch.randn(rank, WIDTH, generator=dice)
+            weights[f"{key}.lora_B.weight"] = torch.randn(WIDTH, rank, generator=dice)
+    target.mkdir(parents=True)
+    saved.save_file(weights, target / "adapter_model.safetensors", metadata={"format": "pt"})
+    told = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": 2 * rank, "lora_dropout": 0.0, "bias": "none",
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj"], "inference_mode": True, "base_model_name_or_path": "tiny-chat",
+    }  # fmt: skip
+    (target / "adapter_config.json").write_text(json.dumps(told))
+    return target
+
+
 def _save(model: Any, words: Any, target: Path) -> None:
     if hasattr(model, "generation_config") and model.generation_config is not None:
         model.generation_config.eos_token_id = words.eos_token_id
@@ -188,6 +213,7 @@ KINDS: dict[str, Callable[[Path], None]] = {
     "chat": chat,
     "classify": classify,
     "embed": embed,
+    "score": score,
     "see": see,
     "hear": hear,
 }

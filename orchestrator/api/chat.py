@@ -1,4 +1,4 @@
-"""`POST /v1/chat/completions`, `/v1/completions` and `/v1/embeddings`: one request, answered while the caller waits."""
+"""`POST /v1/chat/completions`, `/completions`, `/embeddings`, `/classify`, `/score`: one request, answered while the caller waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from orchestrator.contracts import Owner
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.flow import cancel, submit
 from orchestrator.flow.submit import Submitted
-from orchestrator.requests import CHAT
+from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE
 
 router = APIRouter(tags=["interactive"])
 
@@ -46,10 +46,22 @@ async def completions(request: Request, owner: Caller) -> Response:
     return await _answered(request, owner, "/v1/completions")
 
 
-@router.post("/v1/embeddings", openapi_extra=schemas.body_of(schemas.EmbeddingRequest))
+@router.post(EMBEDDINGS, openapi_extra=schemas.body_of(schemas.EmbeddingRequest))
 async def embeddings(request: Request, owner: Caller) -> Response:
     """Embed text."""
-    return await _answered(request, owner, "/v1/embeddings")
+    return await _answered(request, owner, EMBEDDINGS)
+
+
+@router.post(CLASSIFY, openapi_extra=schemas.body_of(schemas.ClassifyRequest))
+async def classify(request: Request, owner: Caller) -> Response:
+    """Give each text the probability of each label of the model."""
+    return await _answered(request, owner, CLASSIFY)
+
+
+@router.post(SCORE, openapi_extra=schemas.body_of(schemas.ScoreRequest))
+async def score(request: Request, owner: Caller) -> Response:
+    """Say how well each document answers its query."""
+    return await _answered(request, owner, SCORE)
 
 
 async def _answered(request: Request, owner: Owner, endpoint: str) -> Response:

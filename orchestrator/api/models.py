@@ -51,7 +51,7 @@ def _entries(fleet: Fleet, trained: Sequence[str]) -> Iterator[dict[str, Any]]:
         about = {
             "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": tasks,
             "simulated": model.engine == "simulated", "engine": model.engine, "slots": model.slots, "prices": _prices(model), "max_input_tokens": model.max_input_tokens,
-            "max_output_tokens": model.max_output_tokens,
+            "max_output_tokens": model.max_output_tokens, "endpoints": model.endpoints, "adapters": sorted(model.adapters),
         }  # fmt: skip
         yield _entry(model.name, about)
 

@@ -80,6 +80,21 @@ class EmbeddingRequest(ModelRequest):
     input: str | list[str]
 
 
+class ClassifyRequest(ModelRequest):
+    """A classification as `vllm serve` takes it."""
+
+    input: str | list[str]
+    use_activation: bool | None = None
+
+
+class ScoreRequest(ModelRequest):
+    """A score as `vllm serve` takes it: one query against each document, or each query against its own."""
+
+    queries: str | list[str]
+    documents: str | list[str]
+    use_activation: bool | None = None
+
+
 def body_of(kind: type[BaseModel]) -> dict[str, Any]:
     """What OpenAPI says of a JSON body that a route reads by itself."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": inlined(kind)}}}}

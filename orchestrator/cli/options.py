@@ -12,6 +12,7 @@ import typer
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import hints_from, window_seconds
+from orchestrator.requests import ENDPOINTS
 
 
 class TierChoice(StrEnum):
@@ -42,6 +43,13 @@ def place(value: str | Path) -> Path:
     if not str(value):
         raise typer.BadParameter("it is empty. Is a variable not set? Give a path.")
     return Path(value)
+
+
+def known_endpoint(value: str) -> str:
+    """An endpoint that the service has."""
+    if value not in ENDPOINTS:
+        raise typer.BadParameter(f"{value!r} is not served. Give one of {', '.join(sorted(ENDPOINTS))}.")
+    return value
 
 
 def checked_deadline(value: str) -> str:

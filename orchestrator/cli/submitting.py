@@ -28,6 +28,7 @@ from orchestrator.cli.options import (
     TierHint,
     Url,
     json_flag,
+    known_endpoint,
     place,
 )
 from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
@@ -56,6 +57,10 @@ def submit(
     instructions: Annotated[
         str | None, typer.Option("--instructions", help="What to do with each file or plain row.")
     ] = None,
+    endpoint: Annotated[
+        str,
+        typer.Option("--endpoint", callback=known_endpoint, help="What is asked of each row, such as /v1/classify."),
+    ] = CHAT,
     max_cost_usd: MaxCost = None,
     deadline: Deadline = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended, with progress by tier.")] = False,
@@ -78,7 +83,7 @@ def submit(
     """
     _check(path, results_to, wait=wait, as_json=as_json)
     named = None if tier is TierChoice.AUTO else Tier(tier)
-    options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions)
+    options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions, endpoint=endpoint)
     hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
     given: dict[str, Any] = {key: str(value) for key, value in hints.items() if value is not None}
     with reached(url, api_key, data_dir, config) as service:
@@ -114,7 +119,7 @@ def _send(client: Rightsize, path: Path, options: RowOptions, deadline: str, hin
     )
     lines = rows_of(path, options, stdin=stdin)
     file = client.upload((line + b"\n" for line in lines), filename=f"{path.name or 'stdin'}.jsonl")
-    return client.create_batch(file["id"], endpoint=CHAT, completion_window=deadline, rightsize=hints)
+    return client.create_batch(file["id"], endpoint=options.endpoint, completion_window=deadline, rightsize=hints)
 
 
 def _show_made(batch: dict[str, Any], *, as_json: bool) -> None:

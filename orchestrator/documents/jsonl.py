@@ -19,7 +19,7 @@ from orchestrator.documents.lines import (
 from orchestrator.documents.newlines import Line, lines_of
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import NO_HINTS
-from orchestrator.requests import ALLOWED, features_of
+from orchestrator.requests import ALLOWED, SCORE, features_of
 
 MAX_DEPTH: Final = 64
 TEXT_KEYS: Final = ("text", "prompt", "question", "message")
@@ -145,6 +145,8 @@ def _body(row: object, line: Line, options: RowOptions) -> dict[str, Any]:
 
 
 def _asked(row: Mapping[str, Any], line: Line, options: RowOptions) -> dict[str, Any]:
+    if options.endpoint == SCORE:  # its two sides are settable fields like others
+        return {"model": options.model}
     if "messages" in row:
         messages = row["messages"]
         if not isinstance(messages, list) or not messages or not all(isinstance(one, Mapping) for one in messages):

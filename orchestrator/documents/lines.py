@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 import orjson
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE
 
 MIB: Final = 1024 * 1024
 MAX_ID_CHARS: Final = 512
@@ -82,8 +83,10 @@ def body_for(text: str, options: RowOptions, pictures: Sequence[str] = ()) -> di
     body: dict[str, Any] = {"model": options.model}
     if pictures and options.endpoint != "/v1/chat/completions":
         raise Unfit("unsupported_file", f"Pictures cannot go to {options.endpoint}. Use /v1/chat/completions.")
-    if options.endpoint == "/v1/embeddings":
+    if options.endpoint in (EMBEDDINGS, CLASSIFY):
         body["input"] = text
+    elif options.endpoint == SCORE:
+        raise Unfit("malformed_row", 'A text alone cannot be scored. Give rows with "queries" and "documents".')
     elif options.endpoint == "/v1/completions":
         body["prompt"] = f"{options.instructions}\n\n{text}" if options.instructions else text
     elif pictures:

@@ -14,7 +14,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ValidationError, model_validator
 
 from orchestrator.contracts import Tier, queue_for
-from orchestrator.errors import InvalidConfig, UnknownModel
+from orchestrator.errors import InvalidConfig, InvalidRequest, UnknownModel
 from orchestrator.fleet.model import Model, Strict
 from orchestrator.fleet.policy import Policy
 from orchestrator.pricing import card_from
@@ -41,6 +41,25 @@ class Fleet(Strict):
     def by_name(self) -> dict[str, Model]:
         """Models by name."""
         return {model.name: model for model in self.models}
+
+    @cached_property
+    def named_endpoints(self) -> frozenset[str]:
+        """The endpoints that some model says it serves."""
+        return frozenset(endpoint for model in self.models for endpoint in model.endpoints)
+
+    @cached_property
+    def adapters(self) -> dict[str, tuple[str, ...]]:
+        """Adapter -> the models that have it."""
+        names = sorted({name for model in self.models for name in model.adapters})
+        return {name: tuple(model.name for model in self.models if name in model.adapters) for name in names}
+
+    def check_adapter(self, name: str | None, among: Iterable[Model] | None = None) -> None:
+        """Raise InvalidRequest, which lists those there are, for an adapter that no model (or none of `among`) has."""
+        if name is None or any(name in model.adapters for model in (self.models if among is None else among)):
+            return
+        there = "; ".join(f"{one} ({', '.join(models)})" for one, models in self.adapters.items())
+        where = f"Adapters and their models: {there}." if there else "This fleet has none."
+        raise InvalidRequest(f"No model that could take this request has the adapter {name}. {where}", param="adapter")
 
     @cached_property
     def tiers(self) -> tuple[Tier, ...]:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.contracts import Tier
+from orchestrator.contracts import Endpoint, Tier
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.pricing import RateCard, card_on
 
@@ -35,6 +35,8 @@ def _plain_url(address: str) -> str:
 Url = Annotated[str, AfterValidator(_plain_url)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+AdapterPath = Annotated[str, Field(min_length=1, max_length=4_096)]
 Share = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 RESERVED: Final = frozenset({"auto", *Tier})
 """What `model` may say in a request besides a model's name."""
@@ -99,6 +101,11 @@ class Model(Strict):
     """Where the weights are: a folder or file on the worker's machine or, for vLLM, the id of a model on a hub."""
     tasks: tuple[str, ...] = ()
     """The tasks this model serves; empty for any. A specialist serves the tasks it was trained for."""
+    endpoints: tuple[Endpoint, ...] = ()
+    """The endpoints it serves, such as `/v1/classify`; where none is named, its engine says so when it is asked.
+
+    Embeddings, classification and scoring go to models that name them, as soon as one of the fleet does.
+    """
     slots: Count = Field(default=16, le=4096)
     """How many requests it runs at once."""
     reserve: float = Field(default=0.1, ge=0, le=0.9, strict=True)
@@ -124,6 +131,8 @@ class Model(Strict):
     """How the bill of a machine that is priced by the hour is shared among the tokens that it served."""
     reasoning: Reasoning | None = None
     """Set for a model that deliberates before it answers."""
+    adapters: Mapping[AdapterName, AdapterPath] = Field(default_factory=dict, max_length=256)
+    """LoRA adapters of a model in vLLM, each by its name: a folder, or an id on a hub. Requests name them."""
     vllm: Mapping[str, Any] = Field(default_factory=dict)
     """Arguments of the vLLM engine, by the names that vLLM gives them: see `docs/models.md`."""
     llamacpp: Mapping[str, Any] = Field(default_factory=dict)
@@ -147,17 +156,25 @@ class Model(Strict):
             raise ValueError("has two entries of rates that begin on the same day: keep one.")
         if min(days) > datetime.now(UTC).date():
             raise ValueError("has no price today: every entry of its rates begins later. Add the one in force now.")
+        if self.name in RESERVED:
+            raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_engine(self) -> Self:
         if self.engine == "openai" and not self.address:
             raise ValueError('needs `address`, such as "http://127.0.0.1:8000/v1", for engine "openai".')
         if self.engine in ("vllm", "llamacpp") and not self.path:
             raise ValueError(f'needs `path`, where its weights are, for engine "{self.engine}".')
         if self.replicas and self.engine != "openai":
             raise ValueError('has `replicas`, which only engine "openai" has: start more workers instead.')
+        if self.adapters and self.engine != "vllm":
+            raise ValueError(
+                'has `adapters`, which only engine "vllm" loads: for a server give each an entry with its `served_model`.'
+            )
         for table in ("vllm", "llamacpp", "simulate"):
             if getattr(self, table) and self.engine not in (table, table.replace("simulate", "simulated")):
                 raise ValueError(f"has a table `{table}`, but its engine is {self.engine}. Remove one of the two.")
-        if self.name in RESERVED:
-            raise ValueError(f"may not be named {self.name}: in a request that means a tier. Give it another name.")
         return self
 
     def card_on(self, day: date) -> RateCard:

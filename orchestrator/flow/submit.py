@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,9 +13,10 @@ from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
 
 from orchestrator import ids
-from orchestrator.contracts import JobState, Owner, Tier
+from orchestrator.contracts import JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound, TierUnavailable
+from orchestrator.fleet import Fleet
 from orchestrator.flow.admit import admit, check_backpressure
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import prepare
@@ -103,7 +104,7 @@ def create_batch(
     `on_invalid_row` (`fail` as OpenAI does it, or `report` to give such rows a line in the error file).
     """
     hints = dict(hints or {})
-    _check_hints(hints, context.config.fleet.tiers)
+    _check_hints(hints, context.config.fleet)
     if endpoint not in ENDPOINTS:
         raise InvalidRequest(
             f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint"
@@ -145,10 +146,12 @@ def _existing(row: Row[Any] | None) -> Row[Any]:
     return row
 
 
-def _check_hints(hints: Mapping[str, Any], tiers: Sequence[Tier]) -> None:
+def _check_hints(hints: Mapping[str, Any], fleet: Fleet) -> None:
     if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
         raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
-    tier = hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"}).tier
+    given = hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
+    tier, tiers = given.tier, fleet.tiers
+    fleet.check_adapter(given.adapter)
     if tier is not None and tier not in tiers:
         raise TierUnavailable(
             f"No model of the fleet serves {tier}; it serves {', '.join(tiers)}. Name one of them, leave the tier to auto, "

@@ -46,6 +46,18 @@ def test_completions_and_embeddings_are_served_the_same_way(api: Api) -> None:
     assert api.openai.embeddings.create(model="fast", input=["a", "b"], encoding_format="float").data[1].embedding
 
 
+def test_texts_are_classified_and_pairs_scored_in_the_form_of_vllm(api: Api) -> None:
+    classes = api.post("/v1/classify", {"model": "fast", "input": ["a", "b"]}).json()
+    assert [(row["index"], row["num_classes"]) for row in classes["data"]] == [(0, 2), (1, 2)]
+    scores = api.post("/v1/score", {"model": "fast", "queries": "a", "documents": ["b", "c"]}).json()
+    assert [set(row) for row in scores["data"]] == [{"index", "object", "score"}] * 2
+    for body in (classes, scores):
+        assert body["rightsize"]["simulated"]
+        assert body["usage"]["total_tokens"] == body["usage"]["prompt_tokens"] > 0
+    refused = api.post("/v1/score", {"model": "fast", "queries": ["a", "b"], "documents": ["c"]})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "queries")
+
+
 def test_an_answer_names_the_job_that_holds_it(api: Api) -> None:
     response = api.post("/v1/chat/completions", chat("Hello"))
     job = api.http.get(f"/v1/jobs/{response.headers['x-rightsize-job']}").json()

@@ -34,7 +34,7 @@ def server() -> Any:
 
 def test_every_kind_that_a_simulated_fleet_claims_is_asked_and_nothing_is_started(empty: Place) -> None:
     done = empty.run("models", "check", "thinker", *QUICK)
-    for kind in ("text", "image", "completion", "embedding"):
+    for kind in ("text", "image", "completion", "embedding", "classes", "scores"):
         assert f"\n{kind} " in done.stdout
     assert "output tokens/s" in done.stdout
     assert "simulated: the figures are those of its options" in done.stdout
@@ -78,7 +78,7 @@ def test_a_server_that_lacks_a_kind_is_no_failure_and_one_that_is_away_is(server
     path = fleet_at(empty, server.address("status-500"))
     before = path.read_text()
     told = empty.run("models", "check", "--config", str(path), *QUICK, "--write", code=1).stderr
-    assert "remote, text, image, completion, embedding: server_error" in told
+    assert "remote, text, image, completion, embedding, classes, scores: server_error" in told
     assert "check again" in told
     assert path.read_text() == before
     path = fleet_at(empty, "http://127.0.0.1:9/v1")

@@ -35,6 +35,19 @@ def test_a_dash_is_standard_output(place: Place, batch: str) -> None:
     assert "both want standard output" in told
 
 
+def test_rows_are_classified_and_scored_by_their_endpoint(place: Place) -> None:
+    texts, pairs = place.folder / "texts.jsonl", place.folder / "pairs.jsonl"
+    texts.write_text('{"text": "where is my card"}\n')
+    pairs.write_text('{"queries": "a card", "documents": ["where is my card", "a refund"]}\n')
+    for path, endpoint, key, count in ((texts, "/v1/classify", "probs", 1), (pairs, "/v1/score", "score", 2)):
+        done = place.run("submit", str(path), "--endpoint", endpoint, "--wait", "--out", "-")
+        (line,) = json_lines(done.stdout)
+        data = line["response"]["body"]["data"]
+        assert [key in row for row in data] == [True] * count
+    told = place.run("submit", str(texts), "--endpoint", "/v1/images", code=2).stderr
+    assert "/v1/classify" in told
+
+
 def test_a_links_target_is_replaced_and_the_link_stays(place: Place, batch: str) -> None:
     target, link = place.folder / "real.jsonl", place.folder / "link.jsonl"
     target.write_text("old")

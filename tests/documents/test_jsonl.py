@@ -88,6 +88,13 @@ def test_messages_keep_their_own_system_message():
 
 
 def test_every_endpoint_gets_its_own_form_of_body():
+    (classified,) = rows(b'"Hi"', RowOptions(endpoint="/v1/classify"))
+    assert classified["body"] == {"model": "auto", "input": "Hi"}
+    (scored,) = rows(b'{"id": 7, "queries": "a", "documents": ["b"]}', RowOptions(endpoint="/v1/score"))
+    assert scored["body"] == {"model": "auto", "queries": "a", "documents": ["b"]}
+    for line in (b'"Hi"', b'{"queries": "a"}'):
+        (unfit,) = rows(line, RowOptions(endpoint="/v1/score"))
+        assert "`documents`" in unfit["error"]["message"] or '"documents"' in unfit["error"]["message"]
     (embedding,) = rows(b'"Hi"', RowOptions(endpoint="/v1/embeddings"))
     (completion,) = rows(b'"Hi"', RowOptions(endpoint="/v1/completions", instructions="Short."))
     assert embedding["body"] == {"model": "auto", "input": "Hi"}

@@ -49,10 +49,17 @@ def test_the_page_shows_an_llm_a_reasoning_and_a_seeing_model_and_what_it_shows_
     arguments = {key for one in here for key in one.vllm}
     assert {"revision", "quantization", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
             "distributed_executor_backend", "speculative_config", "enable_prefix_caching", "limit_mm_per_prompt",
-            "cpu_offload_gb", "gpu_memory_utilization", "max_model_len", "dtype"} <= arguments  # fmt: skip
+            "cpu_offload_gb", "max_loras", "gpu_memory_utilization", "max_model_len", "dtype"} <= arguments  # fmt: skip
     for wrong in ({"max_modle_len": 1}, {"kv_cache_dtype": "fp7"}, {"tensor_parallel_size": "many"}):
         with pytest.raises(InvalidConfig, match="vLLM"):
             engine_arguments(model("org/any", vllm=wrong))
+
+
+@each_model
+def test_adapters_that_are_shown_turn_them_on(block: Block, one: Model) -> None:
+    made = engine_arguments(one)
+    assert bool(made.enable_lora) == bool(one.adapters)
+    assert not one.adapters or made.max_loras > len(one.adapters)
 
 
 @each_model

@@ -11,11 +11,11 @@ import struct
 import wave
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from orchestrator.fleet import Model
-from orchestrator.requests import CHAT
+from orchestrator.requests import CHAT, CLASSIFY, SCORE
 from workers.checking import soundness
 from workers.checking.soundness import SCHEMA, Judge
 from workers.engines.base import EngineLimits, EngineRequest
@@ -54,6 +54,9 @@ def questions(model: Model, limits: EngineLimits, task: str | None) -> Iterator[
             body = {"reasoning_effort": "low"}
             sum_ = "A train leaves at 9:40 and takes 95 minutes. When does it arrive?"
             yield Question("reasoning", chat(model, sum_, **body), soundness.reasoning(model.reasoning))
+        for name in model.adapters:
+            adapted = replace(chat(model, "What is the capital of France?", task=task), adapter=name)
+            yield Question(f"adapter {name}", adapted, soundness.text)
     if limits.structured and CHAT in limits.endpoints:
         wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": SCHEMA, "strict": True}}
         asked = "Describe Paris as JSON: city, inhabitants, and size (small or large)."
@@ -78,6 +81,12 @@ def questions(model: Model, limits: EngineLimits, task: str | None) -> Iterator[
     if EMBEDDING in limits.endpoints:
         texts = {"input": ["A river in winter", "A letter about a table"]}
         yield Question("embedding", request(model, EMBEDDING, texts), soundness.vectors(2))
+    if CLASSIFY in limits.endpoints:
+        texts = {"input": ["A river in winter", "A letter about a table"]}
+        yield Question("classes", request(model, CLASSIFY, texts), soundness.numbers(2, "probs"))
+    if SCORE in limits.endpoints:
+        pairs = {"queries": "Where is the river?", "documents": ["A river in winter", "A letter about a table"]}
+        yield Question("scores", request(model, SCORE, pairs), soundness.numbers(2, "score"))
 
 
 def chat(model: Model, content: Any, *, task: str | None = None, **more: Any) -> EngineRequest:
@@ -105,6 +114,10 @@ def load_maker(model: Model, kinds: frozenset[str], task: str | None) -> Maker |
         )
     if "embedding" in kinds:
         return lambda size, _most: request(model, EMBEDDING, {"input": prompt(size)})
+    if "classes" in kinds:
+        return lambda size, _most: request(model, CLASSIFY, {"input": prompt(size)})
+    if "scores" in kinds:
+        return lambda size, _most: request(model, SCORE, {"queries": "Where is it?", "documents": prompt(size)})
     return None
 
 

@@ -31,6 +31,8 @@ REMEDIES: Final = {
     "image": "Serve a model that sees, or give the tier mllm another one.",
     "audio": "Serve a model that hears, or give the tier mllm another one.",
     "embedding": "Serve a model made for embeddings at this address, or ask it for none.",
+    "classes": "Serve a model that classifies, or leave /v1/classify out of [models.NAME] `endpoints`.",
+    "scores": "Serve a model that scores, or leave /v1/score out of [models.NAME] `endpoints`.",
 }
 LOG_REMEDY: Final = "The engine's own log above tells more."
 USUAL_REMEDY: Final = "Look at the model itself and at its chat template: try it with its own tools."

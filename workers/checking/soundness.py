@@ -92,6 +92,23 @@ def vectors(count: int) -> Judge:
     return judge
 
 
+def numbers(count: int, key: str) -> Judge:
+    """A judge of classes (`probs`) or scores (`score`): so many, and each of finite numbers."""
+
+    def judge(answer: Answer) -> Verdict:
+        rows = answer.body.get("data")
+        found = [row.get(key) for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+        given = [one if isinstance(one, list) else [one] for one in found]
+        sound = [one for one in given if one and all(map(_is_finite, one))]
+        problems = list(_usage_problems(answer, output=False))
+        if len(sound) != count:
+            problems.append(f"{len(sound)} of {count} answers are finite numbers")
+        said = "; ".join(", ".join(f"{number:.3f}" for number in one[:8]) for one in sound)
+        return Verdict(said, tuple(problems))
+
+    return judge
+
+
 def content_of(answer: Answer) -> str:
     """The text of an answer's first choice; empty where there is none."""
     choices = answer.body.get("choices")

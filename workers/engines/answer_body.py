@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,6 +119,37 @@ def embeddings_answer(model: str, revision: str, read: int, vectors: Sequence[Se
     ]
     counts = {"prompt_tokens": read, "total_tokens": read}
     return Answer({"object": "list", "model": model, "data": rows, "usage": counts}, usage, revision)
+
+
+def classes_answer(
+    request: EngineRequest,
+    model: str,
+    revision: str,
+    read: Read,
+    rows: Sequence[Sequence[float]],
+    labels: Mapping[int, str],
+) -> Answer:
+    """The response body of a classification, in the form of `vllm serve`: of each text the likeliest label."""
+    data = []
+    for index, row in enumerate(rows):
+        probs = list(row)
+        label = labels.get(probs.index(max(probs)))
+        data.append({"index": index, "label": label, "probs": probs, "num_classes": len(probs)})
+    return _pooled(f"classify-{request.job_id}", model, revision, read, data)
+
+
+def scores_answer(request: EngineRequest, model: str, revision: str, read: Read, scores: Sequence[float]) -> Answer:
+    """The response body of a score, in the form of `vllm serve`."""
+    data = [{"index": index, "object": "score", "score": score} for index, score in enumerate(scores)]
+    return _pooled(f"score-{request.job_id}", model, revision, read, data)
+
+
+def _pooled(name: str, model: str, revision: str, read: Read, data: list[dict[str, Any]]) -> Answer:
+    usage = Usage(input_tokens=read.tokens, cached_tokens=read.cached)
+    body = {
+        "id": name, "object": "list", "created": int(time.time()), "model": model, "data": data, "usage": usage_body(usage),
+    }  # fmt: skip
+    return Answer(body, usage, revision)
 
 
 def _logprobs(output: Any, tokenizer: Any) -> list[dict[str, Any]] | None:

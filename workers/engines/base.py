@@ -17,7 +17,7 @@ class EngineRequest:
     job_id: str
     """The public id; `abort` names it."""
     endpoint: str
-    """`/v1/chat/completions`, `/v1/completions` or `/v1/embeddings`."""
+    """One of `orchestrator.requests.ENDPOINTS`."""
     body: dict[str, Any]
     """The OpenAI body without our own hints. The engine puts the served model's name in."""
     task: str | None
@@ -29,6 +29,9 @@ class EngineRequest:
     """The most tokens of thought, where the caller names a number."""
     audio_seconds: Decimal = Decimal(0)
     """How long the sound in its messages is."""
+
+    adapter: str | None = None
+    """The LoRA adapter that the model answers with, by its name in the fleet."""
 
     def with_body(self, body: dict[str, Any]) -> EngineRequest:
         """The same request with another body."""

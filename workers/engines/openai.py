@@ -21,6 +21,7 @@ import httpx2
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
+from orchestrator.requests import CLASSIFY, ENDPOINTS, POOLING, SCORE
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.openai_answer import checked
 from workers.engines.openai_faults import NO_ANSWER, Unreached, none_reached
@@ -31,7 +32,8 @@ from workers.engines.replica_watch import Watch
 from workers.engines.replicas import Pace, Replica, Replicas, prefix_of
 from workers.engines.running import Runs
 
-ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
+AT_ROOT: Final = frozenset({CLASSIFY, SCORE})
+"""What vLLM serves beside `/v1` and not below it."""
 BULK_PRIORITY: Final = 1
 """What vLLM is told of bulk work; interactive work keeps vLLM's own 0, and the lower goes first."""
 _NOT_SENT: Final = frozenset({"stream", "stream_options", "priority"})
@@ -78,7 +80,7 @@ class OpenAIEngine:
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
         """Run one request and yield its pieces as they come."""
-        if request.endpoint == "/v1/embeddings":
+        if request.endpoint in POOLING:
             yield Chunk("", await self.perform(request))
             return
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
@@ -98,7 +100,7 @@ class OpenAIEngine:
             model.max_input_tokens,
             model.max_output_tokens,
             streams=True,
-            endpoints=ENDPOINTS,
+            endpoints=frozenset(self._model.endpoints) or ENDPOINTS,
             images=True,
             structured=all(one.is_vllm for one in self._replicas.all),
         )
@@ -158,8 +160,9 @@ class OpenAIEngine:
         wire, watch = self._wire, self._watch
         if wire is None or watch is None:
             raise EngineFault("The engine is not loaded.", code="engine_closed", retryable=True, http_status=503)
-        if request.endpoint not in ENDPOINTS:
-            message = f"This model does not serve {request.endpoint}. It serves {', '.join(sorted(ENDPOINTS))}."
+        served = self._model.endpoints or ENDPOINTS
+        if request.endpoint not in served:
+            message = f"This model does not serve {request.endpoint}. It serves {', '.join(sorted(served))}."
             raise EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
         prefix = prefix_of(request.body)
         tried: set[Replica] = set()
@@ -197,11 +200,14 @@ class OpenAIEngine:
     ) -> _Sent:
         """The answer of one server from its head on, open until the stack closes."""
         stack.enter_context(replica.busy())
-        url = replica.base + request.endpoint.removeprefix("/v1")
+        base = replica.base.removesuffix("/v1") if request.endpoint in AT_ROOT else replica.base
+        url = base + request.endpoint.removeprefix("/v1")
         ranked = _ranks(request, replica)
         try:
             response = await stack.enter_async_context(wire.sent(url, payload, replica.key, stream=stream))
         except EngineFault as fault:
+            if request.endpoint in AT_ROOT and fault.fault_code == "model_not_found":
+                raise _has_not(self._model, url, fault) from None
             if not ranked or fault.fault_code != "bad_request" or "priority" not in fault.message.lower():
                 raise
             payload = self._payload(request, replica, stream=stream, ranked=False)
@@ -232,7 +238,7 @@ class OpenAIEngine:
         if not body.get("store"):
             body.pop("metadata", None)  # servers refuse it, or would keep it, without `store`
         body["model"] = self._name
-        if request.endpoint != "/v1/embeddings" and output_limit(body) is None:
+        if request.endpoint not in POOLING and output_limit(body) is None:
             limit = "max_completion_tokens" if _is_openai(request, replica) else "max_tokens"
             body[limit] = self._model.max_output_tokens
         if ranked and _ranks(request, replica):
@@ -256,8 +262,17 @@ def _servers(model: Model) -> list[tuple[str, str]]:
 
 def _ranks(request: EngineRequest, replica: Replica) -> bool:
     """Whether a server is told that a request may wait for others."""
-    bulk = not request.interactive and request.endpoint != "/v1/embeddings"
+    bulk = not request.interactive and request.endpoint not in POOLING
     return bulk and bool(replica.is_vllm) and replica.takes_priority
+
+
+def _has_not(model: Model, url: str, fault: EngineFault) -> EngineFault:
+    """A 404 beside `/v1`: vLLM serves an endpoint there only where its model is of that kind, and other servers none."""
+    message = (
+        f"The server of model {model.name} has no {urlsplit(url).path}, or knows the model by another name. vLLM serves it with a "
+        f"model of that kind; name the ones that this model serves in models.{model.name}.endpoints. It said: {fault.message[:300]}"
+    )
+    return EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
 
 
 def _is_openai(request: EngineRequest, replica: Replica) -> bool:

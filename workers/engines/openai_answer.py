@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
+from orchestrator.requests import CLASSIFY, POOLING, SCORE
 from workers.engines.base import EngineRequest
 from workers.engines.openai_faults import bad_answer
 from workers.engines.prompt import (
@@ -21,7 +22,7 @@ from workers.engines.prompt import (
     estimate_tokens,
     prompt_text,
     wanted_choices,
-    wanted_embeddings,
+    wanted_rows,
 )
 
 _TEMPLATE_TOKENS: Final = 16_384
@@ -48,8 +49,8 @@ def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], 
     `request_bytes` the length of the request's body.
     """
     revision = _revision(asked, key, body)
-    if request.endpoint == "/v1/embeddings":
-        _check_embeddings(request, body)
+    if request.endpoint in POOLING:
+        _check_rows(request, body)
     else:
         _check_choices(request, body)
     images = count_images(request.body)
@@ -99,15 +100,28 @@ def _check_choices(request: EngineRequest, body: dict[str, Any]) -> None:
             )
 
 
-def _check_embeddings(request: EngineRequest, body: dict[str, Any]) -> None:
+def _check_rows(request: EngineRequest, body: dict[str, Any]) -> None:
+    """Embeddings, classes or scores: one of each text or pair, and each of numbers."""
+    what = {CLASSIFY: "classes", SCORE: "scores"}.get(request.endpoint, "embeddings")
     rows = body.get("data")
-    wanted = wanted_embeddings(request.body)
-    if not isinstance(rows, list) or len(_indexes(rows, "embeddings")) != wanted:
-        raise bad_answer("bad_choices", f"The server's answer does not have the {wanted} embeddings asked for.")
+    wanted = wanted_rows(request)
+    if not isinstance(rows, list) or len(_indexes(rows, what)) != wanted:
+        raise bad_answer("bad_choices", f"The server's answer does not have the {wanted} {what} asked for.")
     for row in rows:
-        vector = row.get("embedding")
-        if not isinstance(vector, list | str) or not vector:
-            raise bad_answer("bad_choices", "The server's answer has an embedding without numbers.")
+        if request.endpoint == SCORE:
+            sound = _is_number(row.get("score"))
+        elif request.endpoint == CLASSIFY:
+            probs = row.get("probs")
+            sound = isinstance(probs, list) and bool(probs) and all(map(_is_number, probs))
+        else:
+            vector = row.get("embedding")
+            sound = isinstance(vector, list | str) and bool(vector)
+        if not sound:
+            raise bad_answer("bad_choices", f"The server's answer has among its {what} one without numbers.")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_text(choice: dict[str, Any]) -> bool:
@@ -127,11 +141,13 @@ def _indexes(rows: list[Any], what: str) -> set[int]:
 def _usage(request: EngineRequest, counts: object, images: int, request_bytes: int) -> Usage:
     if not isinstance(counts, dict):
         raise _bad_usage("usage is no object")
-    embeddings = request.endpoint == "/v1/embeddings"
+    reads_only = request.endpoint in POOLING
+    # A cross-encoder reads the query again with each document.
+    times = wanted_rows(request) if request.endpoint == SCORE else 1
     total = counts.get("total_tokens")
-    read = _count(counts, "prompt_tokens", request_bytes + _TEMPLATE_TOKENS * (1 + images))
-    most = 0 if embeddings else _CHOICE_TOKENS * wanted_choices(request.body)
-    written = 0 if embeddings else _count(counts, "completion_tokens", most)
+    read = _count(counts, "prompt_tokens", times * request_bytes + _TEMPLATE_TOKENS * (1 + images))
+    most = 0 if reads_only else _CHOICE_TOKENS * wanted_choices(request.body)
+    written = 0 if reads_only else _count(counts, "completion_tokens", most)
     cached = _detail(counts, "prompt_tokens_details", "cached_tokens", read)
     reasoning = _detail(counts, "completion_tokens_details", "reasoning_tokens", most)
     if reasoning and total == read + written + reasoning:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
+from orchestrator.requests import PAIRED, SCORE, score_pairs
+from workers.engines.base import EngineRequest
+
 CHARS_PER_TOKEN: Final = 4
 """The usual rule of thumb for English; used only where no tokenizer counts."""
 
@@ -24,6 +27,8 @@ def prompt_text(body: dict[str, Any]) -> str:
         if len(messages) == 1 and isinstance(messages[0], dict) and isinstance(messages[0].get("content"), str):
             return str(messages[0]["content"])
         return "\n".join(text for message in messages for text in _texts(message))
+    if any(name in body for _, name in PAIRED):
+        return "\n".join(text for pair in score_pairs(body) for text in pair)
     given = body.get("prompt", body.get("input"))
     if isinstance(given, str):
         return given
@@ -69,9 +74,11 @@ def wanted_choices(body: dict[str, Any]) -> int:
     return count * len(prompts) if many and isinstance(prompts, list) else count
 
 
-def wanted_embeddings(body: dict[str, Any]) -> int:
-    """How many vectors an embeddings body asks for: one for a string or a list of tokens, else one for each item."""
-    given = body.get("input")
+def wanted_rows(request: EngineRequest) -> int:
+    """How many embeddings, classes or scores a request asks for: one for each text, list of tokens or pair."""
+    if request.endpoint == SCORE:
+        return len(score_pairs(request.body))
+    given = request.body.get("input")
     if isinstance(given, list) and not all(isinstance(item, int) for item in given):
         return len(given)
     return 1

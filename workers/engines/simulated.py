@@ -17,13 +17,13 @@ from typing import Any, Final
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
+from orchestrator.requests import ENDPOINTS
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import prompt_text
 from workers.engines.running import Run, Runs
 from workers.engines.simulated_answer import Voice, draws
 from workers.engines.simulated_options import WAITING_KINDS, Failure, Markers, fault_of, markers_in, options_from
 
-ENDPOINTS: Final = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/embeddings"})
 _COUNTED_JOBS: Final = 100_000
 _PIECES: Final = 20
 
@@ -38,6 +38,7 @@ class SimulatedEngine:
 
     def __init__(self, model: Model) -> None:
         self._model = model
+        self._endpoints = frozenset(model.endpoints) or ENDPOINTS
         self._options = options_from(model.simulate, model.name)
         self._voice = Voice(model.name, self._options)
         self._runs = Runs()
@@ -50,8 +51,8 @@ class SimulatedEngine:
 
     async def perform(self, request: EngineRequest) -> Answer:
         """Answer one request after its simulated time; where nothing waits or fails, at once."""
-        if request.endpoint not in ENDPOINTS:
-            raise _unsupported(request.endpoint)
+        if request.endpoint not in self._endpoints:
+            raise _unsupported(request.endpoint, self._endpoints)
         if self._plain and not self._runs.closed:
             return self._voice.answer(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
@@ -66,8 +67,8 @@ class SimulatedEngine:
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
         """Answer one request in pieces that come over its simulated time."""
-        if request.endpoint not in ENDPOINTS:
-            raise _unsupported(request.endpoint)
+        if request.endpoint not in self._endpoints:
+            raise _unsupported(request.endpoint, self._endpoints)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
             text = prompt_text(request.body)
             markers = markers_in(text) if self._options.obey_markers else Markers()
@@ -94,7 +95,12 @@ class SimulatedEngine:
         """What the fleet says of the model."""
         model = self._model
         return EngineLimits(
-            model.slots, model.max_input_tokens, model.max_output_tokens, streams=True, endpoints=ENDPOINTS, images=True
+            model.slots,
+            model.max_input_tokens,
+            model.max_output_tokens,
+            streams=True,
+            endpoints=self._endpoints,
+            images=True,
         )
 
     def load_now(self) -> Load | None:
@@ -166,9 +172,9 @@ def _pieces(text: str) -> list[str]:
     return [text[start : start + size] for start in range(0, len(text), size)]
 
 
-def _unsupported(endpoint: str) -> EngineFault:
+def _unsupported(endpoint: str, served: frozenset[str]) -> EngineFault:
     return EngineFault(
-        f"This model does not serve {endpoint}. It serves {', '.join(sorted(ENDPOINTS))}.",
+        f"This model does not serve {endpoint}. It serves {', '.join(sorted(served))}.",
         code="unsupported_endpoint",
         retryable=False,
         http_status=400,

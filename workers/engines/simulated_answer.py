@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
+from orchestrator.requests import EMBEDDINGS, POOLING, SCORE
+from workers.engines.answer_body import Read, classes_answer, scores_answer
 from workers.engines.base import EngineRequest
 from workers.engines.prompt import (
     IMAGE_TOKENS,
@@ -17,13 +20,14 @@ from workers.engines.prompt import (
     output_limit,
     prompt_text,
     wanted_choices,
-    wanted_embeddings,
+    wanted_rows,
 )
 from workers.engines.simulated_options import Options
 
 _WORDS: Final = Struct("<8Q")
 _ONE: Final = float(2**64)
 _DIMENSIONS: Final = 16
+_LABELS: Final = {0: "LABEL_0", 1: "LABEL_1"}
 _MAX_CHOICES: Final = 128
 _MAX_TEXT_CHARS: Final = 16_384
 _SENTENCE: Final = "This answer is simulated: no model has read the request. "
@@ -49,8 +53,8 @@ class Voice:
         prompt = prompt_text(body) if text is None else text
         images = count_images(body)
         input_tokens = estimate_tokens(prompt) + images * IMAGE_TOKENS
-        if request.endpoint == "/v1/embeddings":
-            return self._embeddings(request, prompt, input_tokens)
+        if request.endpoint in POOLING:
+            return self._read_only(request, prompt, input_tokens)
         metadata = body.get("metadata")
         expected = metadata.get("expected") if isinstance(metadata, dict) else None
         drawn = draws(request.job_id, self._options.seed) if expected or self._ranges else ()
@@ -103,11 +107,23 @@ class Voice:
         }
         return Answer(body, usage, "simulated", simulated=True)
 
+    def _read_only(self, request: EngineRequest, prompt: str, input_tokens: int) -> Answer:
+        if request.endpoint == EMBEDDINGS:
+            return self._embeddings(request, prompt, input_tokens)
+        drawn = [draws(f"{index}:{prompt}", self._options.seed)[0] for index in range(wanted_rows(request))]
+        read = Read(input_tokens, 0)
+        if request.endpoint == SCORE:
+            answer = scores_answer(request, self._name, "simulated", read, drawn)
+        else:
+            rows = [[1 - number, number] for number in drawn]
+            answer = classes_answer(request, self._name, "simulated", read, rows, _LABELS)
+        return replace(answer, simulated=True)
+
     def _embeddings(self, request: EngineRequest, prompt: str, input_tokens: int) -> Answer:
         size = request.body.get("dimensions")
         size = size if isinstance(size, int) and 0 < size <= 4096 else _DIMENSIONS
         data = []
-        for index in range(wanted_embeddings(request.body)):
+        for index in range(wanted_rows(request)):
             vector: list[float] = []
             while len(vector) < size:
                 vector += [round(2 * x - 1, 6) for x in draws(f"{index}:{len(vector)}:{prompt}", self._options.seed)]

@@ -10,25 +10,25 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
+from orchestrator.requests import CHAT, EMBEDDINGS, POOLING
 from orchestrator.telemetry import log
-from workers.engines.answer_body import embeddings_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
-from workers.engines.vllm_params import refused
+from workers.engines.vllm_adapters import Adapters
+from workers.engines.vllm_params import reason, refused
 from workers.engines.vllm_prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
-from workers.engines.vllm_start import engine_config, reason
+from workers.engines.vllm_start import engine_config
 
-CHAT: Final = "/v1/chat/completions"
 COMPLETIONS: Final = "/v1/completions"
-EMBEDDINGS: Final = "/v1/embeddings"
 _LOADING_S: Final = 10.0
 """So often loading says that it goes on."""
 _LOOK_S: Final = 1.0
@@ -53,6 +53,8 @@ class VLLMEngine:
         self._endpoints: frozenset[str] = frozenset()
         self._modalities: frozenset[str] = frozenset()
         self._chats: Any = None
+        self._pools: Any = None
+        self._adapters: Adapters
         self._prompts: Prompts
 
     async def load(self) -> None:
@@ -66,6 +68,8 @@ class VLLMEngine:
         try:
             loading.result()
             await self._learn()
+            self._adapters = Adapters(self._model)
+            await self._adapters.load(self._llm)
             await self._warm()
         except InvalidConfig:
             raise
@@ -108,9 +112,17 @@ class VLLMEngine:
             found.add(COMPLETIONS)
             if self._prompts.has_template:
                 found.add(CHAT)
-        if "embed" in tasks:
-            found.add(EMBEDDINGS)
-        self._endpoints = frozenset(found)
+        if not found:
+            from workers.engines.vllm_pooling import Pools
+
+            self._pools = Pools(self._model, self._prompts, self._encode, self._llm, tasks)
+            found |= self._pools.endpoints
+        self._endpoints = frozenset(found & set(self._model.endpoints) if self._model.endpoints else found)
+        if missing := sorted(set(self._model.endpoints) - found):
+            served = ", ".join(sorted(found)) or "none that is known here"
+            raise InvalidConfig(
+                f"models.{self._model.name}.endpoints names {missing[0]}, which this model does not serve. It serves {served}."
+            )
         if "generate" in tasks:
             from workers.engines.vllm_chat import Chats
 
@@ -122,8 +134,8 @@ class VLLMEngine:
         """One short request of the kind that the model serves."""
         if self._chats is not None:
             await self._chats.warm()
-        elif EMBEDDINGS in self._endpoints:
-            await self._embedded(self._prompts.plain("warm"))
+        elif self._pools.endpoints:
+            await self._pools.warm(EngineRequest("warm", EMBEDDINGS, {}, None, 600.0))
 
     @property
     def revision(self) -> str:
@@ -136,10 +148,14 @@ class VLLMEngine:
 
     async def perform(self, request: EngineRequest) -> Answer:
         """Run one request to its answer."""
+        return self._named(request, await self._performed(request))
+
+    async def _performed(self, request: EngineRequest) -> Answer:
         self._check(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            if request.endpoint == EMBEDDINGS:
-                return await run.step(self._embeddings(request))
+            if request.endpoint in POOLING:
+                pooled: Answer = await run.step(self._pools.answer(request, self.revision))
+                return pooled
             if request.endpoint == COMPLETIONS:
                 answer: Answer = await run.step(self._chats.complete(request))
             else:
@@ -147,7 +163,7 @@ class VLLMEngine:
             return answer
 
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
-        """Run one request and yield its pieces as they come; embeddings and several choices come whole."""
+        """Run one request and yield its pieces as they come; what is no chat, and several choices, come whole."""
         if request.endpoint != CHAT or (request.body.get("n") or 1) > 1 or request.body.get("tools"):
             answer = await self.perform(request)
             yield Chunk(_text_of(answer), answer)
@@ -157,7 +173,7 @@ class VLLMEngine:
             pieces = self._chats.stream(request)
             try:
                 while (chunk := await run.step(anext(pieces, None))) is not None:
-                    yield chunk
+                    yield chunk if chunk.answer is None else replace(chunk, answer=self._named(request, chunk.answer))
             finally:
                 await pieces.aclose()
 
@@ -223,6 +239,12 @@ class VLLMEngine:
             kv_block_tokens=cache.block_size,
         )
 
+    def _named(self, request: EngineRequest, answer: Answer) -> Answer:
+        """The answer with the adapter in its revision: other weights wrote it."""
+        if request.adapter is None:
+            return answer
+        return replace(answer, model_revision=f"{answer.model_revision}+{request.adapter}"[:200])
+
     def _check(self, request: EngineRequest) -> None:
         if self._dead is not None:
             raise self._death()
@@ -247,7 +269,13 @@ class VLLMEngine:
         from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
         name = f"{request.job_id}-{next(self._ids)}"
-        outputs = self._llm.generate(prompt.engine_input, params, name, priority=0 if request.interactive else 1)
+        outputs = self._llm.generate(
+            prompt.engine_input,
+            params,
+            name,
+            lora_request=self._adapters.of(request),
+            priority=0 if request.interactive else 1,
+        )
         try:
             async for output in outputs:
                 yield output
@@ -263,30 +291,23 @@ class VLLMEngine:
         except (VLLMClientError, ValueError, TypeError) as error:
             raise refused(error) from None
 
-    async def _embeddings(self, request: EngineRequest) -> Answer:
-        given = request.body.get("input")
-        texts: Sequence[str] = [given] if isinstance(given, str) else list(given or ())
-        prompts = [self._prompts.plain(text) for text in texts]
-        most = self._llm.model_config.max_model_len
-        if too_long := max((len(prompt.tokens) for prompt in prompts), default=0) > most:
-            del too_long
-            raise bad_request(f"A text has more tokens than the model's {most}. Shorten it.", "context_length_exceeded")
-        vectors = await asyncio.gather(*map(self._embedded, prompts))
-        return embeddings_answer(self._model.name, self.revision, sum(len(p.tokens) for p in prompts), vectors)
-
-    async def _embedded(self, prompt: Prompt) -> Sequence[float]:
-        from vllm import PoolingParams
+    async def _encode(self, prompt: Prompt, params: Any, request: EngineRequest) -> Any:
+        """VLLM's output for a text that it only reads."""
+        from vllm.exceptions import VLLMClientError
         from vllm.v1.engine.exceptions import EngineDeadError
 
-        params = PoolingParams(task="embed")
+        name = f"{request.job_id}-{next(self._ids)}"
+        more = {"lora_request": self._adapters.of(request), "priority": 0 if request.interactive else 1}
         try:
-            async for output in self._llm.encode(prompt.engine_input, params, f"embed-{next(self._ids)}"):
+            async for output in self._llm.encode(prompt.engine_input, params, name, **more):
                 if output.finished:
-                    vector: Sequence[float] = output.outputs.data.tolist()
-                    return vector
+                    return output
         except EngineDeadError:
             self._mark_dead("vLLM's engine process ended. Its own log says why.")
-        raise self._death()
+            raise self._death() from None
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise refused(error) from None
+        raise EngineFault("The engine gave no answer.", code="engine_error", retryable=True, http_status=500)
 
     async def _watched(self) -> None:
         """See that the engine lives, and that it takes steps while it has something to do."""

@@ -90,3 +90,18 @@ def _held_to(form: Form) -> dict[str, Any]:
 def refused(error: BaseException) -> EngineFault:
     """VLLM's reason for refusing a request, as a fault of the request."""
     return bad_request(f"The engine refuses the request: {str(error)[:400]}")
+
+
+MEMORY: Final = (
+    "The engine's process told why in the log above. Mostly it is memory: lower max_model_len, gpu_memory_utilization or slots, raise "
+    "kv_cache_memory_bytes where it is set, or end what else holds the GPU (nvidia-smi shows it)."
+)
+"""What to do about an engine that could not start: its reason stays in its own process, and vLLM hands on that it failed."""
+
+
+def reason(error: BaseException) -> str:
+    """What vLLM says is wrong, in at most a few lines: pydantic's and its own errors are long, and end with advice to developers."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith("For further information")]
+    text = " ".join(told)[:600] or type(error).__name__
+    return f"{text} {MEMORY}" if "Engine core initialization failed" in text else text

@@ -155,12 +155,12 @@ class Prompts:
         """See once more, right before vLLM, that no part is an address; and let no mark of the model in a text make a picture."""
         content = message.get("content")
         if not isinstance(content, list):
-            return {**message, "content": self._as_text(content)} if isinstance(content, str) else message
+            return {**message, "content": self.harmless(content)} if isinstance(content, str) else message
         parts = []
         for part in content:
             kind = part.get("type")
             if kind == "text":
-                parts.append({"type": "text", "text": self._as_text(part.get("text", ""))})
+                parts.append({"type": "text", "text": self.harmless(part.get("text", ""))})
                 continue
             if kind not in MEDIA or part.keys() != {"type", kind} or not isinstance(part[kind], dict):
                 raise bad_request("A part of a message is no text, image_url or input_audio, or holds more than that.")
@@ -171,7 +171,7 @@ class Prompts:
             parts.append(part)
         return {**message, "content": parts}
 
-    def _as_text(self, text: str) -> str:
+    def harmless(self, text: str) -> str:
         """The text, with a space of no width in what would be a control token: vLLM's renderer cannot tell them apart."""
         return self._special.sub(lambda mark: f"{mark[0][0]}\u200b{mark[0][1:]}", text) if self._special else text
 

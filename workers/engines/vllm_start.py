@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn
 
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
+from workers.engines.vllm_adapters import arguments
 from workers.engines.vllm_child import PARENT
 
 OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
@@ -69,7 +70,7 @@ def engine_arguments(model: Model) -> Any:
         raise InvalidConfig(
             f"models.{model.name}.vllm.{taken[0]} is not set here. Pictures and sound reach the model as bytes only."
         )
-    table = {**_defaults(model), **table, "allowed_media_domains": [NOWHERE]}
+    table = {**_defaults(model), **arguments(model, table), **table, "allowed_media_domains": [NOWHERE]}
     os.environ["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
     parser = AsyncEngineArgs.add_cli_args(Parser())
     known = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list of them
@@ -113,18 +114,3 @@ def _as_command_line(table: Mapping[str, Any]) -> Iterator[str]:
             yield from (json.dumps(item) if isinstance(item, Mapping) else str(item) for item in value)
         else:
             yield f"{flag}={value}"
-
-
-MEMORY: Final = (
-    "The engine's process told why in the log above. Mostly it is memory: lower max_model_len, gpu_memory_utilization or slots, raise "
-    "kv_cache_memory_bytes where it is set, or end what else holds the GPU (nvidia-smi shows it)."
-)
-"""What to do about an engine that could not start: its reason stays in its own process, and vLLM hands on that it failed."""
-
-
-def reason(error: BaseException) -> str:
-    """What vLLM says is wrong, in at most a few lines: pydantic's and its own errors are long, and end with advice to developers."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith("For further information")]
-    text = " ".join(told)[:600] or type(error).__name__
-    return f"{text} {MEMORY}" if "Engine core initialization failed" in text else text

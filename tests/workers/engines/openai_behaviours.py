@@ -77,6 +77,8 @@ class Exchange:
             rows = [{"object": "embedding", "index": i, "embedding": [0.25, -0.5]} for i in range(count)]
             usage = {"prompt_tokens": 4, "total_tokens": 4}
             return {"object": "list", "model": model, "data": rows, "usage": usage, **changes}
+        if self.path in ("/classify", "/score"):  # where vLLM has them: not below /v1
+            return {**self.numbers(), "model": model, **changes}
         chat = self.path.endswith("/chat/completions")
         said = {"message": {"role": "assistant", "content": SAID}} if chat else {"text": SAID}
         return {
@@ -88,6 +90,17 @@ class Exchange:
             "usage": USAGE,
             **changes,
         }
+
+    def numbers(self) -> dict[str, Any]:
+        """What vLLM answers to a classification or a score."""
+        given = self.body["input" if self.path.endswith("classify") else "documents"]
+        count = len(given) if isinstance(given, list) else 1
+        if self.path.endswith("classify"):
+            rows = [{"index": i, "label": "yes", "probs": [0.25, 0.75], "num_classes": 2} for i in range(count)]
+        else:
+            rows = [{"index": i, "object": "score", "score": 0.5} for i in range(count)]
+        usage = {"prompt_tokens": 4, "total_tokens": 4, "completion_tokens": 0}
+        return {"id": "numbers-1", "object": "list", "created": 1, "data": rows, "usage": usage}
 
     def pieces(self, **changes: object) -> list[object]:
         """The same answer as events of a stream."""

@@ -19,6 +19,7 @@ import pytest
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
+from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE
 from orchestrator.rightsizing.train import train
 from tests.weights import smollm2_gguf
 from tests.workers.engines.build import CHAT, chat, engine
@@ -324,6 +325,56 @@ def test_an_endpoint_that_is_not_served_is_refused_for_good(check: Check) -> Non
         assert (caught.value.fault_code, caught.value.retryable) == ("unsupported_endpoint", False)
 
     check(body)
+
+
+def test_texts_are_embedded_where_the_engine_says_so(check: Check) -> None:
+    async def body(subject: Subject) -> None:
+        answer = await read_only(subject, EMBEDDINGS, {"input": TEXTS})
+        assert [row["index"] for row in answer.body["data"]] == [0, 1, 2, 3]
+        assert all(row["embedding"] for row in answer.body["data"])
+
+    check(body)
+
+
+def test_texts_are_classified_where_the_engine_says_so(check: Check) -> None:
+    async def body(subject: Subject) -> None:
+        answer = await read_only(subject, CLASSIFY, {"input": TEXTS})
+        assert [row["index"] for row in answer.body["data"]] == [0, 1, 2, 3]
+        for row in answer.body["data"]:
+            assert row["label"]
+            assert row["num_classes"] == len(row["probs"])
+            assert sum(row["probs"]) == pytest.approx(1, abs=0.01) or len(row["probs"]) == 1
+
+    check(body)
+
+
+def test_pairs_are_scored_where_the_engine_says_so(check: Check) -> None:
+    async def body(subject: Subject) -> None:
+        for queries in (TEXTS[0], TEXTS):
+            answer = await read_only(subject, SCORE, {"queries": queries, "documents": TEXTS})
+            assert [row["index"] for row in answer.body["data"]] == [0, 1, 2, 3]
+            assert all(isinstance(row["score"], float) for row in answer.body["data"])
+
+    check(body)
+
+
+async def read_only(subject: Subject, endpoint: str, body: dict[str, Any]) -> Answer:
+    """The answer to what a model only reads; skips where the engine does not say that it serves this."""
+    request = EngineRequest("job_1", endpoint, {"model": "auto", **body}, None, 60.0)
+    if endpoint not in subject.engine.limits().endpoints:
+        with pytest.raises(EngineFault) as caught:
+            await subject.engine.perform(request)
+        assert (caught.value.fault_code, caught.value.retryable) == ("unsupported_endpoint", False)
+        pytest.skip(f"this engine does not say that it serves {endpoint}")
+    answer = await subject.engine.perform(request)
+    json.dumps(answer.body, allow_nan=False)
+    assert answer.usage.input_tokens == answer.body["usage"]["prompt_tokens"] > 0
+    assert answer.usage.output_tokens == 0
+    assert answer.body["object"] == "list"
+    assert answer.simulated == ("Simulated" in type(subject.engine).__name__)
+    *_, last = [chunk async for chunk in subject.engine.stream(request)]
+    assert last.answer is not None and last.answer.body["data"] == answer.body["data"]  # noqa: PT018
+    return answer
 
 
 def test_health_is_good_after_load_and_not_after_close(check: Check) -> None:
