@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
+
+from workers.room import Ask, Room
 
 RESERVED_SHARE: Final = 0.1
 """Of a model's slots, kept for interactive work: an engine that is full frees no slot for a request that is in a hurry.
@@ -15,17 +19,19 @@ On vLLM with a tiny model this took the median time to the first token from 280 
 
 
 class Gate:
-    """Lets requests in, bulk ones up to a limit that may change, interactive ones up to all slots."""
+    """Lets requests in, bulk ones up to a limit that may change and while there is room, interactive ones up to all slots."""
 
-    def __init__(self, slots: int, reserved_share: float = RESERVED_SHARE) -> None:
+    def __init__(self, slots: int, reserved_share: float = RESERVED_SHARE, room: Room | None = None) -> None:
+        """`room` is there for an engine whose cache is known."""
         self.slots = slots
+        self.room = room
         self.most_bulk = max(1, slots - (max(1, round(slots * reserved_share)) if reserved_share else 0))
         self.bulk_limit = self.most_bulk
         self.bulk = 0
         """Bulk requests inside."""
         self.interactive = 0
-        self._bulk_waiting: deque[asyncio.Future[None]] = deque()
-        self._now_waiting: deque[asyncio.Future[None]] = deque()
+        self._bulk_waiting: deque[Turn] = deque()
+        self._now_waiting: deque[Turn] = deque()
 
     @property
     def inside(self) -> int:
@@ -42,63 +48,82 @@ class Gate:
         self.bulk_limit = min(max(1, limit), self.most_bulk)
         self._admit()
 
-    def passing(self, *, interactive: bool) -> Pass:
-        """A pass for one request: `async with` waits for its turn."""
-        return Pass(self, interactive=interactive)
+    def passing(self, *, interactive: bool, asked: Ask | None = None) -> Pass:
+        """A pass for one request: `async with` waits for its turn. `asked` is what it is expected to take of the cache."""
+        return Pass(self, interactive=interactive, asked=asked)
 
-    def _may_enter(self, *, interactive: bool) -> bool:
+    def _may_enter(self, asked: Ask | None, *, interactive: bool) -> bool:
         if self.inside >= self.slots:
             return False
-        return interactive or (self.bulk < self.bulk_limit and not self._now_waiting)
+        if interactive:
+            return True
+        return self.bulk < self.bulk_limit and not self._now_waiting and self._has_room(asked)
 
-    def _count(self, by: int, *, interactive: bool) -> None:
+    def _has_room(self, asked: Ask | None) -> bool:
+        return self.room is None or asked is None or self.room.fits(asked, time.monotonic())
+
+    def _count(self, by: int, asked: Ask | None, *, interactive: bool) -> None:
         if interactive:
             self.interactive += by
         else:
             self.bulk += by
-
-    async def _enter(self, *, interactive: bool) -> None:
-        waiting = self._now_waiting if interactive else self._bulk_waiting
-        if not waiting and self._may_enter(interactive=interactive):
-            self._count(1, interactive=interactive)
+        if self.room is None or asked is None:
             return
-        turn = asyncio.get_running_loop().create_future()
+        if by > 0:
+            self.room.enter(asked, time.monotonic())
+        else:
+            self.room.leave(asked)
+
+    async def _enter(self, asked: Ask | None, *, interactive: bool) -> None:
+        waiting = self._now_waiting if interactive else self._bulk_waiting
+        if not waiting and self._may_enter(asked, interactive=interactive):
+            self._count(1, asked, interactive=interactive)
+            return
+        turn = Turn(asyncio.get_running_loop().create_future(), asked)
         waiting.append(turn)
         try:
-            await turn
+            await turn.comes
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._leave(interactive=interactive)  # let in and called off at once
+            if turn.comes.done() and not turn.comes.cancelled():
+                self._leave(asked, interactive=interactive)  # let in and called off at once
             elif turn in waiting:  # or one that left in the same step has passed over it already
                 waiting.remove(turn)
             raise
 
-    def _leave(self, *, interactive: bool) -> None:
-        self._count(-1, interactive=interactive)
+    def _leave(self, asked: Ask | None, *, interactive: bool) -> None:
+        self._count(-1, asked, interactive=interactive)
         self._admit()
 
     def _admit(self) -> None:
         for waiting, interactive in ((self._now_waiting, True), (self._bulk_waiting, False)):
-            while waiting and self._may_enter(interactive=interactive):
+            while waiting and self._may_enter(waiting[0].asked, interactive=interactive):
                 turn = waiting.popleft()
-                if not turn.done():
-                    self._count(1, interactive=interactive)
-                    turn.set_result(None)
+                if not turn.comes.done():
+                    self._count(1, turn.asked, interactive=interactive)
+                    turn.comes.set_result(None)
+
+
+@dataclass(eq=False, slots=True)
+class Turn:
+    """One request before the gate."""
+
+    comes: asyncio.Future[None]
+    asked: Ask | None
 
 
 class Pass:
     """One request's way in and out."""
 
-    __slots__ = ("_gate", "_interactive")
+    __slots__ = ("_asked", "_gate", "_interactive")
 
-    def __init__(self, gate: Gate, *, interactive: bool) -> None:
-        self._gate, self._interactive = gate, interactive
+    def __init__(self, gate: Gate, *, interactive: bool, asked: Ask | None) -> None:
+        self._gate, self._interactive, self._asked = gate, interactive, asked
 
     async def __aenter__(self) -> Self:
-        await self._gate._enter(interactive=self._interactive)  # noqa: SLF001 - two halves of one thing
+        await self._gate._enter(self._asked, interactive=self._interactive)  # noqa: SLF001 - two halves of one thing
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._gate._leave(interactive=self._interactive)  # noqa: SLF001
+        self._gate._leave(self._asked, interactive=self._interactive)  # noqa: SLF001

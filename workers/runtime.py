@@ -162,8 +162,11 @@ class Runtime:
             if running.turn is not None:
                 await running.turn.acquire()
                 end_turn = partial(self._loop.call_soon_threadsafe, running.turn.release)
-            async with served.gate.passing(interactive=job.interactive):
+            asked = served.asked(job)
+            async with served.gate.passing(interactive=job.interactive, asked=asked):
                 outcome = await self._perform(job, served, running.claimed_at)
+            if outcome is not None and outcome.kind is OutcomeKind.SUCCEEDED:
+                served.learn(asked, outcome)
         except asyncio.CancelledError:
             outcome = None
         running.tasks.pop(job.id, None)
@@ -197,10 +200,7 @@ class Runtime:
             return None
         job.seconds_left -= time.monotonic() - claimed_at
         with served.in_engine():
-            outcome = await run(job, served.engine, served.model.max_image_pixels)
-        if outcome.kind is OutcomeKind.SUCCEEDED:
-            served.observe(outcome.engine_s)
-        return outcome
+            return await run(job, served.engine, served.model.max_image_pixels)
 
     def _settle(self, running: Running) -> None:
         """Give back what an orderly stop left undone, wait until all else is recorded, and let go of what is left then."""

@@ -8,11 +8,16 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+import orjson
+
+from orchestrator.contracts import ClaimedJob, Outcome
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
 from workers.engines.base import Engine
+from workers.engines.prompt import output_limit
 from workers.gate import Gate
 from workers.meter import Meter
+from workers.room import Ask, Room
 from workers.window import Seen, next_limit
 
 SMOOTHING: Final = 0.1
@@ -20,6 +25,10 @@ SMOOTHING: Final = 0.1
 LOOK_S: Final = 0.25
 """So often the engine's report is looked at."""
 UNTIL_TOLD_S: Final = 1.0
+FEED: Final = 1.5
+"""Of its slots an engine with a queue may hold at most: some are being made ready or written out, and some wait, while it runs the rest."""
+READ_BYTES: Final = 65_536
+"""A longer body is not read for the length of its answer before its turn: it holds pictures, or a prompt that counts far more."""
 LEAST: Final = 2
 """Requests that the engine gets whatever it reports: it must have something to report of."""
 
@@ -30,7 +39,11 @@ class Served:
     def __init__(self, model: Model, engine: Engine, meter: Meter | None = None) -> None:
         """`meter` is there for a model that is priced by the hour."""
         self.model, self.engine, self._meter = model, engine, meter
-        self.gate = Gate(max(1, engine.limits().slots), model.reserve)
+        limits = engine.limits()
+        room = Room(*limits.cache) if limits.cache else None
+        # Kept slots stay free only if no more than the others hold goes in; otherwise the report alone says what is enough.
+        feed = FEED if limits.queues and not model.reserve else 1.0
+        self.gate = Gate(max(1, round(feed * limits.slots)), model.reserve, room)
         self.latency_s: float | None = None
         self._seen = Seen(self.gate.bulk_limit)
         self._told_blind = False
@@ -44,6 +57,23 @@ class Served:
         self.latency_s = (
             engine_s if self.latency_s is None else self.latency_s + SMOOTHING * (engine_s - self.latency_s)
         )
+
+    def asked(self, job: ClaimedJob) -> Ask | None:
+        """What a job is expected to take of the engine's cache; None where nobody asks."""
+        room = self.gate.room
+        if room is None:
+            return None
+        most = self.model.max_output_tokens
+        if len(job.body) <= READ_BYTES:
+            body = orjson.loads(job.body or b"{}")
+            most = (output_limit(body) or most) * (body.get("n") or 1)
+        return room.ask(len(job.body), most)
+
+    def learn(self, asked: Ask | None, outcome: Outcome) -> None:
+        """Follow what answered requests have taken."""
+        self.observe(outcome.engine_s)
+        if self.gate.room is not None and asked is not None:
+            self.gate.room.learn(asked, outcome.usage, outcome.engine_s)
 
     async def keep_full(self) -> None:
         """Follow the engine's report from its first one on. An engine that never tells gets all that its slots allow."""
@@ -79,5 +109,6 @@ class Served:
             most=gate.most_bulk,
             least=LEAST,
             elapsed_s=elapsed_s,
+            foreseen=gate.room is not None,
         )
         gate.limit_bulk(self._seen.limit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from benchmarks.report import Row, Scale, at_most, median, told
 from benchmarks.vllm.cell import SLOTS, cell, chat
 from workers.window import AHEAD
 
-SHORT = 40
-"""Tokens of an answer; its prompt is about as long."""
+SHORT = (20, 60)
+"""Tokens of an answer, drawn evenly; its prompt is about as long as the mean. Answers of one length would all be in step."""
 TIMES = 8
 ROWS = (2_000, 320)
 FEWEST = 100
@@ -36,10 +37,12 @@ Span = tuple[float, float, int, int]
 
 def rows_of(short: int, long: int) -> list[dict[str, Any]]:
     """Short ones first, then those of eight times the prompt and the answer."""
+    dice = random.Random(9)
+    lengths = [dice.randint(*SHORT) for _ in range(short)] + [TIMES * dice.randint(*SHORT) for _ in range(long)]
     text = "{}: where is my order, and when does it come? Look it up in the list of all that was sent this week."
-    made = [chat(number, most=SHORT, text=text.format(number)) for number in range(short)]
+    made = [chat(number, most=lengths[number], text=text.format(number)) for number in range(short)]
     grown = [" ".join([text.format(number)] * TIMES) for number in range(short, short + long)]
-    return made + [chat(short + at, most=TIMES * SHORT, text=words) for at, words in enumerate(grown)]
+    return made + [chat(short + at, most=lengths[short + at], text=words) for at, words in enumerate(grown)]
 
 
 def measure(path: Path, scale: Scale) -> list[Row]:
@@ -53,14 +56,14 @@ def measure(path: Path, scale: Scale) -> list[Row]:
         report = ours.end_worker()
     failed = short + long - run.succeeded
     assert failed <= MOST_FAILED * (short + long), f"{failed} rows have no answer: {faults}"
-    grown = [span for span in spans if span[3] == TIMES * SHORT]
+    grown = spans[short:]  # in file order, as they went in
     at_once = runs_at_once(grown, report["kv_blocks"], report["kv_block_tokens"])
     best = AHEAD * at_once
     change, fed = grown[0][0], grown[-1][0]  # from then on it only drains
     held = outstanding(spans, change, fed)
     after = settled(held, best)
     before = median(outstanding(spans, spans[SLOTS][0], change))
-    shape = f"{short} rows of {SHORT} tokens, then {long} of {TIMES} times the prompt and answer; in the engine by attempts: "
+    shape = f"{short} rows of {SHORT[0]} to {SHORT[1]} tokens, then {long} of {TIMES} times the prompt and answer; in the engine by attempts: "
     shape += f"{before:.0f} before, then every 2 s {', '.join(f'{value:.0f}' for value in held[:: int(2 / STEP_S)])}"
     late = fed - change if after is None else after
     note = "" if after is not None else f"NOT within the {fed - change:.0f} s that long rows came in; "
@@ -68,7 +71,7 @@ def measure(path: Path, scale: Scale) -> list[Row]:
         Row("from a change of length x 8 to outstanding work within 20% of the best fixed value", float(f"{late:.3g}"), "s",
             f"<= {WITHIN_S:g}", after is not None and after <= WITHIN_S, note=note + shape),
         told("best fixed value", best, "requests", note=f"{AHEAD} x the {at_once:.1f} that {report['kv_blocks']} blocks of {report['kv_block_tokens']} "
-             "tokens hold, taking the blocks of a request as the mean over its life"),
+             "tokens hold, taking the blocks of a request as the mean over its life, and longer lives for more"),
         told("outstanding in the second half of the long rows, median", median(held[len(held) // 2 :]), "requests"),
         at_most("preempted, of all requests", report["preemptions"] / max(1, report["requests"]), 0.01, "of 1",
                 note=f"{report['preemptions']} of {report['requests']}, as vLLM counts them; change of length included"),
@@ -76,9 +79,8 @@ def measure(path: Path, scale: Scale) -> list[Row]:
 
 
 def runs_at_once(spans: Sequence[Span], blocks: int, block_tokens: int) -> float:
-    """Requests of that kind that the cache holds when they stand at all points of their answers."""
-    _, _, read, written = spans[0]
-    taken = [-(-(read + token) // block_tokens) for token in range(1, written + 1)]
+    """Requests of these kinds that the cache holds when they stand at all points of their answers."""
+    taken = [-(-(read + token) // block_tokens) for _, _, read, written in spans for token in range(1, written + 1)]
     return min(SLOTS, blocks / (sum(taken) / len(taken)))
 
 

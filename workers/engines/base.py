@@ -61,6 +61,10 @@ class EngineLimits:
     """Whether it holds an answer to a JSON schema, a choice, a regex or a grammar while it writes it."""
     seeds: bool = True
     """Whether a `seed` is honoured; a request that asks for one is refused otherwise."""
+    queues: bool = False
+    """Whether it takes more than its slots and keeps the rest in order, telling how many wait."""
+    cache: tuple[int, int] | None = None
+    """Tokens that its key-value cache holds, and those of one block; None where it has none, or one of another kind."""
 
 
 @dataclass(frozen=True, slots=True)

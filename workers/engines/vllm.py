@@ -194,6 +194,8 @@ class VLLMEngine:
             audio="audio" in self._modalities,
             structured=self._chats is not None,
             seeds=not _is_cpu(),
+            queues=True,
+            cache=_cache(config),
         )
 
     def load_now(self) -> Load | None:
@@ -331,6 +333,15 @@ class VLLMEngine:
 
     def _death(self) -> EngineFault:
         return EngineFault(self._dead or "The engine is dead.", code="engine_dead", retryable=True, http_status=503)
+
+
+def _cache(config: Any) -> tuple[int, int] | None:
+    """Tokens of the key-value cache and of one block; None where a request does not take as much of it as it has tokens."""
+    model, cache = config.model_config, config.cache_config
+    uneven = model.is_hybrid or model.is_attention_free or model.get_sliding_window() is not None
+    if uneven or not cache.num_gpu_blocks or config.parallel_config.data_parallel_size > 1:
+        return None
+    return cache.num_gpu_blocks * cache.block_size, cache.block_size
 
 
 def _is_cpu() -> bool:

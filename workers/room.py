@@ -1,0 +1,113 @@
+"""Whether an engine's key-value cache has room for one request more, by what all inside will hold at their fullest moment. Pure.
+
+A request grows while its answer is written, and what was let in cannot be taken back: by the time that an engine reports a full
+cache it is too late. So each request is let in by its own length, as Gong et al. do inside an engine ("Past-Future Scheduler
+for LLM Serving under SLA Guarantees", ASPLOS 2025): how much of what they may write requests do write is taken from those that
+ended lately, and the peak of all of them together, each ending in its turn, must fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.contracts import Usage
+
+FILL: Final = 0.97
+"""Of the cache that is counted on."""
+SMOOTHING: Final = 0.05
+"""Weight of the newest request in what is learnt."""
+OVERTIME: Final = 0.2
+"""A request that has written more than was expected of it is expected to go on for this share of that."""
+MOST_SHARE: Final = 8.0
+BYTES_A_TOKEN: Final = 4.0
+"""Before anything is learnt: the usual rule of thumb for English."""
+
+
+@dataclass(eq=False, slots=True)
+class Ask:
+    """What one request is expected to take, in tokens of the cache."""
+
+    body_bytes: int
+    most: int
+    """Tokens that it may write."""
+    prompt: float
+    answer: float
+    since: float = 0.0
+    """When it was let in, on the monotonic clock."""
+
+    @property
+    def whole(self) -> float:
+        """At the end of its answer."""
+        return self.prompt + self.answer
+
+
+class Room:
+    """Who is inside one engine's cache, and what those that ended have taught."""
+
+    def __init__(self, capacity: int, block: int = 1) -> None:
+        """`capacity` and `block` in tokens: a request takes whole blocks."""
+        self._capacity, self._block = FILL * capacity, block
+        self._inside: set[Ask] = set()
+        self._sum = 0.0
+        self._tokens_a_byte = 1 / BYTES_A_TOKEN
+        self._share = 1.0
+        """Of what they may write, what requests do write."""
+        self._pace = 0.0
+        """Tokens a second that one request writes, its prompt included in the time."""
+
+    def ask(self, body_bytes: int, most: int) -> Ask:
+        """What a request with a body of so many bytes that may write `most` tokens is expected to take."""
+        return Ask(body_bytes, most, body_bytes * self._tokens_a_byte, most * self._share)
+
+    def fits(self, asked: Ask, now: float) -> bool:
+        """Whether the cache holds this request as well. One that is alone always fits: the engine must have something to do."""
+        if not self._inside:
+            return True
+        if self._sum + asked.whole + self._block * (len(self._inside) + 1) <= self._capacity:
+            return True
+        points = [self._point(one, now) for one in self._inside]
+        points.append((asked.prompt + self._block / 2, asked.answer))
+        return peak(points) <= self._capacity
+
+    def enter(self, asked: Ask, now: float) -> None:
+        """Count a request in."""
+        asked.since = now
+        self._inside.add(asked)
+        self._sum += asked.whole
+
+    def leave(self, asked: Ask) -> None:
+        """Count it out."""
+        self._inside.discard(asked)
+        self._sum = self._sum - asked.whole if self._inside else 0.0
+
+    def learn(self, asked: Ask, usage: Usage, seconds: float) -> None:
+        """Take in what a request that was answered has used: its prompt but for what the cache had of it, its answer, its pace."""
+        read = usage.input_tokens - usage.cached_tokens
+        self._tokens_a_byte += SMOOTHING * (read / max(1, asked.body_bytes) - self._tokens_a_byte)
+        self._share += SMOOTHING * (min(MOST_SHARE, usage.output_tokens / asked.most) - self._share)
+        pace = usage.output_tokens / max(seconds, 1e-3)
+        self._pace = pace if not self._pace else self._pace + SMOOTHING * (pace - self._pace)
+
+    def _point(self, one: Ask, now: float) -> tuple[float, float]:
+        """What a request holds by now, and what it will still write."""
+        written = min(float(one.most), (now - one.since) * self._pace)
+        left = max(one.answer - written, min(OVERTIME * written, one.most - written))
+        return one.prompt + written + self._block / 2, left
+
+
+def peak(points: Iterable[tuple[float, float]]) -> float:
+    """The most tokens that requests hold together from now on, if all write at one pace and each goes once it has written its rest.
+
+    Points are (tokens held, tokens left). Just before one ends, those with more left have grown as much as it has.
+    """
+    most = held = 0.0
+    for count, (now, left) in enumerate(sorted(points, key=_left, reverse=True), 1):
+        held += now
+        most = max(most, held + count * left)
+    return most
+
+
+def _left(point: tuple[float, float]) -> float:
+    return point[1]
