@@ -14,14 +14,19 @@ from typing import Final
 
 from orchestrator.contracts import Usage
 
-FILL: Final = 0.97
+FILL: Final = 1.0
 """Of the cache that is counted on."""
+UNSURE: Final = 0.05
+"""Expectations are no better than this: a report that is heavier by less says nothing."""
 SMOOTHING: Final = 0.05
 """Weight of the newest request in what is learnt."""
 OVERTIME: Final = 0.2
 """A request that has written more than was expected of it is expected to go on for this share of that."""
 MOST_SHARE: Final = 8.0
-BYTES_A_TOKEN: Final = 4.0
+HEAVIER_BY_LOOK: Final = 0.3
+"""Weight of the newest report in how much heavier those inside are than was expected."""
+MOST_HEAVIER: Final = 4.0
+CHARS_A_TOKEN: Final = 4.0
 """Before anything is learnt: the usual rule of thumb for English."""
 
 
@@ -29,7 +34,8 @@ BYTES_A_TOKEN: Final = 4.0
 class Ask:
     """What one request is expected to take, in tokens of the cache."""
 
-    body_bytes: int
+    chars: int
+    """Of its prompt."""
     most: int
     """Tokens that it may write."""
     prompt: float
@@ -48,28 +54,39 @@ class Room:
 
     def __init__(self, capacity: int, block: int = 1) -> None:
         """`capacity` and `block` in tokens: a request takes whole blocks."""
-        self._capacity, self._block = FILL * capacity, block
+        self.capacity, self._capacity, self._block = capacity, FILL * capacity, block
         self._inside: set[Ask] = set()
         self._sum = 0.0
-        self._tokens_a_byte = 1 / BYTES_A_TOKEN
+        self._tokens_a_char = 1 / CHARS_A_TOKEN
         self._share = 1.0
         """Of what they may write, what requests do write."""
         self._pace = 0.0
         """Tokens a second that one request writes, its prompt included in the time."""
+        self._heavier = 1.0
+        """How much more those inside take than was expected of them, by the engine's report; never less than 1."""
 
-    def ask(self, body_bytes: int, most: int) -> Ask:
-        """What a request with a body of so many bytes that may write `most` tokens is expected to take."""
-        return Ask(body_bytes, most, body_bytes * self._tokens_a_byte, most * self._share)
+    def ask(self, chars: int, most: int) -> Ask:
+        """What a request with a prompt of so many characters that may write `most` tokens is expected to take."""
+        return Ask(chars, most, chars * self._tokens_a_char, most * self._share)
 
     def fits(self, asked: Ask, now: float) -> bool:
         """Whether the cache holds this request as well. One that is alone always fits: the engine must have something to do."""
         if not self._inside:
             return True
-        if self._sum + asked.whole + self._block * (len(self._inside) + 1) <= self._capacity:
+        if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self._capacity:
             return True
         points = [self._point(one, now) for one in self._inside]
         points.append((asked.prompt + self._block / 2, asked.answer))
-        return peak(points) <= self._capacity
+        return self._heavier * peak(points) <= self._capacity
+
+    def compare(self, taken: float, now: float) -> None:
+        """Hold what the engine reports as taken, in tokens, against what those inside were expected to take by now.
+
+        Only what is heavier counts: what was let in just now takes nothing yet.
+        """
+        expected = sum(self._point(one, now)[0] for one in self._inside)
+        found = min(MOST_HEAVIER, max(1.0, taken / expected - UNSURE)) if expected else 1.0
+        self._heavier += HEAVIER_BY_LOOK * (found - self._heavier)
 
     def enter(self, asked: Ask, now: float) -> None:
         """Count a request in."""
@@ -85,7 +102,7 @@ class Room:
     def learn(self, asked: Ask, usage: Usage, seconds: float) -> None:
         """Take in what a request that was answered has used: its prompt but for what the cache had of it, its answer, its pace."""
         read = usage.input_tokens - usage.cached_tokens
-        self._tokens_a_byte += SMOOTHING * (read / max(1, asked.body_bytes) - self._tokens_a_byte)
+        self._tokens_a_char += SMOOTHING * (read / max(1, asked.chars) - self._tokens_a_char)
         self._share += SMOOTHING * (min(MOST_SHARE, usage.output_tokens / asked.most) - self._share)
         pace = usage.output_tokens / max(seconds, 1e-3)
         self._pace = pace if not self._pace else self._pace + SMOOTHING * (pace - self._pace)

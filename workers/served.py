@@ -14,7 +14,7 @@ from orchestrator.contracts import ClaimedJob, Outcome
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
 from workers.engines.base import Engine
-from workers.engines.prompt import output_limit
+from workers.engines.prompt import output_limit, prompt_text
 from workers.gate import Gate
 from workers.meter import Meter
 from workers.room import Ask, Room
@@ -63,11 +63,11 @@ class Served:
         room = self.gate.room
         if room is None:
             return None
-        most = self.model.max_output_tokens
-        if len(job.body) <= READ_BYTES:
+        most, chars = self.model.max_output_tokens, len(job.body)
+        if chars <= READ_BYTES:
             body = orjson.loads(job.body or b"{}")
-            most = (output_limit(body) or most) * (body.get("n") or 1)
-        return room.ask(len(job.body), most)
+            most, chars = (output_limit(body) or most) * (body.get("n") or 1), len(prompt_text(body))
+        return room.ask(chars, most)
 
     def learn(self, asked: Ask | None, outcome: Outcome) -> None:
         """Follow what answered requests have taken."""
@@ -100,6 +100,8 @@ class Served:
             else:
                 log("load_readable", model=self.model.name)
         gate = self.gate
+        if gate.room is not None and load is not None:
+            gate.room.compare(load.kv_use * gate.room.capacity, time.monotonic())
         self._seen = next_limit(
             self._seen,
             load,

@@ -25,6 +25,7 @@ KV_BRIM: Final = 0.98
 HORIZON_S: Final = 1.0
 BACK: Final = 0.8
 """Of what it runs after a preemption: the engine was overfull already. Otherwise the most that one look takes away."""
+CALM_S: Final = 2.0
 BLIND: Final = 0.5
 """While a report that there was cannot be read: less work, never more."""
 
@@ -36,6 +37,8 @@ class Seen:
     limit: int
     kv_use: float = 0.0
     preemptions: int = 0
+    calm_s: float = 0.0
+    """Until a further preemption counts: what was let in before the last step back still runs."""
 
 
 def next_limit(
@@ -63,8 +66,11 @@ def next_limit(
     share = min(1.0, inside / max(1, load.running + load.waiting))
     running = load.running * share
     too_many = load.waiting * share - (AHEAD - 1) * running
-    if preempted:
-        limit = round(BACK * running)
+    calm_s = max(0.0, seen.calm_s - elapsed_s)
+    if preempted and not calm_s:
+        limit, calm_s = round(BACK * running), CALM_S
+    elif preempted:
+        limit = min(seen.limit, held)
     elif load.waiting:
         # It has all that it can run: a tenth as much may wait, and no growth before nothing waits.
         # A burst waits for its turn in the first steps only: no look takes more than a fifth away.
@@ -76,7 +82,7 @@ def next_limit(
         limit = max(seen.limit + 1, round(seen.limit * GROWTH))
     else:
         limit = seen.limit
-    return Seen(_within(limit, least, most), load.kv_use, load.preemptions)
+    return Seen(_within(limit, least, most), load.kv_use, load.preemptions, calm_s)
 
 
 def _within(limit: int, least: int, most: int) -> int:

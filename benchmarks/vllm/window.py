@@ -23,6 +23,8 @@ MOST_FAILED = 0.05
 """A random model writes a NUL character now and then, which is no answer."""
 STEP_S = 0.25
 NEAR = 0.2
+MEAN_S = 3.0
+"""Answers of such different lengths fill one cache with now more and now fewer of them."""
 WITHIN_S = 10.0
 SPANS = """
     SELECT extract(epoch FROM a.created_at)::float8 - a.engine_s, extract(epoch FROM a.created_at)::float8, a.input_tokens,
@@ -95,8 +97,8 @@ def outstanding(spans: Sequence[Span], begin: float, end: float) -> list[float]:
 
 
 def settled(held: Sequence[float], best: float) -> float | None:
-    """Seconds until what is held stays near the best, looked at as the mean of a second; None if it never does."""
-    wide = int(1 / STEP_S)
+    """Seconds until what is held stays near the best, looked at as the mean of some seconds; None if it never does."""
+    wide = int(MEAN_S / STEP_S)
     means = [sum(held[at : at + wide]) / wide for at in range(len(held) - wide + 1)]
     far = [at for at, mean in enumerate(means) if abs(mean - best) > NEAR * best]
     first = far[-1] + 1 if far else 0

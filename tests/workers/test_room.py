@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.contracts import Usage
 from workers.gate import Gate
-from workers.room import BYTES_A_TOKEN, FILL, Ask, Room, peak
+from workers.room import CHARS_A_TOKEN, FILL, Ask, Room, peak
 
 points = st.lists(st.tuples(st.floats(0, 1_000), st.floats(0, 1_000)), max_size=12)
 
@@ -28,8 +28,8 @@ def test_the_peak_is_the_fullest_moment_on_the_way(held: list[tuple[float, float
 
 
 def text(tokens: int) -> int:
-    """Bytes of a body of so many tokens."""
-    return round(tokens * BYTES_A_TOKEN)
+    """Characters of a prompt of so many tokens."""
+    return round(tokens * CHARS_A_TOKEN)
 
 
 def filled(room: Room, prompt: int, most: int, now: float = 0.0) -> list[Ask]:
@@ -77,13 +77,13 @@ def served(room: Room, *, prompt: int, writes: tuple[int, int], most: int | None
             inside.remove((one, length_))
             room.leave(one)
             room.learn(one, Usage(prompt, cached, length_), length_ / pace)
-    # Lengths that are only learnt are wrong now and then: the engine's own report is the second bound.
-    assert max(used) <= (1.0 if most is None else 1.05)
+    # What is let in between two steps of time, and lengths that are only learnt: the engine's own report is the second bound.
+    assert max(used) <= (1.02 if most is None else 1.05)
     return sum(used[len(used) // 2 :]) / (len(used) // 2)
 
 
-def test_the_cache_is_well_used_and_never_overfull() -> None:
-    assert served(Room(16_384), prompt=200, writes=(160, 480)) > 0.88
+def test_the_cache_is_well_used_and_hardly_overfull() -> None:
+    assert served(Room(16_384), prompt=200, writes=(160, 480)) > 0.9
 
 
 def test_answers_that_are_shorter_than_allowed_make_room_for_more() -> None:
@@ -104,6 +104,19 @@ def test_answers_that_grow_longer_than_they_were_are_followed() -> None:
     for _ in range(60):
         grown.learn(grown.ask(text(50), 1_000), Usage(50, 0, 800), 16.0)
     assert len(filled(grown, prompt=50, most=1_000)) < before / 3
+
+
+def test_requests_that_are_heavier_than_expected_leave_less_room_within_a_second_of_looks() -> None:
+    room = Room(16_384)
+    inside = filled(room, prompt=100, most=300)
+    for look in range(4):
+        room.compare(2.0 * 100 * len(inside), look / 4)
+    for one in inside:
+        room.leave(one)
+    assert len(filled(room, prompt=100, most=300)) < 0.6 * len(inside) + 1
+    for look in range(20):
+        room.compare(100.0, look / 4)
+    assert len(filled(room, prompt=100, most=300)) <= len(inside)
 
 
 def test_the_gate_keeps_out_what_does_not_fit_until_there_is_room_and_lets_interactive_requests_pass() -> None:

@@ -46,6 +46,14 @@ def test_a_preemption_takes_work_back_at_once() -> None:
     assert found.limit == 40
 
 
+def test_preemptions_of_what_was_let_in_before_the_step_back_take_no_more_away() -> None:
+    first = next_limit(
+        Seen(100, 0.9, 0), Load(50, 0, 0.9, 1), held=50, inside=50, wanted=9, most=128, least=2, elapsed_s=0.25
+    )
+    second = next_limit(first, Load(44, 6, 0.9, 7), held=50, inside=50, wanted=9, most=128, least=2, elapsed_s=0.25)
+    assert (first.limit, second.limit) == (40, 40)
+
+
 def test_a_cache_that_fills_lets_nothing_new_in_before_it_is_full() -> None:
     seen = Seen(60, 0.70, 0)
     found = next_limit(seen, Load(40, 0, 0.78, 0), held=40, inside=40, wanted=9, most=128, least=2, elapsed_s=0.25)
