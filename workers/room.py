@@ -67,6 +67,7 @@ class Room:
 
     def ask(self, chars: int, most: int) -> Ask:
         """What a request with a prompt of so many characters that may write `most` tokens is expected to take."""
+        most = max(1, most)
         return Ask(chars, most, chars * self._tokens_a_char, most * self._share)
 
     def fits(self, asked: Ask, now: float) -> bool:

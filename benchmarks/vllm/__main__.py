@@ -20,7 +20,7 @@ PARTS: dict[str, Callable[[Path, Scale], list[Row]]] = {
     "prefixes": order.prefixes,
     "tail": order.tail,
     "window": window.measure,
-    "interactive": interactive.measure,
+    "interactive": lambda _, scale: interactive.measure(scale),
     "forms": forms.measure,
     "killed": killed.measure,
     "cancel": cancel.measure,
