@@ -18,6 +18,8 @@ WAKE_KEY: Final = "rightsize.wake"
 """The Redis list that wakes the dispatcher: a hint, pushed after every flush and every submit."""
 
 
+NAME: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"
+"""A pattern: how the fleet names models and their adapters, and requests ask for them."""
 WRONG_CONFIG_EXIT: Final = 78
 """The exit code of a service whose configuration is wrong (EX_CONFIG of sysexits.h): a new start would end the same way."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
-from orchestrator.contracts import Stakes, Tier
+from orchestrator.contracts import NAME, Stakes, Tier
 from orchestrator.errors import InvalidRequest
 
 HINTS: Final = frozenset(
@@ -30,7 +30,6 @@ VOTES: Final = ("majority", "judge")
 MOST_SAMPLES: Final = 16
 MOST_THINKING: Final = 1_000_000
 TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-ADAPTER_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 LEAST_USD: Final = Decimal("1e-12")
 """The ledger's last digit."""
 _PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
@@ -95,7 +94,7 @@ def hints_from(raw: object) -> Hints:
             "`rightsize.max_latency_s` must be seconds between 0.001 and 1,000,000.", param="max_latency_s"
         )
     adapter = raw.get("adapter")
-    if adapter is not None and not (isinstance(adapter, str) and ADAPTER_NAME.fullmatch(adapter)):
+    if adapter is not None and not (isinstance(adapter, str) and re.fullmatch(NAME, adapter)):
         raise InvalidRequest(
             "`rightsize.adapter` must be the name of an adapter, as rightsize.toml gives it.", param="adapter"
         )

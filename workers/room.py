@@ -14,8 +14,6 @@ from typing import Final
 
 from orchestrator.contracts import Usage
 
-FILL: Final = 1.0
-"""Of the cache that is counted on."""
 UNSURE: Final = 0.05
 """Expectations are no better than this: a report that is heavier by less says nothing."""
 SMOOTHING: Final = 0.05
@@ -54,7 +52,7 @@ class Room:
 
     def __init__(self, capacity: int, block: int = 1) -> None:
         """`capacity` and `block` in tokens: a request takes whole blocks."""
-        self.capacity, self._capacity, self._block = capacity, FILL * capacity, block
+        self.capacity, self._block = capacity, block
         self._inside: set[Ask] = set()
         self._sum = 0.0
         self._tokens_a_char = 1 / CHARS_A_TOKEN
@@ -74,11 +72,11 @@ class Room:
         """Whether the cache holds this request as well. One that is alone always fits: the engine must have something to do."""
         if not self._inside:
             return True
-        if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self._capacity:
+        if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self.capacity:
             return True
         points = [self._point(one, now) for one in self._inside]
         points.append((asked.prompt + self._block / 2, asked.answer))
-        return self._heavier * peak(points) <= self._capacity
+        return self._heavier * peak(points) <= self.capacity
 
     def compare(self, taken: float, now: float) -> None:
         """Hold what the engine reports as taken, in tokens, against what those inside were expected to take by now.

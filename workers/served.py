@@ -12,6 +12,7 @@ import orjson
 
 from orchestrator.contracts import ClaimedJob, Outcome
 from orchestrator.fleet import Model
+from orchestrator.requests import POOLING
 from orchestrator.telemetry import log
 from workers.engines.base import Engine
 from workers.engines.prompt import output_limit, prompt_text
@@ -63,8 +64,9 @@ class Served:
         room = self.gate.room
         if room is None:
             return None
-        most, chars = self.model.max_output_tokens, len(job.body)
-        if chars <= READ_BYTES:
+        reads_only = job.endpoint in POOLING
+        most, chars = 1 if reads_only else self.model.max_output_tokens, len(job.body)
+        if not reads_only and chars <= READ_BYTES:
             body = orjson.loads(job.body or b"{}")
             most, chars = (output_limit(body) or most) * (body.get("n") or 1), len(prompt_text(body))
         return room.ask(chars, most)

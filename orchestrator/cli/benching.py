@@ -80,12 +80,7 @@ def bench(
       rightsize bench AzureLLMInferenceTrace_conv.csv --limit 500 --tier llm --out requests.jsonl
       rightsize bench examples/trace.csv --batch
     """
-    if results_to is not None:
-        if batch:
-            raise typer.BadParameter("--out is for requests: read a batch's results with `rightsize results`.")
-        if as_json and results_to == Path("-"):
-            raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
-        check_target(results_to, trace)
+    _check_out(results_to, trace, batch=batch, as_json=as_json)
     named = None if tier is TierChoice.AUTO else Tier(tier)
     found = read_trace(trace, limit)
     _tell_trace(found, speed)
@@ -97,6 +92,16 @@ def bench(
         replay = Replay(found.arrivals, speed, named, concurrency)
         _run(service, replay, found.seconds / speed)
     _finish(replay, results_to, as_json=as_json)
+
+
+def _check_out(results_to: Path | None, trace: Path, *, batch: bool, as_json: bool) -> None:
+    if results_to is None:
+        return
+    if batch:
+        raise typer.BadParameter("--out is for requests: read a batch's results with `rightsize results`.")
+    if as_json and results_to == Path("-"):
+        raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
+    check_target(results_to, trace)
 
 
 def _tell_trace(trace: Trace, speed: float) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from orchestrator.contracts import Endpoint, Tier
+from orchestrator.contracts import NAME, Endpoint, Tier
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.pricing import RateCard, card_on
 
@@ -35,7 +35,7 @@ def _plain_url(address: str) -> str:
 Url = Annotated[str, AfterValidator(_plain_url)]
 Count = Annotated[int, Field(strict=True, ge=1)]
 Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
-AdapterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")]
+AdapterName = Annotated[str, Field(pattern=f"^{NAME}$")]
 AdapterPath = Annotated[str, Field(min_length=1, max_length=4_096)]
 Share = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 RESERVED: Final = frozenset({"auto", *Tier})
@@ -84,7 +84,7 @@ class Weights(Strict):
 class Model(Strict):
     """One deployment that serves a tier."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$")
+    name: str = Field(pattern=f"^{NAME}$")
     tier: Tier
     engine: EngineName
     default: bool = False

@@ -1,12 +1,15 @@
-"""Models in vLLM, as rightsize.toml would give them."""
+"""Models in vLLM, as rightsize.toml would give them, and engines of them that are warm."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from orchestrator import fleet
+from workers.engines.vllm import VLLMEngine
 
 FLEET = """
 [policy]
@@ -50,3 +53,15 @@ def model(path: Path | str, **table: Any) -> fleet.Model:
     }
     policy = {"default_tier": row["tier"]}
     return fleet.parse({"models": {"under-test": row}, "policy": policy}, "test").fleet.models[0]
+
+
+@contextmanager
+def warm(folder: Path, run: Callable[[Coroutine[Any, Any, None]], None], kind: str, most: int) -> Iterator[VLLMEngine]:
+    """A warm engine of random weights that takes up to `most` things of a kind, `image` or `audio`."""
+    table = {"max_model_len": 2048, "kv_cache_memory_bytes": 2**27, "limit_mm_per_prompt": {kind: most}}
+    made = VLLMEngine(model(folder, tier="mllm", slots=4, vllm=table, max_output_tokens=16))
+    run(made.load())
+    try:
+        yield made
+    finally:
+        run(made.close())

@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.weights import tiny
 from orchestrator.errors import EngineFault, InvalidConfig
 from tests.vllm.conftest import Run
-from tests.vllm.fleet import model
+from tests.vllm.fleet import model, warm
 from tests.workers.engines.build import chat
 from workers import media
 from workers.engines.base import EngineRequest
@@ -29,11 +29,8 @@ TOKENS_A_PICTURE = (tiny.PICTURE // tiny.PATCH) ** 2
 def eyes(tmp_path_factory: pytest.TempPathFactory, run: Run[None]) -> Iterator[VLLMEngine]:
     """A warm engine of random weights that takes pictures."""
     folder = tiny.folder("see", tmp_path_factory.mktemp("weights") / "eyes")
-    table = {"max_model_len": 2048, "kv_cache_memory_bytes": 2**27, "limit_mm_per_prompt": {"image": 8}}
-    made = VLLMEngine(model(folder, tier="mllm", slots=4, vllm=table, max_output_tokens=16))
-    run(made.load())
-    yield made
-    run(made.close())
+    with warm(folder, run, "image", 8) as made:
+        yield made
 
 
 def picture(kind: str = "PNG", colour: str = "red", size: tuple[int, int] = (70, 40), **more: Any) -> dict[str, Any]:

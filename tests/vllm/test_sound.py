@@ -18,7 +18,7 @@ import pytest
 from benchmarks.weights import tiny
 from orchestrator.errors import EngineFault
 from tests.vllm.conftest import Run
-from tests.vllm.fleet import model
+from tests.vllm.fleet import model, warm
 from tests.vllm.test_pictures import asking, picture
 from workers import media
 from workers.engines.base import EngineRequest
@@ -32,11 +32,8 @@ RATE = 16_000
 def ears(tmp_path_factory: pytest.TempPathFactory, run: Run[None]) -> Iterator[VLLMEngine]:
     """A warm engine of random weights that takes sound."""
     folder = tiny.folder("hear", tmp_path_factory.mktemp("weights") / "ears")
-    table = {"max_model_len": 2048, "kv_cache_memory_bytes": 2**27, "limit_mm_per_prompt": {"audio": 4}}
-    made = VLLMEngine(model(folder, tier="mllm", slots=4, vllm=table, max_output_tokens=16))
-    run(made.load())
-    yield made
-    run(made.close())
+    with warm(folder, run, "audio", 4) as made:
+        yield made
 
 
 def tone(seconds: float = 1.0, rate: int = RATE) -> bytes:

@@ -29,7 +29,6 @@ class EngineRequest:
     """The most tokens of thought, where the caller names a number."""
     audio_seconds: Decimal = Decimal(0)
     """How long the sound in its messages is."""
-
     adapter: str | None = None
     """The LoRA adapter that the model answers with, by its name in the fleet."""
 
