@@ -18,7 +18,7 @@ import pytest
 from benchmarks.weights import tiny
 from orchestrator.errors import EngineFault
 from tests.vllm.conftest import Run
-from tests.vllm.fleet import model, warm
+from tests.vllm.fleet import warm
 from tests.vllm.test_pictures import asking, picture
 from workers import media
 from workers.engines.base import EngineRequest
