@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -153,13 +154,16 @@ def erase(data_dir: Path) -> None:
     if not data_dir.is_dir():
         return
     data_dir = data_dir.resolve()
-    lock = locks.open_lock(data_dir / locks.USERS)
-    try:
-        if not locks.try_exclusive(lock):
-            raise Conflict(f"The instance of {data_dir} is in use, or stops just now. End its users, then erase it.")
+    # The supervisor's as well: between the end of its last user and its next look it runs, and writes, with no user.
+    with ExitStack() as held:
+        for name in (locks.USERS, locks.SUPERVISOR):
+            lock = locks.open_lock(data_dir / name)
+            held.callback(os.close, lock)
+            if not locks.try_exclusive(lock):
+                raise Conflict(
+                    f"The instance of {data_dir} is in use, or stops just now. End its users, then erase it."
+                )
         link = data_dir / "servers"
         if link.is_symlink() and link.readlink().parent == SHARED:
             shutil.rmtree(link.readlink(), ignore_errors=True)
         shutil.rmtree(data_dir)
-    finally:
-        os.close(lock)

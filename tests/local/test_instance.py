@@ -171,6 +171,23 @@ def test_root_may_keep_data_where_the_servers_cannot_reach_and_erase_it(attach: 
     assert not data_dir.exists()
 
 
+def test_an_instance_whose_supervisor_has_not_yet_seen_its_last_user_go_is_not_erased(
+    attach: Attach, data_dir: Path
+) -> None:
+    attached = attach()
+    supervisor, pids = attached.state.supervisor, all_pids(attached)
+    os.kill(supervisor, signal.SIGSTOP)
+    attached.close()
+    try:
+        with pytest.raises(Conflict, match="stops just now"):
+            instance.erase(data_dir)
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    until(lambda: gone(pids))
+    instance.erase(data_dir)
+    assert not data_dir.exists()
+
+
 def test_a_process_is_known_by_pid_and_start() -> None:
     ticks = processes.start_ticks(os.getpid())
     assert ticks is not None
