@@ -155,11 +155,17 @@ class Ours:
 class RunBatch:
     """vLLM's own batch runner on an engine of its own that stays warm."""
 
-    def __init__(self, stack: Stack, path: Path, **arguments: Any) -> None:
+    def __init__(
+        self, stack: Stack, path: Path, *, environment: dict[str, str] | None = None, **arguments: Any
+    ) -> None:
+        """`environment` over our own; `arguments` are vLLM's."""
         self.folder = stack.folder
         given = json.dumps({"model": str(path), "served_model_name": MODEL, **ARGUMENTS, **arguments})
         self.process = stack.start(
-            "run_batch", [sys.executable, "-m", "benchmarks.vllm.run_batch_peer", given], talks=True
+            f"run_batch-{len(environment or {})}",
+            [sys.executable, "-m", "benchmarks.vllm.run_batch_peer", given],
+            environment,
+            talks=True,
         )
         self.process.hear()
 

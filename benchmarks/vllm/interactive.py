@@ -20,13 +20,18 @@ from benchmarks.weights import smollm2
 from orchestrator.contracts import answer_stream
 from orchestrator.flow import submit
 
-PROBES: Final = 200
-ROWS: Final = 280
+PROBES: Final = 201
+PROBES_A_SECOND: Final = 2.0
+"""Of random arrivals: as fast as they can be answered, their prompts alone would be a quarter of what the engine computes."""
+ROWS: Final = 250
 LENGTHS: Final = (4, 16, 64, 128)
 SLOTS: Final = 32
 RESERVE: Final = 0.1
-RUNS: Final = 2
+RUNS: Final = 3
 STEPS: Final = 3
+WITHIN_S: Final = 60.0
+BLOCK_MS: Final = 1_000
+"""Below the time in which a connection to Redis must hear something."""
 IN_ENGINE: Final = """
     SELECT a.engine_s FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.interactive AND j.id > %s ORDER BY j.id
 """
@@ -58,11 +63,11 @@ class Found:
 def measure(scale: Scale) -> list[Row]:
     path = smollm2.folder()
     rows, probes = mixed(scale.of(ROWS)), scale.of(PROBES)
-    kept = one_cell(path, rows, probes, RESERVE)
-    free = one_cell(path, rows, probes, 0.0)
+    kept = one_cell(path, rows, RUNS, probes // RUNS, RESERVE)
+    free = one_cell(path, rows, 1, probes // RUNS, 0.0)
     step_ms, late_ms = 1000 * kept.step_s, 1000 * kept.late_step_s
     steps = f"a step is what a running request waits for its next token, by vLLM's own clock over the whole run: {step_ms:.1f} ms, p99 {late_ms:.1f} ms"
-    shape = f"{len(kept.waited)} probes of one token beside {len(rows)} rows of {LENGTHS[0]} to {LENGTHS[-1]} tokens, {SLOTS} slots"
+    shape = f"{len(kept.waited)} short probes of one token, {PROBES_A_SECOND:g} a second, beside {len(rows)} rows of {LENGTHS[0]} to {LENGTHS[-1]} tokens, {SLOTS} slots"
     return [
         at_most("first token beside a full engine, p50, in median steps", median(kept.waited) / kept.step_s, STEPS, "steps",
                 note=f"{1000 * median(kept.waited):.1f} ms from submit to the answer; SmolLM2-135M; {shape}; {steps}"),
@@ -81,19 +86,23 @@ def measure(scale: Scale) -> list[Row]:
     ]  # fmt: skip
 
 
-def one_cell(path: Path, rows: list[dict[str, Any]], probes: int, reserve: float) -> Found:
+def one_cell(path: Path, rows: list[dict[str, Any]], runs: int, probes: int, reserve: float) -> Found:
     """Probes on an idle engine, the batch alone, and both together, with such a reserve."""
     found = Found()
     with cell(path, slots=SLOTS, reserve=reserve) as ours:
         ours.run(rows[: len(rows) // 4])
-        found.idle = probe(ours, max(10, probes // 4))
+        found.idle = probe(ours, max(10, probes // 2))
         with ours.stack.connect() as connection:
             (last,) = connection.execute("SELECT max(id) FROM jobs").fetchone() or (0,)
-            for _ in range(RUNS):
+            for _ in range(runs):
                 found.alone.append(ours.run(rows).per_second)
-                rate, waited = under_load(ours, rows, probes // RUNS)
+                rate, waited = under_load(ours, rows, probes)
                 found.beside.append(rate)
                 found.waited += waited
+                print(
+                    f"reserve {reserve}: alone {found.alone[-1]:.3g}/s, beside {rate:.3g}/s, {len(waited)} probes, p50 {1000 * median(waited):.0f} ms",
+                    flush=True,
+                )
             found.inside = [row[0] for row in connection.execute(IN_ENGINE, [last])]
         report = ours.end_worker()
     found.step_s, found.late_step_s = report["step_ms_p50"] / 1000, report["step_ms_p99"] / 1000
@@ -101,15 +110,20 @@ def one_cell(path: Path, rows: list[dict[str, Any]], probes: int, reserve: float
 
 
 def probe(ours: Ours, count: int, going: threading.Event | None = None) -> list[float]:
-    """Seconds from submit to the answer, one request after the other; no more of them once `going` is cleared."""
+    """Seconds from submit to the answer of short requests at random times; no more of them once `going` is cleared."""
     found: list[float] = []
+    dice, due = random.Random(3), time.monotonic()
     while len(found) < count and (going is None or going.is_set()):
-        body = chat(len(found), most=1)["body"]
+        body = chat(len(found), most=1, system="Be brief.", text=f"Is {len(found)} odd?")["body"]
+        time.sleep(max(0.0, due - time.monotonic()))
         started = time.monotonic()
+        due = started + dice.expovariate(PROBES_A_SECOND)
         job = submit.submit_job(
-            ours.context, OWNER, "/v1/chat/completions", body, interactive=True, within_s=60.0, idempotency_key=None
+            ours.context, OWNER, "/v1/chat/completions", body, interactive=True, within_s=WITHIN_S, idempotency_key=None
         )
-        assert ours.context.broker.redis.xread({answer_stream(job.public_id.hex): "0"}, count=1, block=60_000)
+        stream = {answer_stream(job.public_id.hex): "0"}
+        while not ours.context.broker.redis.xread(stream, count=1, block=BLOCK_MS):
+            assert time.monotonic() - started < WITHIN_S, "no answer to a request"
         found.append(time.monotonic() - started)
     return found
 
