@@ -193,6 +193,8 @@ def _check_fields(body: Mapping[str, Any], *, streams: bool) -> None:
         )
     if body.get("reasoning_effort") not in (None, *EFFORTS):
         raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
+    if body.get("encoding_format") not in (None, "float", "base64"):
+        raise InvalidRequest("`encoding_format` must be float or base64.", param="encoding_format")
     if not isinstance(body.get("use_activation"), (bool, type(None))):
         raise InvalidRequest("`use_activation` must be true or false.", param="use_activation")
     form_of(body)

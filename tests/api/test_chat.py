@@ -43,7 +43,14 @@ def test_hints_and_explicit_tiers_choose_the_model(api: Api) -> None:
 
 def test_completions_and_embeddings_are_served_the_same_way(api: Api) -> None:
     assert api.openai.completions.create(model="fast", prompt="Once").choices[0].text
-    assert api.openai.embeddings.create(model="fast", input=["a", "b"], encoding_format="float").data[1].embedding
+    texts = ["a", "b"]
+    as_numbers = api.openai.embeddings.create(model="fast", input=texts, encoding_format="float").data
+    as_bytes = api.openai.embeddings.create(model="fast", input=texts).data  # what the client asks for by itself
+    assert as_bytes[1].embedding == pytest.approx(as_numbers[1].embedding)
+    raw = api.post("/v1/embeddings", {"model": "fast", "input": texts, "encoding_format": "base64"}).json()
+    assert isinstance(raw["data"][0]["embedding"], str)
+    refused = api.post("/v1/embeddings", {"model": "fast", "input": texts, "encoding_format": "hex"})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "encoding_format")
 
 
 def test_texts_are_classified_and_pairs_scored_in_the_form_of_vllm(api: Api) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import struct
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -110,15 +112,22 @@ def usage_body(usage: Usage) -> dict[str, Any]:
     }
 
 
-def embeddings_answer(model: str, revision: str, read: int, vectors: Sequence[Sequence[float]]) -> Answer:
-    """The response body of embeddings."""
+def embeddings_answer(
+    request: EngineRequest, model: str, revision: str, read: int, vectors: Sequence[Sequence[float]]
+) -> Answer:
+    """The response body of embeddings: numbers, or where `base64` is asked for their float32 bytes, little-endian."""
     usage = Usage(input_tokens=read)
+    as_bytes = request.body.get("encoding_format") == "base64"
     rows = [
-        {"object": "embedding", "index": index, "embedding": list(map(float, vector))}
+        {"object": "embedding", "index": index, "embedding": _base64(vector) if as_bytes else list(map(float, vector))}
         for index, vector in enumerate(vectors)
     ]
     counts = {"prompt_tokens": read, "total_tokens": read}
     return Answer({"object": "list", "model": model, "data": rows, "usage": counts}, usage, revision)
+
+
+def _base64(vector: Sequence[float]) -> str:
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def classes_answer(

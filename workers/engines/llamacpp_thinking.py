@@ -18,7 +18,7 @@ from workers.engines.answer_body import Read, Written, chat_answer
 from workers.engines.base import Chunk, EngineRequest
 from workers.engines.llamacpp_answer import Growing
 from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
-from workers.engines.thinking import ENOUGH, SAMPLED, Marks, budget, joined, split
+from workers.engines.thinking import ENOUGH, SAMPLED, Marks, budget, joined, may_begin, split
 
 Whole = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]
 Events = Callable[[str, dict[str, Any]], AsyncGenerator[dict[str, Any], None]]
@@ -118,7 +118,7 @@ class Thinking:
         async with aclosing(self._events(COMPLETIONS, asked)) as events:
             async for event in events:
                 text += growing.add(event)
-                if not self._opens and not _may_begin(text, marks.begin):
+                if not self._opens and not may_begin(text, marks.begin):
                     return None  # leaving stops it: the answer is written as the caller asked for it
         first = growing.written()
         found = split(first.text, marks, opened=self._opens)
@@ -165,9 +165,3 @@ async def count(whole: Whole, choice: Written) -> None:
     if choice.thought is not None:
         found = await whole("/tokenize", {"content": choice.thought, "add_special": False})
         choice.thought_tokens = min(len(found.get("tokens", ())), choice.tokens)
-
-
-def _may_begin(text: str, begin: str) -> bool:
-    """Whether what was written so far can still be the beginning of a thought."""
-    said = text.lstrip()
-    return begin.startswith(said) or said.startswith(begin)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.requests import EMBEDDINGS, POOLING, SCORE
-from workers.engines.answer_body import Read, classes_answer, scores_answer
+from workers.engines.answer_body import Read, classes_answer, embeddings_answer, scores_answer
 from workers.engines.base import EngineRequest
 from workers.engines.prompt import (
     IMAGE_TOKENS,
@@ -122,16 +122,14 @@ class Voice:
     def _embeddings(self, request: EngineRequest, prompt: str, input_tokens: int) -> Answer:
         size = request.body.get("dimensions")
         size = size if isinstance(size, int) and 0 < size <= 4096 else _DIMENSIONS
-        data = []
+        vectors = []
         for index in range(wanted_rows(request)):
             vector: list[float] = []
             while len(vector) < size:
                 vector += [round(2 * x - 1, 6) for x in draws(f"{index}:{len(vector)}:{prompt}", self._options.seed)]
-            data.append({"object": "embedding", "index": index, "embedding": vector[:size]})
-        usage = Usage(input_tokens=input_tokens)
-        counts = {"prompt_tokens": input_tokens, "total_tokens": input_tokens}
-        body = {"object": "list", "model": self._name, "data": data, "usage": counts}
-        return Answer(body, usage, "simulated", simulated=True)
+            vectors.append(vector[:size])
+        answer = embeddings_answer(request, self._name, "simulated", input_tokens, vectors)
+        return replace(answer, simulated=True)
 
 
 def usage_body(usage: Usage) -> dict[str, Any]:

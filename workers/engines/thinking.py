@@ -70,6 +70,12 @@ class Thought:
     """What it wrote behind the thought; or everything, where it did not think."""
 
 
+def may_begin(text: str, begin: str) -> bool:
+    """Whether what was written so far can still be the beginning of a thought."""
+    said = text.lstrip()
+    return begin.startswith(said) or said.startswith(begin)
+
+
 def split(text: str, marks: Marks, *, opened: bool) -> Thought:
     """Tell thought from answer. `opened` says that the prompt ended with the beginning mark already."""
     before, begun, behind = text.partition(marks.begin)

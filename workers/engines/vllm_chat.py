@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import InvalidConfig
@@ -13,12 +13,23 @@ from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
 from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
 from workers.engines.base import Chunk, EngineRequest
-from workers.engines.thinking import ENOUGH, SAMPLED, budget, joined, marks_of, split
+from workers.engines.thinking import ENOUGH, SAMPLED, budget, joined, marks_of, may_begin, split
 from workers.engines.vllm_params import answer_room, sampling
 from workers.engines.vllm_prompt import Prompt, Prompts
 from workers.engines.vllm_tools import Tools
 
 Generate = Callable[[Prompt, Any, EngineRequest], AsyncIterator[Any]]
+LOOK: Final = 8
+"""Tokens in which a model that begins its thoughts itself shows whether it does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """A thought, where the answer goes on from, and how much of the prompt was in the cache."""
+
+    written: Written
+    following: Prompt
+    cached: int
 
 
 class Chats:
@@ -71,21 +82,12 @@ class Chats:
     async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
         """The pieces of one answer; a thought comes whole before them, in the last chunk's body."""
         body = request.body
-        form = form_of(body)
-        thought = None
         whole = await self._prompts.chat(body, self._begin if self._thinks(body) else "")
-        prompt: Prompt | None = whole
-        cached: int | None = None
-        if self._thinks(body):
-            thought, prompt, cached = await self._thought(whole, request, form)
-            if prompt is None:
-                read = Read(len(whole.tokens), cached)
-                yield Chunk(thought.text, chat_answer(request, self._model.name, self._revision, read, [thought]))
-                return
-        assert prompt is not None  # noqa: S101
+        thought = await self._thought(whole, request) if self._thinks(body) else None
+        prompt, cached = (thought.following, thought.cached) if thought else (whole, None)
         room = answer_room(body, len(prompt.tokens), self._context, self._model.max_output_tokens)
-        params = sampling(body, most=room, final_only=False, form=form, n=1)
-        pieces: list[str] = [thought.text] if thought is not None and thought.text else []
+        params = sampling(body, most=room, final_only=False, form=form_of(body), n=1)
+        pieces: list[str] = []
         tokens, last = 0, None
         async for output in self._generate(prompt, params, request):
             last = output
@@ -97,7 +99,7 @@ class Chats:
         end = written(last.outputs[0], self._tokenizer) if last else None
         one = Written("".join(pieces), tokens, end.finish if end else "stop")
         if thought is not None:
-            one = joined(thought, one, "".join(pieces))
+            one = joined(thought.written, one, one.text)
         read = Read(len(whole.tokens), min(cached or 0, len(whole.tokens)))
         yield Chunk("", chat_answer(request, self._model.name, self._revision, read, [one]))
 
@@ -123,39 +125,41 @@ class Chats:
 
     async def _thought_through(self, prompt: Prompt, request: EngineRequest, form: Form | None) -> tuple[Written, int]:
         """One choice with its thought."""
-        thought, following, cached = await self._thought(prompt, request, form)
-        if following is None:
-            return thought, cached
+        thought = await self._thought(prompt, request)
+        following = thought.following if thought else prompt
         room = answer_room(request.body, len(following.tokens), self._context, self._model.max_output_tokens)
-        params = sampling(request.body, most=room, form=form, n=1)
-        final = await self._final(following, params, request)
+        final = await self._final(following, sampling(request.body, most=room, form=form, n=1), request)
         end = written(final.outputs[0], self._tokenizer)
-        return joined(thought, end, thought.text + end.text), cached
+        if thought is None:
+            return end, final.num_cached_tokens or 0
+        return joined(thought.written, end, end.text), thought.cached
 
-    async def _thought(
-        self, prompt: Prompt, request: EngineRequest, form: Form | None
-    ) -> tuple[Written, Prompt | None, int]:
-        """The thought of a choice, within its budget; and the prompt from which the answer goes on, or None if it is there.
-
-        Of the `Written`, `text` is what of the answer was written already.
-        """
+    async def _thought(self, prompt: Prompt, request: EngineRequest) -> Thought | None:
+        """A thought within its budget; None where the model begins its answer without one."""
         marks, body = self._marks, request.body
         assert marks is not None and self._model.reasoning is not None  # noqa: S101, PT018 - only called for a model that thinks
         most = budget(self._model, self._model.reasoning, request, len(prompt.tokens), self._context)
         thinking: dict[str, Any] = {key: body[key] for key in SAMPLED if key in body}
-        params = sampling(thinking, most=most, form=None, n=1, stop=[marks.end], include_stop_str_in_output=True)
-        final = await self._final(prompt, params, request)
-        output, cached = final.outputs[0], final.num_cached_tokens or 0
-        first = written(output, self._tokenizer)
-        found = split(first.text, marks, opened=bool(self._begin))
+        text, tokens, cached = "", list[int](), 0
+        # One that begins its thoughts itself may begin none: then its answer is written as the caller asked for it.
+        for room in (most,) if self._begin else (min(LOOK, most), most - LOOK):
+            if room < 1:
+                break
+            params = sampling(thinking, most=room, form=None, n=1, stop=[marks.end], include_stop_str_in_output=True)
+            final = await self._final(self._extended(prompt, tokens, ""), params, request)
+            first = written(final.outputs[0], self._tokenizer)
+            cached = cached if tokens else final.num_cached_tokens or 0
+            text, tokens = text + first.text, [*tokens, *final.outputs[0].token_ids]
+            if not self._begin and not may_begin(text, marks.begin):
+                return None
+            if first.finish == "stop":
+                break
+        found = split(text, marks, opened=bool(self._begin))
         if not found.began:
-            whole = replace(first, text=found.rest)
-            if form is not None:
-                return replace(whole, text=""), prompt, cached
-            return whole, (self._extended(prompt, output.token_ids, "") if first.finish == "length" else None), cached
-        thought = Written("", first.tokens, "stop", found.text, first.tokens)
+            return None
         closing = "" if found.closed else f"{ENOUGH}{marks.end}\n\n"
-        return thought, self._extended(prompt, output.token_ids, closing), cached
+        said = Written("", len(tokens), "stop", found.text, len(tokens))
+        return Thought(said, self._extended(prompt, tokens, closing), cached)
 
     def _extended(self, prompt: Prompt, tokens: Any, closing: str) -> Prompt:
         more = [*prompt.tokens, *self._without_end(tokens), *(self._prompts.words(closing) if closing else ())]

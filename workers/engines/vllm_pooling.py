@@ -66,7 +66,7 @@ class Pools:
         found = await self._texts(request, "embed" if request.endpoint == EMBEDDINGS else "classify")
         read, rows = _sum(found), [one.numbers for one in found]
         if request.endpoint == EMBEDDINGS:
-            return embeddings_answer(name, revision, read.tokens, rows)
+            return embeddings_answer(request, name, revision, read.tokens, rows)
         return classes_answer(request, name, revision, read, rows, self._labels)
 
     async def _texts(self, request: EngineRequest, task: str) -> list[Numbers]:
