@@ -180,6 +180,24 @@ class RunBatch:
         return Run(len(listed), told["succeeded"], told["seconds"], cpu_s([self.process.pid]) - before, told)
 
 
+class Fixed:
+    """vLLM alone, with as many requests in it as it is told to hold."""
+
+    def __init__(self, stack: Stack, path: Path, **arguments: Any) -> None:
+        self.folder = stack.folder
+        given = json.dumps({"model": str(path), **ARGUMENTS, **arguments})
+        self.process = stack.start("fixed", [sys.executable, "-m", "benchmarks.vllm.fixed_peer", given], talks=True)
+        self.process.hear()
+
+    def run(self, rows: Sequence[dict[str, Any]], at_once: int) -> tuple[float, float]:
+        """Requests a second while it held so many, and the share of them that was preempted."""
+        source = self.folder / "fixed-in.jsonl"
+        source.write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
+        self.process.say(json.dumps({"in": str(source), "at_once": at_once}))
+        told = self.process.hear()
+        return told["per_second"], told["preempted"] / len(rows)
+
+
 @contextmanager
 def cell(
     path: Path, *, slots: int = SLOTS, reserve: float = 0.0, pace: Mapping[str, object] = PACE, **arguments: Any

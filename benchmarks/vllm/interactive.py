@@ -20,14 +20,14 @@ from benchmarks.weights import smollm2
 from orchestrator.contracts import answer_stream
 from orchestrator.flow import submit
 
-PROBES: Final = 201
+PROBES: Final = 200
 PROBES_A_SECOND: Final = 2.0
 """Of random arrivals: as fast as they can be answered, their prompts alone would be a quarter of what the engine computes."""
-ROWS: Final = 250
+ROWS: Final = 300
 LENGTHS: Final = (4, 16, 64, 128)
 SLOTS: Final = 32
 RESERVE: Final = 0.1
-RUNS: Final = 3
+RUNS: Final = 4
 STEPS: Final = 3
 WITHIN_S: Final = 60.0
 BLOCK_MS: Final = 1_000

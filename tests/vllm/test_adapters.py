@@ -18,8 +18,8 @@ from tests.stack import chat, row
 from tests.vllm.conftest import Run, stack_of, start_worker
 from tests.vllm.fleet import fleet_toml, model
 from tests.workers.engines import build
+from workers.engines._vllm.start import engine_arguments
 from workers.engines.vllm import VLLMEngine
-from workers.engines.vllm_start import engine_arguments
 
 LONG = "Where is my card, and when does the money come back? " * 40
 NAMES = (None, "loud", "odd")

@@ -10,7 +10,7 @@ from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from tests.docs_check import Block, fleet_shown, pages, split
 from tests.vllm.fleet import model
-from workers.engines.vllm_start import engine_arguments
+from workers.engines._vllm.start import engine_arguments
 
 BLOCKS = [block for page in pages() for block in split(page)[0] if block.language == "toml"]
 

@@ -14,8 +14,8 @@ from orchestrator.structured import form_of, problems
 from tests.vllm.conftest import Run
 from tests.vllm.fleet import model
 from tests.workers.engines.build import chat, completion
+from workers.engines._vllm.start import engine_config
 from workers.engines.vllm import VLLMEngine
-from workers.engines.vllm_start import engine_config
 
 QUIET = {"reasoning_effort": "none"}
 

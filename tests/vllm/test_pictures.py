@@ -18,9 +18,9 @@ from tests.vllm.conftest import Run
 from tests.vllm.fleet import model, warm
 from tests.workers.engines.build import chat
 from workers import media
+from workers.engines._vllm.start import engine_arguments
 from workers.engines.base import EngineRequest
 from workers.engines.vllm import VLLMEngine
-from workers.engines.vllm_start import engine_arguments
 
 TOKENS_A_PICTURE = (tiny.PICTURE // tiny.PATCH) ** 2
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from workers.engines.vllm_prompt import Prompts
+from workers.engines._vllm.prompt import Prompts
 
 BODY = {"messages": [{"role": "user", "content": "Hello <think>"}]}
 

@@ -9,9 +9,9 @@ from orchestrator.contracts import Answer
 from tests.vllm.conftest import Run
 from tests.vllm.fleet import model
 from tests.workers.engines.build import chat
+from workers.engines._vllm.chat import Chats
 from workers.engines.base import Chunk
 from workers.engines.vllm import VLLMEngine
-from workers.engines.vllm_chat import Chats
 
 ASKED = {"temperature": 0, "max_tokens": 12, "min_tokens": 12}
 

@@ -25,16 +25,16 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
+from workers.engines._llamacpp.answer import Growing, fault_of
+from workers.engines._llamacpp.gguf import Weights, read_weights
+from workers.engines._llamacpp.options import Options, context_of, options_of, threads_of
+from workers.engines._llamacpp.process import LlamaProcess
+from workers.engines._llamacpp.request import CHAT, COMPLETIONS, Requests
+from workers.engines._llamacpp.thinking import Thinking, count
 from workers.engines.answer_body import Read, chat_answer, completion_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
-from workers.engines.llamacpp_answer import Growing, fault_of
-from workers.engines.llamacpp_gguf import Weights, read_weights
-from workers.engines.llamacpp_options import Options, context_of, options_of, threads_of
-from workers.engines.llamacpp_process import LlamaProcess
-from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
-from workers.engines.llamacpp_thinking import Thinking, count
-from workers.engines.openai_answer import checked
 from workers.engines.running import Runs
+from workers.engines.server_answer import checked
 
 EMBEDDINGS: Final = "/v1/embeddings"
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024

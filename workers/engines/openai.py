@@ -22,15 +22,15 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.requests import CLASSIFY, ENDPOINTS, POOLING, SCORE
+from workers.engines._openai.faults import NO_ANSWER, Unreached, none_reached
+from workers.engines._openai.http import Wire
+from workers.engines._openai.replica_watch import Watch
+from workers.engines._openai.replicas import Pace, Replica, Replicas, prefix_of
+from workers.engines._openai.stream import Assembly
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
-from workers.engines.openai_answer import checked
-from workers.engines.openai_faults import NO_ANSWER, Unreached, none_reached
-from workers.engines.openai_http import Wire
-from workers.engines.openai_stream import Assembly
 from workers.engines.prompt import output_limit, wanted_choices
-from workers.engines.replica_watch import Watch
-from workers.engines.replicas import Pace, Replica, Replicas, prefix_of
 from workers.engines.running import Runs
+from workers.engines.server_answer import checked
 
 AT_ROOT: Final = frozenset({CLASSIFY, SCORE})
 """What vLLM serves beside `/v1` and not below it."""

@@ -1,7 +1,7 @@
 """The simulated engine: no model at all, and every answer says so.
 
 Latency, token counts and accuracy are drawn from the options under `[models.NAME.simulate]`, always the same for one
-job id and seed. It can be told to fail in every way that a model can (`simulated_options.py`), for tests.
+job id and seed. It can be told to fail in every way that a model can (`_simulated/options.py`), for tests.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
 from orchestrator.requests import ENDPOINTS
+from workers.engines._simulated.answer import Voice, draws
+from workers.engines._simulated.options import WAITING_KINDS, Failure, Markers, fault_of, markers_in, options_from
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import prompt_text
 from workers.engines.running import Run, Runs
-from workers.engines.simulated_answer import Voice, draws
-from workers.engines.simulated_options import WAITING_KINDS, Failure, Markers, fault_of, markers_in, options_from
 
 _COUNTED_JOBS: Final = 100_000
 _PIECES: Final = 20

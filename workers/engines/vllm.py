@@ -21,12 +21,12 @@ from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.requests import CHAT, EMBEDDINGS, POOLING
 from orchestrator.telemetry import log
+from workers.engines._vllm.adapters import Adapters
+from workers.engines._vllm.params import reason, refused
+from workers.engines._vllm.prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
+from workers.engines._vllm.start import engine_config
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
-from workers.engines.vllm_adapters import Adapters
-from workers.engines.vllm_params import reason, refused
-from workers.engines.vllm_prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
-from workers.engines.vllm_start import engine_config
 
 COMPLETIONS: Final = "/v1/completions"
 _LOADING_S: Final = 10.0
@@ -84,7 +84,7 @@ class VLLMEngine:
         chosen = engine_config(self._model)
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from workers.engines.vllm_load import Report
+        from workers.engines._vllm.load import Report
 
         reports: list[Report] = []
 
@@ -113,7 +113,7 @@ class VLLMEngine:
             if self._prompts.has_template:
                 found.add(CHAT)
         if not found:
-            from workers.engines.vllm_pooling import Pools
+            from workers.engines._vllm.pooling import Pools
 
             self._pools = Pools(self._model, self._prompts, self._encode, self._llm, tasks)
             found |= self._pools.endpoints
@@ -124,7 +124,7 @@ class VLLMEngine:
                 f"models.{self._model.name}.endpoints names {missing[0]}, which this model does not serve. It serves {served}."
             )
         if "generate" in tasks:
-            from workers.engines.vllm_chat import Chats
+            from workers.engines._vllm.chat import Chats
 
             self._chats = Chats(self._model, self._prompts, self._generate, config.max_model_len, self.revision)
         if self._model.reasoning is not None and CHAT not in found:

@@ -14,9 +14,9 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from tests.workers.engines.build import chat, model
 from tests.workers.engines.openai_server import OpenAIServer
+from workers.engines._openai.replicas import Pace, Replica, prefix_of
 from workers.engines.base import EngineRequest
 from workers.engines.openai import OpenAIEngine
-from workers.engines.replicas import Pace, Replica, prefix_of
 
 PACE = Pace(poll_s=0.02, stale_s=0.5, ask_s=0.2, first_pause_s=0.1, most_pause_s=0.2)
 PATIENT = replace(PACE, first_pause_s=60.0, most_pause_s=60.0)

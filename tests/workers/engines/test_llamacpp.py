@@ -24,10 +24,10 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from tests.weights import smollm2_gguf
 from tests.workers.engines.build import chat, completion, embeddings, engine, model
+from workers.engines._llamacpp.gguf import read_weights
+from workers.engines._llamacpp.options import Options, context_of, options_of, physical_cores, threads_of
 from workers.engines.base import EngineRequest
 from workers.engines.llamacpp import LlamaEngine
-from workers.engines.llamacpp_gguf import read_weights
-from workers.engines.llamacpp_options import Options, context_of, options_of, physical_cores, threads_of
 
 ROOT = Path(__file__).parents[3]
 PATH = os.pathsep.join([str(ROOT), *filter(None, sys.path)])

@@ -17,8 +17,8 @@ from orchestrator.errors import EngineFault, InvalidConfig
 from tests.workers.engines.build import chat, completion, embeddings, engine
 from tests.workers.engines.openai_behaviours import SAID, gzip_bomb
 from tests.workers.engines.openai_server import OpenAIServer
+from workers.engines._openai.faults import retry_after_s
 from workers.engines.base import Engine, EngineRequest
-from workers.engines.openai_faults import retry_after_s
 
 QUICK = {"connect_timeout_s": 1.0, "first_byte_timeout_s": 0.2, "timeout_s": 5.0}
 KEY = "sk-canary-1234567890"

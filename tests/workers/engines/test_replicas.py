@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from workers.engines.replica_report import Listing, Report, listing_in, report_in
-from workers.engines.replicas import BOUND, Pace, Replica, Replicas, prefix_of
+from workers.engines._openai.replica_report import Listing, Report, listing_in, report_in
+from workers.engines._openai.replicas import BOUND, Pace, Replica, Replicas, prefix_of
 
 PACE = Pace(faults=3, first_pause_s=5.0, most_pause_s=60.0, stale_s=5.0)
 PAGE = b"""# HELP vllm:num_requests_running Number of requests in model execution batches.

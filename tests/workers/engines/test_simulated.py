@@ -15,8 +15,8 @@ import pytest
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from tests.workers.engines.build import chat, completion, embeddings, engine
+from workers.engines._simulated.options import KINDS
 from workers.engines.base import EngineRequest
-from workers.engines.simulated_options import KINDS
 
 LABELS = "billing, card, refund"
 

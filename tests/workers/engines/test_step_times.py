@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from workers.engines.step_times import StepTimes
+from workers.engines._vllm.step_times import StepTimes
 
 
 def test_percentiles_are_those_of_all_steps_within_one_per_cent() -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from orchestrator.errors import InvalidConfig
 
-_CHILD: Final = Path(__file__).with_name("llamacpp_child.py")
+_CHILD: Final = Path(__file__).with_name("child.py")
 _LONGEST_SOCKET: Final = 100
 """Bytes of a socket's path: systems allow 104 or 108."""
 _LAST_WORDS: Final = 12

@@ -15,7 +15,6 @@ from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
 from orchestrator.requests import CLASSIFY, POOLING, SCORE
 from workers.engines.base import EngineRequest
-from workers.engines.openai_faults import bad_answer
 from workers.engines.prompt import (
     IMAGE_TOKENS,
     count_images,
@@ -29,6 +28,11 @@ _TEMPLATE_TOKENS: Final = 16_384
 """What a chat template and one image may add to a prompt whose tokens are otherwise at most its bytes."""
 _CHOICE_TOKENS: Final = 1_000_000
 """No model writes more in one choice."""
+
+
+def bad_answer(code: str, message: str, *, retryable: bool = True) -> EngineFault:
+    """The fault of an answer that cannot be used."""
+    return EngineFault(message, code=code, retryable=retryable, http_status=502)
 
 
 def parsed(data: bytes) -> dict[str, Any]:

@@ -14,9 +14,9 @@ from typing import Final
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log, log_fault
-from workers.engines.openai_http import Wire
-from workers.engines.replica_report import Listing, Report, listing_in, report_in
-from workers.engines.replicas import Pace, Replica
+from workers.engines._openai.http import Wire
+from workers.engines._openai.replica_report import Listing, Report, listing_in, report_in
+from workers.engines._openai.replicas import Pace, Replica
 
 MAX_METRICS_BYTES: Final = 2 * 1024 * 1024
 MAX_LISTING_BYTES: Final = 4 * 1024 * 1024

@@ -11,12 +11,12 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
+from workers.engines._vllm.params import answer_room, sampling
+from workers.engines._vllm.prompt import Prompt, Prompts
+from workers.engines._vllm.tools import Tools
 from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
 from workers.engines.base import Chunk, EngineRequest
 from workers.engines.thinking import ENOUGH, SAMPLED, budget, joined, marks_of, may_begin, split
-from workers.engines.vllm_params import answer_room, sampling
-from workers.engines.vllm_prompt import Prompt, Prompts
-from workers.engines.vllm_tools import Tools
 
 Generate = Callable[[Prompt, Any, EngineRequest], AsyncIterator[Any]]
 LOOK: Final = 8

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
 
+from workers.engines._openai.replica_report import Report
 from workers.engines.base import Load
-from workers.engines.replica_report import Report
 
 BOUND: Final = 1.25
 """A replica may have so many times its share of the work before others take its prefixes: 1 + epsilon of the paper."""

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.fleet.model import Count, Strict
-from workers.engines.llamacpp_gguf import Weights
+from workers.engines._llamacpp.gguf import Weights
 
 MOST_SLOTS: Final = 256
 """What llama.cpp can hold side by side."""

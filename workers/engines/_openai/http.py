@@ -16,8 +16,8 @@ import httpx2
 
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
-from workers.engines.openai_answer import parsed
-from workers.engines.openai_faults import Unreached, bad_answer, from_error_body, from_exception, from_status
+from workers.engines._openai.faults import Unreached, from_error_body, from_exception, from_status
+from workers.engines.server_answer import bad_answer, parsed
 
 MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 """The most that an answer may come to once it is decompressed."""

@@ -13,8 +13,8 @@ from typing import Any, Final, NoReturn
 
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
-from workers.engines.vllm_adapters import arguments
-from workers.engines.vllm_child import PARENT
+from workers.engines._vllm.adapters import arguments
+from workers.engines._vllm.child import PARENT
 
 OURS: Final = frozenset({"model", "disable_log_stats", "served_model_name", "api_key", "host", "port"})
 """Arguments that are not the fleet's to set: they are given by `path`, or belong to an HTTP server that is not there."""

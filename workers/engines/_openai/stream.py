@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from workers.engines.openai_faults import bad_answer
+from workers.engines.server_answer import bad_answer
 
 _JOINED = ("content", "refusal", "reasoning_content", "reasoning")
 _KEPT = ("id", "created", "model", "system_fingerprint", "service_tier")

@@ -7,8 +7,8 @@ from typing import Any
 
 from vllm.v1.metrics.loggers import StatLoggerBase
 
+from workers.engines._vllm.step_times import StepTimes
 from workers.engines.base import Load
-from workers.engines.step_times import StepTimes
 
 
 class Report(StatLoggerBase):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.requests import EMBEDDINGS, POOLING, SCORE
+from workers.engines._simulated.options import Options
 from workers.engines.answer_body import Read, classes_answer, embeddings_answer, scores_answer
 from workers.engines.base import EngineRequest
 from workers.engines.prompt import (
@@ -22,7 +23,6 @@ from workers.engines.prompt import (
     wanted_choices,
     wanted_rows,
 )
-from workers.engines.simulated_options import Options
 
 _WORDS: Final = Struct("<8Q")
 _ONE: Final = float(2**64)

@@ -14,10 +14,10 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer
 from orchestrator.fleet import Model, Reasoning
+from workers.engines._llamacpp.answer import Growing
+from workers.engines._llamacpp.request import CHAT, COMPLETIONS, Requests
 from workers.engines.answer_body import Read, Written, chat_answer
 from workers.engines.base import Chunk, EngineRequest
-from workers.engines.llamacpp_answer import Growing
-from workers.engines.llamacpp_request import CHAT, COMPLETIONS, Requests
 from workers.engines.thinking import ENOUGH, SAMPLED, Marks, budget, joined, may_begin, split
 
 Whole = Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]]

@@ -81,11 +81,6 @@ def none_reached(model: Model, retry_after_s: float) -> EngineFault:
     )
 
 
-def bad_answer(code: str, message: str, *, retryable: bool = True) -> EngineFault:
-    """The fault of an answer that cannot be used."""
-    return EngineFault(message, code=code, retryable=retryable, http_status=502)
-
-
 def from_exception(error: Exception, model: Model, key: str | None = None) -> EngineFault:
     """The fault that an exception of the HTTP client stands for; `key` is the entry of the fleet that names the server."""
     where, name = f"The server of model {model.name}", f"models.{model.name}"

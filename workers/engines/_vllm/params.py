@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 from orchestrator.structured import Form
+from workers.engines._vllm.prompt import bad_request
 from workers.engines.prompt import output_limit
-from workers.engines.vllm_prompt import bad_request
 
 MAX_STOPS: Final = 16
 MAX_LOGPROBS: Final = 20

@@ -1,0 +1,1 @@
+"""The parts of `workers.engines.llamacpp`, which only it puts together."""

@@ -1,0 +1,1 @@
+"""The parts of `workers.engines.openai`, which only it puts together."""

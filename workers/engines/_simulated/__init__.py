@@ -1,0 +1,1 @@
+"""The parts of `workers.engines.simulated`, which only it puts together."""

@@ -1,0 +1,1 @@
+"""The parts of `workers.engines.vllm`, which only it puts together."""
