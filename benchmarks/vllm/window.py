@@ -31,13 +31,13 @@ MEAN_S = 3.0
 WITHIN_S = 10.0
 SPANS = """
     SELECT extract(epoch FROM a.created_at)::float8 - a.engine_s, extract(epoch FROM a.created_at)::float8, a.input_tokens,
-        a.output_tokens
+        a.output_tokens, row_number() OVER (PARTITION BY a.job_id ORDER BY a.created_at) = 1
     FROM attempts a JOIN jobs j ON j.id = a.job_id WHERE j.batch_id > 0 ORDER BY 1
 """
 FAULTS = "SELECT outcome, fault_code, fault_message, output_tokens, count(*) FROM attempts WHERE outcome <> 'succeeded' GROUP BY 1, 2, 3, 4"
 
-Span = tuple[float, float, int, int]
-"""When a request went into the engine and was recorded, and its tokens."""
+Span = tuple[float, float, int, int, bool]
+"""When a request went into the engine and was recorded, its tokens, and whether it is a row's first: a wrong answer is asked for again."""
 
 
 def rows_of(short: int, long: int) -> list[dict[str, Any]]:
@@ -65,7 +65,9 @@ def measure(path: Path, scale: Scale) -> list[Row]:
     grown = spans[short:]  # in file order, as they went in
     holds = runs_at_once(grown, report["kv_blocks"], report["kv_block_tokens"])
     best = best_of(tried)
-    change, fed = grown[0][0], grown[-1][0]  # from then on it only drains
+    change = grown[0][0]
+    fed = max(enters for enters, _, _, _, first in grown if first)  # from then on it only drains
+    rate = sum(recorded <= fed for _, recorded, _, _, _ in grown) / (fed - change)
     held = outstanding(spans, change, fed)
     after = settled(held, best)
     before = median(outstanding(spans, spans[SLOTS][0], change))
@@ -79,7 +81,8 @@ def measure(path: Path, scale: Scale) -> list[Row]:
         told("best fixed value", best, "requests",
              note=f"vLLM alone with so many of the long requests in it; the fastest that preempts under 1%: {told_of(tried)}; its {report['kv_blocks']} blocks "
              f"of {report['kv_block_tokens']} tokens hold {holds:.1f} at all points of their lives"),
-        told("outstanding in the second half of the long rows, median", median(held[len(held) // 2 :]), "requests"),
+        told("outstanding in the second half of the long rows, median", median(held[len(held) // 2 :]), "requests",
+             note=f"{rate:.3g}/s submitted, run and recorded"),
         at_most("preempted, of all requests", report["preemptions"] / max(1, report["requests"]), MOST_PREEMPTED, "of 1",
                 note=f"{report['preemptions']} of {report['requests']}, as vLLM counts them; change of length included"),
     ]  # fmt: skip
@@ -106,7 +109,7 @@ def told_of(tried: Mapping[int, tuple[float, float]]) -> str:
 
 def runs_at_once(spans: Sequence[Span], blocks: int, block_tokens: int) -> float:
     """Requests of these kinds that the cache holds when they stand at all points of their answers."""
-    taken = [-(-(read + token) // block_tokens) for _, _, read, written in spans for token in range(1, written + 1)]
+    taken = [-(-(read + token) // block_tokens) for _, _, read, written, _ in spans for token in range(1, written + 1)]
     return min(SLOTS, blocks / (sum(taken) / len(taken)))
 
 
@@ -115,7 +118,7 @@ def outstanding(spans: Sequence[Span], begin: float, end: float) -> list[float]:
     found = []
     for step in range(max(1, int((end - begin) / STEP_S))):
         low = begin + step * STEP_S
-        inside = sum(max(0.0, min(leaves, low + STEP_S) - max(enters, low)) for enters, leaves, _, _ in spans)
+        inside = sum(max(0.0, min(leaves, low + STEP_S) - max(enters, low)) for enters, leaves, _, _, _ in spans)
         found.append(inside / STEP_S)
     return found
 
