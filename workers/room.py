@@ -14,6 +14,10 @@ from typing import Final
 
 from orchestrator.contracts import Usage
 
+FILL: Final = 0.98
+"""Of the cache that is counted on. All of it was a preemption for every hundred requests; this was none, for one in a hundred of the rate."""
+COUNTED: Final = 8
+"""Prompts of which the tokens are counted before any request has ended: a worker that starts on a full queue has nothing else to go by."""
 UNSURE: Final = 0.05
 """Expectations are no better than this: a report that is heavier by less says nothing."""
 SMOOTHING: Final = 0.05
@@ -52,10 +56,12 @@ class Room:
 
     def __init__(self, capacity: int, block: int = 1) -> None:
         """`capacity` and `block` in tokens: a request takes whole blocks."""
-        self.capacity, self._block = capacity, block
+        self.capacity, self._capacity, self._block = capacity, FILL * capacity, block
         self._inside: set[Ask] = set()
         self._sum = 0.0
         self._tokens_a_char = 1 / CHARS_A_TOKEN
+        self._seen = 0
+        """Prompts of which the tokens are known."""
         self._share = 1.0
         """Of what they may write, what requests do write."""
         self._pace = 0.0
@@ -70,21 +76,26 @@ class Room:
 
     def fits(self, asked: Ask, now: float) -> bool:
         """Whether the cache holds this request as well. One that is alone always fits: the engine must have something to do."""
+        # By what is known now: it may have waited long.
+        asked.prompt, asked.answer = asked.chars * self._tokens_a_char, asked.most * self._share
         if not self._inside:
             return True
-        if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self.capacity:
+        if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self._capacity:
             return True
         points = [self._point(one, now) for one in self._inside]
         points.append((asked.prompt + self._block / 2, asked.answer))
-        return self._heavier * peak(points) <= self.capacity
+        return self._heavier * peak(points) <= self._capacity
 
-    def compare(self, taken: float, now: float) -> None:
+    def compare(self, taken: float, now: float, *, overfull: bool = False) -> None:
         """Hold what the engine reports as taken, in tokens, against what those inside were expected to take by now.
 
-        Only what is heavier counts: what was let in just now takes nothing yet.
+        Only what is heavier counts: what was let in just now takes nothing yet. An engine that is `overfull` reports what it
+        holds, and not what those inside would take: that is no reason to expect less of them.
         """
         expected = sum(self._point(one, now)[0] for one in self._inside)
         found = min(MOST_HEAVIER, max(1.0, taken / expected - UNSURE)) if expected else 1.0
+        if overfull:
+            found = max(found, self._heavier)
         self._heavier += HEAVIER_BY_LOOK * (found - self._heavier)
 
     def enter(self, asked: Ask, now: float) -> None:
@@ -98,10 +109,21 @@ class Room:
         self._inside.discard(asked)
         self._sum = self._sum - asked.whole if self._inside else 0.0
 
+    @property
+    def unsure(self) -> bool:
+        """Whether it goes by a rule of thumb still, and a prompt that is counted is worth it."""
+        return self._seen < COUNTED
+
+    def count(self, chars: int, tokens: int) -> None:
+        """Take in how many tokens a prompt of so many characters has."""
+        self._seen += 1
+        weight = max(SMOOTHING, 1 / self._seen)
+        self._tokens_a_char += weight * (tokens / max(1, chars) - self._tokens_a_char)
+
     def learn(self, asked: Ask, usage: Usage, seconds: float) -> None:
         """Take in what a request that was answered has used: its prompt but for what the cache had of it, its answer, its pace."""
         read = usage.input_tokens - usage.cached_tokens
-        self._tokens_a_char += SMOOTHING * (read / max(1, asked.chars) - self._tokens_a_char)
+        self.count(asked.chars, read)
         self._share += SMOOTHING * (min(MOST_SHARE, usage.output_tokens / asked.most) - self._share)
         pace = usage.output_tokens / max(seconds, 1e-3)
         self._pace = pace if not self._pace else self._pace + SMOOTHING * (pace - self._pace)

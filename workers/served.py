@@ -41,7 +41,8 @@ class Served:
         """`meter` is there for a model that is priced by the hour."""
         self.model, self.engine, self._meter = model, engine, meter
         limits = engine.limits()
-        room = Room(*limits.cache) if limits.cache else None
+        self._cache = limits.cache
+        room = Room(limits.cache.tokens, limits.cache.block) if limits.cache else None
         # Kept slots stay free only if no more than the others hold goes in; otherwise the report alone says what is enough.
         feed = FEED if limits.queues and not model.reserve else 1.0
         self.gate = Gate(max(1, round(feed * limits.slots)), model.reserve, room)
@@ -62,13 +63,16 @@ class Served:
     def asked(self, job: ClaimedJob) -> Ask | None:
         """What a job is expected to take of the engine's cache; None where nobody asks."""
         room = self.gate.room
-        if room is None:
+        if room is None or self._cache is None:
             return None
         reads_only = job.endpoint in POOLING
         most, chars = 1 if reads_only else self.model.max_output_tokens, len(job.body)
         if not reads_only and chars <= READ_BYTES:
             body = orjson.loads(job.body or b"{}")
-            most, chars = (output_limit(body) or most) * (body.get("n") or 1), len(prompt_text(body))
+            text = prompt_text(body)
+            most, chars = (output_limit(body) or most) * (body.get("n") or 1), len(text)
+            if room.unsure:
+                room.count(chars, self._cache.count(text))
         return room.ask(chars, most)
 
     def learn(self, asked: Ask | None, outcome: Outcome) -> None:
@@ -103,7 +107,7 @@ class Served:
                 log("load_readable", model=self.model.name)
         gate = self.gate
         if gate.room is not None and load is not None:
-            gate.room.compare(load.kv_use * gate.room.capacity, time.monotonic())
+            gate.room.compare(load.kv_use * gate.room.capacity, time.monotonic(), overfull=load.waiting > 0)
         self._seen = next_limit(
             self._seen,
             load,

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.contracts import Usage
+from tests.workers.scheduler import BLOCK, BLOCKS, STEP_S, run
 from workers.gate import Gate
-from workers.room import CHARS_A_TOKEN, Ask, Room, peak
+from workers.room import CHARS_A_TOKEN, FILL, Ask, Room, peak
 
 points = st.lists(st.tuples(st.floats(0, 1_000), st.floats(0, 1_000)), max_size=12)
 
@@ -43,7 +44,7 @@ def filled(room: Room, prompt: int, most: int, now: float = 0.0) -> list[Ask]:
 
 def test_what_is_let_in_at_once_fits_also_when_all_answers_are_at_their_end() -> None:
     inside = filled(Room(16_384), prompt=100, most=300)
-    assert len(inside) == 16_384 // 400
+    assert len(inside) == int(FILL * 16_384 / 400)
 
 
 def test_a_request_that_is_larger_than_the_cache_is_let_in_alone() -> None:
@@ -57,7 +58,7 @@ def test_a_request_that_is_larger_than_the_cache_is_let_in_alone() -> None:
 
 
 def served(room: Room, *, prompt: int, writes: tuple[int, int], most: int | None = None, cached: int = 0) -> float:
-    """The mean share of a cache of 16,384 tokens that is really taken in the second of two minutes, with work always waiting.
+    """The mean share of a cache of 16,384 tokens that is really taken in the second half of forty seconds, with work always waiting.
 
     Answers are drawn between two lengths; `most` is what each may have, its true length where none is given.
     """
@@ -65,7 +66,7 @@ def served(room: Room, *, prompt: int, writes: tuple[int, int], most: int | None
     inside: list[tuple[Ask, int]] = []
     used: list[float] = []
     length = dice.randint(*writes)
-    while now < 120:
+    while now < 40:
         while room.fits(asked := room.ask(text(prompt), most or length), now):
             room.enter(asked, now)
             inside.append((asked, length))
@@ -145,3 +146,33 @@ def test_the_gate_keeps_out_what_does_not_fit_until_there_is_room_and_lets_inter
         assert (gate.inside, room.fits(room.ask(text(900), 10), 0.0)) == (0, True)
 
     asyncio.run(main())
+
+
+def test_a_cold_start_on_long_rows_preempts_next_to_nothing_and_leaves_little_empty() -> None:
+    dice = random.Random(9)
+    rows = [(900, 264, dice.randint(160, 480)) for _ in range(320)]
+    room = Room(BLOCKS * BLOCK, BLOCK)
+    assert room.unsure
+    room.count(900, 264)
+    engine, seconds = run(room, rows)
+    assert engine.preempted <= len(rows) // 100
+    written = sum(length for _, _, length in rows)
+    assert written / (seconds / STEP_S) > 25, "requests that run in the mean of all steps, start and end included"
+
+
+def test_a_rule_of_thumb_that_is_wrong_is_given_up_once_some_have_ended() -> None:
+    dice = random.Random(9)
+    engine, _ = run(Room(BLOCKS * BLOCK, BLOCK), [(700, 264, dice.randint(160, 480)) for _ in range(320)])
+    assert engine.preempted < 20, "those that came in before any had ended"
+
+
+def test_an_overfull_engine_is_no_reason_to_expect_less() -> None:
+    room = Room(16_384)
+    inside = filled(room, prompt=100, most=300)
+    for look in range(8):
+        room.compare(2.0 * 100 * len(inside), look / 4)
+    for look in range(8, 16):
+        room.compare(100.0, look / 4, overfull=True)
+    for one in inside:
+        room.leave(one)
+    assert len(filled(room, prompt=100, most=300)) < 0.6 * len(inside) + 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -46,6 +46,18 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """An engine's key-value cache: what requests hold of it grows with every token that they read and write."""
+
+    tokens: int
+    """That it holds."""
+    block: int
+    """Tokens of one block: a request takes whole ones."""
+    count: Callable[[str], int]
+    """How many tokens a text has for the engine's model."""
+
+
+@dataclass(frozen=True, slots=True)
 class EngineLimits:
     """What an engine can take at once, as it reports it."""
 
@@ -62,8 +74,8 @@ class EngineLimits:
     """Whether a `seed` is honoured; a request that asks for one is refused otherwise."""
     queues: bool = False
     """Whether it takes more than its slots and keeps the rest in order, telling how many wait."""
-    cache: tuple[int, int] | None = None
-    """Tokens that its key-value cache holds, and those of one block; None where it has none, or one of another kind."""
+    cache: Cache | None = None
+    """None where it has none, or one of another kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from workers.engines._vllm.adapters import Adapters
 from workers.engines._vllm.params import reason, refused
 from workers.engines._vllm.prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
 from workers.engines._vllm.start import engine_config
-from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
+from workers.engines.base import Cache, Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
 
 COMPLETIONS: Final = "/v1/completions"
@@ -195,7 +195,7 @@ class VLLMEngine:
             structured=self._chats is not None,
             seeds=not _is_cpu(),
             queues=True,
-            cache=_cache(config),
+            cache=_cache(config, self._prompts),
         )
 
     def load_now(self) -> Load | None:
@@ -335,13 +335,14 @@ class VLLMEngine:
         return EngineFault(self._dead or "The engine is dead.", code="engine_dead", retryable=True, http_status=503)
 
 
-def _cache(config: Any) -> tuple[int, int] | None:
-    """Tokens of the key-value cache and of one block; None where a request does not take as much of it as it has tokens."""
+def _cache(config: Any, prompts: Prompts) -> Cache | None:
+    """The key-value cache; None where a request does not take as much of it as it has tokens."""
     model, cache = config.model_config, config.cache_config
     uneven = model.is_hybrid or model.is_attention_free or model.get_sliding_window() is not None
     if uneven or not cache.num_gpu_blocks or config.parallel_config.data_parallel_size > 1:
         return None
-    return cache.num_gpu_blocks * cache.block_size, cache.block_size
+    block = cache.block_size
+    return Cache(cache.num_gpu_blocks * block, block, lambda text: len(prompts.encode(text)))
 
 
 def _is_cpu() -> bool:
