@@ -40,9 +40,7 @@ async def run(job: ClaimedJob, engine: Engine, max_image_pixels: int = MAX_IMAGE
         late = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
         return Outcome(OutcomeKind.EXPIRED, fault=late, engine_s=time.monotonic() - started)
     except Exception as error:
-        log_fault("unexpected_outcome", error, model=job.model, job=job.public_id)
-        ours = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
-        return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=time.monotonic() - started)
+        return unforeseen(job, error, time.monotonic() - started)
 
 
 def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
@@ -112,6 +110,13 @@ def _check_usage(usage: Usage) -> None:
         or usage.reasoning_tokens > usage.output_tokens
     ):
         raise EngineFault("The model reported a usage that cannot be.", code="bad_usage", retryable=True)
+
+
+def unforeseen(job: ClaimedJob, error: Exception, engine_s: float = 0.0) -> Outcome:
+    """The outcome of a fault of ours: it is told in the log, and another attempt may help."""
+    log_fault("unexpected_outcome", error, model=job.model, job=job.public_id)
+    ours = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
+    return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=engine_s)
 
 
 def from_fault(fault: EngineFault, engine_s: float) -> Outcome:

@@ -54,7 +54,7 @@ class Heartbeat(threading.Thread):
     def __init__(self, context: Context, worker: UUID, work: Work) -> None:
         super().__init__(name="rightsize-heartbeat", daemon=True)
         self._context, self._worker, self._work = context, worker, work
-        self._stop = threading.Event()
+        self._ending = threading.Event()
 
     def beat_once(self) -> None:
         """Renew now; raises ServiceUnavailable when the database does not answer."""
@@ -73,7 +73,7 @@ class Heartbeat(threading.Thread):
         """Beat at the pace of the settings, and look in between."""
         beat_s = self._context.settings.heartbeat_s
         due = time.monotonic()
-        while not self._stop.wait(max(0.0, min(LOOK_S, due - time.monotonic()))):
+        while not self._ending.wait(max(0.0, min(LOOK_S, due - time.monotonic()))):
             try:
                 if time.monotonic() < due:
                     self.look_once()
@@ -88,4 +88,4 @@ class Heartbeat(threading.Thread):
 
     def stop(self) -> None:
         """End after the beat that is under way."""
-        self._stop.set()
+        self._ending.set()

@@ -73,7 +73,7 @@ class Metering(threading.Thread):
         self._context, self._worker = context, worker
         self._kind = machines.LOADING
         self._turn = threading.Lock()
-        self._stop = threading.Event()
+        self._ending = threading.Event()
 
     @property
     def metered(self) -> Metered | None:
@@ -99,13 +99,13 @@ class Metering(threading.Thread):
     def end(self) -> None:
         """The engines are closed. Where the database is away, the orchestrator ends the intervals at the last sign of life."""
         if self.is_alive():
-            self._stop.set()
+            self._ending.set()
             self.join(10.0)
             self._tried(lambda: machines.end(self._context, self._worker, self._readings()))
 
     def run(self) -> None:
         """Tell at the pace of the heartbeat; a database that is away is tried again then."""
-        while not self._stop.wait(self._context.settings.heartbeat_s):
+        while not self._ending.wait(self._context.settings.heartbeat_s):
             self._tried(self._tell)
 
     def _tell(self, kind: str | None = None) -> None:

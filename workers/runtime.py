@@ -28,7 +28,7 @@ from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log
 from workers.engines import open_engine
-from workers.execute import run
+from workers.execute import run, unforeseen
 from workers.lease import Heartbeat
 from workers.meter import Metering
 from workers.recording import Item, Open, RecordingThread
@@ -169,6 +169,9 @@ class Runtime:
                 served.learn(asked, outcome)
         except asyncio.CancelledError:
             outcome = None
+        except Exception as error:
+            # Whatever it is: a job without an outcome would hold its dispatch for ever.
+            outcome = unforeseen(job, error)
         running.tasks.pop(job.id, None)
         outcome = self._unless_dead(job, outcome, served, running)
         if outcome is None:
@@ -332,6 +335,9 @@ class Runtime:
             asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
         self._metering.end()
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop_thread.join(10.0)
+        if not self._loop_thread.is_alive():
+            self._loop.close()
         self._apart.database.close()
         self.context.close()
         log("stopped", part="worker", pid=os.getpid())

@@ -13,7 +13,7 @@ import orjson
 from orchestrator.contracts import ClaimedJob, Outcome
 from orchestrator.fleet import Model
 from orchestrator.requests import POOLING
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 from workers.engines.base import Engine
 from workers.engines.prompt import output_limit, prompt_text
 from workers.gate import Gate
@@ -76,10 +76,13 @@ class Served:
         return room.ask(chars, most)
 
     def learn(self, asked: Ask | None, outcome: Outcome) -> None:
-        """Follow what answered requests have taken."""
-        self.observe(outcome.engine_s)
-        if self.gate.room is not None and asked is not None:
-            self.gate.room.learn(asked, outcome.usage, outcome.engine_s)
+        """Follow what answered requests have taken. An answer is worth more than what it teaches: this never raises."""
+        try:
+            self.observe(outcome.engine_s)
+            if self.gate.room is not None and asked is not None:
+                self.gate.room.learn(asked, outcome.usage, outcome.engine_s)
+        except Exception as error:
+            log_fault("pass_failed", error, model=self.model.name)
 
     async def keep_full(self) -> None:
         """Follow the engine's report from its first one on. An engine that never tells gets all that its slots allow."""
@@ -88,12 +91,15 @@ class Served:
         while True:
             await asyncio.sleep(LOOK_S if told else UNTIL_TOLD_S)
             now = time.monotonic()
-            if told:
-                self.look(now - looked)
-            elif told := self.engine.load_now() is not None:
-                # What it can run is not known yet, and grows by half from look to look.
-                self._seen = Seen(min(self.gate.most_bulk, max(LEAST, self.gate.most_bulk // 4)))
-                self.gate.limit_bulk(self._seen.limit)
+            try:
+                if told:
+                    self.look(now - looked)
+                elif told := self.engine.load_now() is not None:
+                    # What it can run is not known yet, and grows by half from look to look.
+                    self._seen = Seen(min(self.gate.most_bulk, max(LEAST, self.gate.most_bulk // 4)))
+                    self.gate.limit_bulk(self._seen.limit)
+            except Exception as error:
+                log_fault("pass_failed", error, model=self.model.name)
             looked = now
 
     def look(self, elapsed_s: float) -> None:

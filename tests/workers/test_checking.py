@@ -204,6 +204,9 @@ request = "0.001"       # the end
 """
 
 
+CARD = {"output": Decimal("0.77"), "hour": Decimal("2.5")}
+
+
 def test_writing_keeps_comments_order_and_earlier_cards() -> None:
     new = {"slots": 4, "max_input_tokens": 4096, "expected_latency_s": 0.5}
     card = {"input": Decimal("0.10"), "output": Decimal("0.77"), "hour": Decimal("2.5")}
@@ -220,6 +223,21 @@ def test_writing_keeps_comments_order_and_earlier_cards() -> None:
     again = with_suggestions(text, "big", new, {"input": Decimal("0.2")}, TODAY)
     assert len(tomllib.loads(again)["models"]["big"]["rates"]) == 2, "one card a day"
     assert fleet.parse(tomllib.loads(again), "test").fleet.named("big").card_on(TODAY).input == Decimal("0.2")
+
+
+def test_what_was_not_measured_keeps_its_price_and_the_hour_stands_once() -> None:
+    old = FILE.replace('request = "0.01"', 'image = "0.002"\ncached = "0.05"\nhour = "9"\noutput = "3"')
+    model = fleet.parse(tomllib.loads(with_suggestions(old, "big", {}, CARD, TODAY)), "test").fleet.named("big")
+    now = model.card_on(TODAY)
+    assert (now.image, now.cached, now.input) == (Decimal("0.002"), Decimal("0.05"), Decimal("1.00"))
+    assert (now.output, now.hour) == (CARD["output"], CARD["hour"])
+    by_request = {"request": Decimal("0.02"), "hour": Decimal("2.5")}
+    read = fleet.parse(tomllib.loads(with_suggestions(old, "big", {}, by_request, TODAY)), "test").fleet.named("big")
+    assert (read.card_on(TODAY).input, read.card_on(TODAY).output, read.card_on(TODAY).image) == (
+        0,
+        0,
+        Decimal("0.002"),
+    )
 
 
 def test_writing_changes_nothing_where_nothing_is_new() -> None:

@@ -17,6 +17,7 @@ from tomlkit.items import AoT
 
 from orchestrator import fleet
 from orchestrator.errors import InvalidConfig
+from orchestrator.pricing import HOUR_KEY
 
 
 def write_suggestions(path: Path, model: str, limits: Mapping[str, float], rates: Mapping[str, Decimal]) -> None:
@@ -55,25 +56,35 @@ def with_suggestions(
 
 
 def _put_card(table: Any, rates: Mapping[str, str], today: date) -> None:
+    """Put the new prices over those that hold today: what was not measured, such as an image, keeps its price."""
     cards = table.get("rates")
-    same_day = next((card for card in cards or () if _day(card.get("from")) == today), None)
-    if same_day is not None:
-        for name in [name for name in same_day if name != "from" and name not in rates]:
-            del same_day[name]
-        for name, amount in rates.items():
-            same_day[name] = amount
-        return
-    has_tables = isinstance(cards, AoT)
+    card = next((one for one in cards if _from(one) == today), None)
+    if card is None:
+        card = _copy(
+            max((one for one in cards if _from(one) <= today), key=_from, default={}), today, isinstance(cards, AoT)
+        )
+        cards.append(card)
+    # Requests or tokens pay for the hour, and not both.
+    for name in ("input", "output") if "request" in rates else ("request",):
+        card.pop(name, None)
+    if "hour" in rates:
+        card.pop("hour", None)
+    for name, amount in rates.items():
+        card[HOUR_KEY if name == "hour" else name] = amount
+
+
+def _copy(holds: Any, today: date, has_tables: bool) -> Any:
     card = tomlkit.table() if has_tables else tomlkit.inline_table()
     card.add("from", today)
-    for name, amount in rates.items():
-        card.add(name, amount)
-    if has_tables:
-        card.add(tomlkit.nl())
-    cards.append(card)
+    for name, amount in holds.items():
+        if name != "from":
+            card.add(name, str(amount))
+    return card
 
 
-def _day(value: object) -> object:
+def _from(card: Any) -> date:
+    """The day from which a card holds; a card without one holds since ever."""
+    value = card.get("from", date.min)
     return date.fromisoformat(value) if isinstance(value, str) else value
 
 
