@@ -30,6 +30,10 @@ HEAVIER_BY_LOOK: Final = 0.3
 MOST_HEAVIER: Final = 4.0
 CHARS_A_TOKEN: Final = 4.0
 """Before anything is learnt: the usual rule of thumb for English."""
+RULE_CHARS: Final = 100.0
+"""Characters of text that must be counted until they weigh as much as the rule of thumb."""
+ALIKE_CHARS: Final = 100.0
+"""Prompts whose lengths are spread no wider than this tell little of what a character more would add."""
 
 
 @dataclass(eq=False, slots=True)
@@ -51,6 +55,50 @@ class Ask:
         return self.prompt + self.answer
 
 
+class Prompts:
+    """How many tokens prompts have by their characters: a least-squares line through those that were read lately.
+
+    A line and no ratio: a template, tools and pictures add tokens that no character of the text stands for, and a beginning that
+    the engine has in its cache takes some away. Where all are about as long, the slope is that of the texts that were counted.
+    """
+
+    def __init__(self) -> None:
+        self._counted = 0
+        self._chars, self._tokens = RULE_CHARS, RULE_CHARS / CHARS_A_TOKEN
+        self._read = 0
+        self._mean_chars = self._mean_tokens = 0.0
+        self._variance = self._covariance = 0.0
+
+    @property
+    def unsure(self) -> bool:
+        """Whether nothing was read yet, and few were counted."""
+        return not self._read and self._counted < COUNTED
+
+    def count(self, chars: int, tokens: int) -> None:
+        """Take in the tokens of a text alone."""
+        self._counted += 1
+        self._chars += chars
+        self._tokens += tokens
+
+    def learn(self, chars: int, tokens: int) -> None:
+        """Take in what the engine read for a prompt with so many characters of text."""
+        self._read += 1
+        weight = max(SMOOTHING, 1 / self._read)
+        more_chars, more_tokens = chars - self._mean_chars, tokens - self._mean_tokens
+        self._mean_chars += weight * more_chars
+        self._mean_tokens += weight * more_tokens
+        self._variance = (1 - weight) * (self._variance + weight * more_chars**2)
+        self._covariance = (1 - weight) * (self._covariance + weight * more_chars * more_tokens)
+
+    def expected(self, chars: int) -> float:
+        """Tokens of a prompt with so many characters of text."""
+        plain = self._tokens / self._chars
+        if not self._read:
+            return chars * plain
+        slope = (self._covariance + ALIKE_CHARS**2 * plain) / (self._variance + ALIKE_CHARS**2)
+        return max(1.0, self._mean_tokens + slope * (chars - self._mean_chars))
+
+
 class Room:
     """Who is inside one engine's cache, and what those that ended have taught."""
 
@@ -59,9 +107,7 @@ class Room:
         self.capacity, self._capacity, self._block = capacity, FILL * capacity, block
         self._inside: set[Ask] = set()
         self._sum = 0.0
-        self._tokens_a_char = 1 / CHARS_A_TOKEN
-        self._seen = 0
-        """Prompts of which the tokens are known."""
+        self._prompts = Prompts()
         self._share = 1.0
         """Of what they may write, what requests do write."""
         self._pace = 0.0
@@ -72,12 +118,12 @@ class Room:
     def ask(self, chars: int, most: int) -> Ask:
         """What a request with a prompt of so many characters that may write `most` tokens is expected to take."""
         most = max(1, most)
-        return Ask(chars, most, chars * self._tokens_a_char, most * self._share)
+        return Ask(chars, most, self._prompts.expected(chars), most * self._share)
 
     def fits(self, asked: Ask, now: float) -> bool:
         """Whether the cache holds this request as well. One that is alone always fits: the engine must have something to do."""
         # By what is known now: it may have waited long.
-        asked.prompt, asked.answer = asked.chars * self._tokens_a_char, asked.most * self._share
+        asked.prompt, asked.answer = self._prompts.expected(asked.chars), asked.most * self._share
         if not self._inside:
             return True
         if self._heavier * (self._sum + asked.whole + self._block * (len(self._inside) + 1)) <= self._capacity:
@@ -112,18 +158,16 @@ class Room:
     @property
     def unsure(self) -> bool:
         """Whether it goes by a rule of thumb still, and a prompt that is counted is worth it."""
-        return self._seen < COUNTED
+        return self._prompts.unsure
 
     def count(self, chars: int, tokens: int) -> None:
-        """Take in how many tokens a prompt of so many characters has."""
-        self._seen += 1
-        weight = max(SMOOTHING, 1 / self._seen)
-        self._tokens_a_char += weight * (tokens / max(1, chars) - self._tokens_a_char)
+        """Take in how many tokens a text of so many characters has."""
+        self._prompts.count(chars, tokens)
 
     def learn(self, asked: Ask, usage: Usage, seconds: float) -> None:
         """Take in what a request that was answered has used: its prompt but for what the cache had of it, its answer, its pace."""
         read = usage.input_tokens - usage.cached_tokens
-        self.count(asked.chars, read)
+        self._prompts.learn(asked.chars, read)
         self._share += SMOOTHING * (min(MOST_SHARE, usage.output_tokens / asked.most) - self._share)
         pace = usage.output_tokens / max(seconds, 1e-3)
         self._pace = pace if not self._pace else self._pace + SMOOTHING * (pace - self._pace)

@@ -42,6 +42,11 @@ def filled(room: Room, prompt: int, most: int, now: float = 0.0) -> list[Ask]:
     return inside
 
 
+def filled_by(room: Room, chars: int, most: int) -> list[Ask]:
+    """The same by characters."""
+    return filled(room, round(chars / CHARS_A_TOKEN), most)
+
+
 def test_what_is_let_in_at_once_fits_also_when_all_answers_are_at_their_end() -> None:
     inside = filled(Room(16_384), prompt=100, most=300)
     assert len(inside) == int(FILL * 16_384 / 400)
@@ -164,6 +169,22 @@ def test_a_rule_of_thumb_that_is_wrong_is_given_up_once_some_have_ended() -> Non
     dice = random.Random(9)
     engine, _ = run(Room(BLOCKS * BLOCK, BLOCK), [(700, 264, dice.randint(160, 480)) for _ in range(320)])
     assert engine.preempted < 20, "those that came in before any had ended"
+
+
+def test_short_chats_that_are_mostly_template_do_not_keep_long_rows_out() -> None:
+    room = Room(50_000, 16)
+    for _ in range(8):
+        room.count(5, 4)
+    for _ in range(100):
+        room.learn(room.ask(5, 64), Usage(35, 0, 64), 1.0)
+    assert room.ask(5, 64).prompt == pytest.approx(35, rel=0.05), "of its own kind"
+    fit = 0.98 * 50_000 / (1_035 + 256)
+    assert len(filled_by(room, chars=4_000, most=256)) > 0.5 * fit
+    for one in list(room._inside):
+        room.leave(one)
+    for _ in range(5):
+        room.learn(room.ask(4_000, 256), Usage(1_030, 0, 256), 5.0)
+    assert 0.85 * fit < len(filled_by(room, chars=4_000, most=256)) < 1.1 * fit
 
 
 def test_an_overfull_engine_is_no_reason_to_expect_less() -> None:

@@ -195,7 +195,7 @@ class VLLMEngine:
             structured=self._chats is not None,
             seeds=not _is_cpu(),
             queues=True,
-            cache=_cache(config, self._prompts),
+            cache=_cache(config, self._prompts) if self._chats is not None else None,
         )
 
     def load_now(self) -> Load | None:
@@ -336,7 +336,7 @@ class VLLMEngine:
 
 
 def _cache(config: Any, prompts: Prompts) -> Cache | None:
-    """The key-value cache; None where a request does not take as much of it as it has tokens."""
+    """The key-value cache of a model that writes; None where a request does not take as much of it as it has tokens."""
     model, cache = config.model_config, config.cache_config
     uneven = model.is_hybrid or model.is_attention_free or model.get_sliding_window() is not None
     if uneven or not cache.num_gpu_blocks or config.parallel_config.data_parallel_size > 1:
