@@ -104,7 +104,7 @@ def main() -> None:
     config = FOLDER / "rightsize.toml"
     config.write_text(fleet_toml(smollm2.gguf(), smollm2.folder()), encoding="utf-8")
     data = FOLDER / "data"
-    remember_place(data_dir=data, config=config)
+    remember_place(".venv-vllm/bin/rightsize", data_dir=data, config=config)
     note(f"Ready after {time.monotonic() - began:.0f} s. vLLM takes one to two minutes to load, and says so.")
     run(data, config, rows(), REMARKS)
     note(f"All of it took {time.monotonic() - began:.0f} s.")

@@ -62,6 +62,7 @@ def test_what_the_cases_below_start_from_is_right(file: Path) -> None:
         (MODEL + "slots = true\n" + RATE, "models.house.slots", "a valid integer"),
         (MODEL + 'slots = "4"\n' + RATE, "models.house.slots", "a valid integer"),
         (GOOD + "[policy.thresholds]\nfoo = 1\n", "policy.thresholds.foo", "Known keys: complex_signals, long_input"),
+        (MODEL + "[models.house.reasoning]\nfoo = 1\n" + RATE, "models.house.reasoning.foo", "Known keys: parser, begin, end, "),
         (GOOD + "[policy]\nmax_attempts = 21\n", "policy.max_attempts", "less than or equal to 20"),
         ("policy = 3\n" + GOOD, "policy", "a valid dictionary"),
         (GOOD.replace("house", "'the house'"), "models.the house.name", "match pattern"),

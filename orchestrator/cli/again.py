@@ -6,6 +6,7 @@ import shlex
 from typing import Any, Final
 
 WHERE: Final = ("url", "api_key", "data_dir", "config")
+_program = ["rightsize"]
 _flags: list[str] = []
 
 
@@ -20,11 +21,12 @@ def remember(context: Any) -> None:
             _flags.append(f"{flag} {'KEY' if name == 'api_key' else shlex.quote(str(value))}")
 
 
-def remember_place(**where: Any) -> None:
-    """The same for a program that is no command: `data_dir` and `config` as the person would give them."""
+def remember_place(program: str, **where: Any) -> None:
+    """The same for what is no command: how the person reaches ours, and `data_dir` and `config` as they would be given."""
+    _program[:] = [program]
     _flags[:] = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in where.items()]
 
 
 def again(words: str) -> str:
     """A command of ours, with the flags that lead to the same place as this one's. The key itself is not shown."""
-    return " ".join(["rightsize", words, *_flags])
+    return " ".join([*_program, words, *_flags])

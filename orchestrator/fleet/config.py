@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError, model_validator
 
@@ -178,7 +178,8 @@ def _checked(kind: type[T], data: object, source: str, where: str) -> T:
 def _table_at(kind: type[BaseModel], place: Iterable[int | str]) -> Iterable[str]:
     """The keys of the table that an error's place leads to."""
     for step in place:
-        inner = kind.model_fields[str(step)].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            kind = inner
+        annotation = kind.model_fields[str(step)].annotation
+        for inner in (annotation, *get_args(annotation)):  # a table that may be missing is `Table | None`
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                kind = inner
     return kind.model_fields

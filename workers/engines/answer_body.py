@@ -48,7 +48,8 @@ def written(output: Any, tokenizer: Any) -> Written:
 
 
 def chat_answer(request: EngineRequest, model: str, revision: str, read: Read, choices: Sequence[Written]) -> Answer:
-    """The response body of a chat."""
+    """The response body of a chat. Raises EngineFault where a function had to be called and was not."""
+    _check_calls(request.body.get("tool_choice"), choices)
     rows = []
     for index, one in enumerate(choices):
         message: dict[str, Any] = {"role": "assistant", "content": one.text}
@@ -61,6 +62,17 @@ def chat_answer(request: EngineRequest, model: str, revision: str, read: Read, c
         logprobs = {"content": one.logprobs} if one.logprobs is not None else None
         rows.append({"index": index, "message": message, "finish_reason": finish, "logprobs": logprobs})
     return _answer(request, "chat.completion", (model, revision), read, choices, rows)
+
+
+def _check_calls(told: object, choices: Sequence[Written]) -> None:
+    if (told == "required" or isinstance(told, dict)) and not all(one.tool_calls for one in choices):
+        raise EngineFault(
+            "The model had to call a function and wrote something else. Ask for the arguments by `response_format` with a "
+            "JSON schema, or take a model that was trained to call functions.",
+            code="no_tool_call",
+            retryable=True,
+            http_status=502,
+        )
 
 
 def completion_answer(

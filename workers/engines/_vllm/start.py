@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from orchestrator.errors import InvalidConfig
@@ -63,6 +64,7 @@ def engine_arguments(model: Model) -> Any:
         def error(self, message: str) -> NoReturn:
             raise InvalidConfig(f"models.{model.name}.vllm: vLLM says: {message}.")
 
+    _check_path(model)
     table = {key.replace("-", "_"): value for key, value in model.vllm.items()}
     if taken := sorted(OURS & table.keys()):
         raise InvalidConfig(f"models.{model.name}.vllm.{taken[0]} is not set here. The weights are named by `path`.")
@@ -80,11 +82,29 @@ def engine_arguments(model: Model) -> Any:
     return AsyncEngineArgs.from_cli_args(given)
 
 
+def _check_path(model: Model) -> None:
+    """Refuse a folder that is not there, which vLLM would take for the name of one on a hub, and weights that are not whole."""
+    path = model.path or ""
+    folder = Path(path).expanduser()
+    if path.startswith(("/", ".", "~")) and not folder.exists():
+        raise InvalidConfig(
+            f"models.{model.name}.path: there is no folder {path}. Name one with the weights, or a hub id such as ORGANISATION/MODEL."
+        )
+    from safetensors import SafetensorError, safe_open
+
+    for file in sorted(folder.glob("*.safetensors")) if folder.is_dir() else ():
+        try:
+            with safe_open(file, framework="numpy"):
+                pass  # opening reads the table of contents, and holds it against the file's length
+        except SafetensorError as error:
+            raise InvalidConfig(f"models.{model.name}.path: {file} is not whole ({error}). Copy it again.") from error
+
+
 def _defaults(model: Model) -> dict[str, Any]:
     """What we set where the table does not: the slots, and on a CPU what lets vLLM start at all."""
     from vllm.platforms import current_platform
 
-    # Priority lets an interactive request overtake those that wait; it frees no slot, see `runtime.RESERVED_SHARE`.
+    # Priority lets an interactive request overtake those that wait; it frees no slot, see `gate.RESERVED_SHARE`.
     chosen: dict[str, Any] = {"max_num_seqs": model.slots, "scheduling_policy": "priority"}
     # vLLM's own choice of backend was seen to write raw control characters into strings, and blanks without end.
     chosen["structured_outputs_config"] = {"backend": "guidance", "disable_any_whitespace": True}
