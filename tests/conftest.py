@@ -19,6 +19,8 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 from sqlalchemy.engine import make_url
 
 from orchestrator.local import instance
@@ -27,6 +29,10 @@ from orchestrator.settings import Settings
 from orchestrator.store.migrate import migrate
 from orchestrator.store.session import Database
 from tests.stack import Stack
+
+# How long an example takes says what else this machine does, and nothing about the code.
+hypothesis.register_profile("shared-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("shared-machine")
 
 PACE = {
     "lease_s": 2.0,
