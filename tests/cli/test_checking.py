@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from orchestrator.pricing import HOUR_KEY
 from tests.cli.place import Place
 from tests.workers.engines.openai_server import OpenAIServer, in_thread
 
@@ -70,7 +71,8 @@ def test_what_was_measured_is_written_and_the_rest_of_the_file_stays(server: Ope
     assert table["slots"] == found["suggested"]["slots"]
     assert table["expected_latency_s"] == found["suggested"]["expected_latency_s"]
     card = table["rates"][1]
-    assert {name: card[name] for name in ("input", "output", "hour")} == found["rates"]
+    written = {name: card[key] for name, key in {"input": "input", "output": "output", "hour": HOUR_KEY}.items()}
+    assert written == found["rates"]
     assert [one.name for one in empty.folder.iterdir()] == ["own.toml"]
 
 
