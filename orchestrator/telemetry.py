@@ -31,6 +31,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "engine_loaded": "an engine is ready",
     "engine_dead": "an engine of ours died or hangs; its worker leaves, and its jobs go back",
     "engine_closed": "an engine of ours ended in order; what it did since it was loaded",
+    "engine_close_failed": "an engine of ours could not be closed in order; the rest of the stop goes on",
     "load_unreadable": "an engine's report of its load cannot be read; it gets less work until it can",
     "load_readable": "an engine's report of its load can be read again",
     "replica_checked": "a model's server was asked which models it serves",

@@ -26,7 +26,7 @@ from orchestrator.flow.claim import Claimed
 from orchestrator.flow.context import Context
 from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 from workers.engines import open_engine
 from workers.execute import run, unforeseen
 from workers.lease import Heartbeat
@@ -38,6 +38,8 @@ MOST_PAUSE_S: Final = 2.0
 ENGINE_DEAD: Final = "engine_dead"
 DEATHS: Final = 2
 """A job that was alone in an engine when it died fails for good at its second attempt: it is what ends engines."""
+CLOSE_S: Final = 30.0
+"""How long an engine may take to close: longer than any gives its own process before it kills that."""
 STARTED_AT_ONCE: Final = 32
 """Jobs of a dispatch, before the loop may look after others: an interactive one does not wait for a whole group."""
 
@@ -331,8 +333,7 @@ class Runtime:
         for watch in self._watches:
             self._loop.call_soon_threadsafe(watch.cancel)
         self._metering.drain()
-        for served in self._served.values():
-            asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(10.0)
+        self._close_engines()
         self._metering.end()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._loop_thread.join(10.0)
@@ -341,3 +342,11 @@ class Runtime:
         self._apart.database.close()
         self.context.close()
         log("stopped", part="worker", pid=os.getpid())
+
+    def _close_engines(self) -> None:
+        """Close each engine; one that cannot, or hangs, keeps nothing else from being put in order."""
+        for served in self._served.values():
+            try:
+                asyncio.run_coroutine_threadsafe(served.engine.close(), self._loop).result(CLOSE_S)
+            except Exception as error:
+                log_fault("engine_close_failed", error, model=served.model.name)

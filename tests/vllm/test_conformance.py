@@ -46,7 +46,7 @@ def sharing(warm: VLLMEngine, model: Model) -> Any:
     made: Any = VLLMEngine(model)
 
     def take() -> None:
-        made._llm, made._report = Kept(warm._llm), warm._report
+        made._llm, made._reports = Kept(warm._llm), warm._reports
 
     made._make = take
     return made

@@ -19,7 +19,7 @@ ASKED = {"temperature": 0, "max_tokens": 12, "min_tokens": 12}
 def chats(engine: VLLMEngine, weights: Path, **reasoning: Any) -> Chats:
     """The chats of the warm engine, as they are where the fleet says this of its reasoning, or nothing."""
     told = model(weights, slots=4, max_output_tokens=64, **({"reasoning": reasoning} if reasoning else {}))
-    return Chats(told, engine._prompts, engine._generate, 8192, engine.revision)
+    return Chats(told, engine._prompts, engine._chats._generate, 8192, engine.revision)
 
 
 def text(answer: Answer) -> str:

@@ -7,7 +7,6 @@ there too. When that child dies or takes no step for `hang_s`, every request end
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -22,8 +21,9 @@ from orchestrator.fleet import Model
 from orchestrator.requests import CHAT, EMBEDDINGS, POOLING
 from orchestrator.telemetry import log
 from workers.engines._vllm.adapters import Adapters
-from workers.engines._vllm.params import reason, refused
-from workers.engines._vllm.prompt import NO_TEMPLATE, Prompt, Prompts, bad_request
+from workers.engines._vllm.calls import ENDED, Calls
+from workers.engines._vllm.params import reason
+from workers.engines._vllm.prompt import NO_TEMPLATE, Prompts, bad_request
 from workers.engines._vllm.start import engine_config
 from workers.engines.base import Cache, Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.running import Runs
@@ -32,6 +32,8 @@ COMPLETIONS: Final = "/v1/completions"
 _LOADING_S: Final = 10.0
 """So often loading says that it goes on."""
 _LOOK_S: Final = 1.0
+_CLOSE_S: Final = 20.0
+"""How long vLLM's process may take to end before it is killed: with several GPUs it has connections among them to undo."""
 
 
 def open_engine(model: Model, _blobs: Path) -> Engine:
@@ -45,16 +47,14 @@ class VLLMEngine:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._runs = Runs()
-        self._ids = itertools.count()
         self._llm: Any = None
-        self._report: Any = None
+        self._reports: Any = None
         self._watch: asyncio.Task[None] | None = None
         self._dead: str | None = None
         self._endpoints: frozenset[str] = frozenset()
         self._modalities: frozenset[str] = frozenset()
         self._chats: Any = None
         self._pools: Any = None
-        self._adapters: Adapters
         self._prompts: Prompts
 
     async def load(self) -> None:
@@ -67,9 +67,9 @@ class VLLMEngine:
                 log("engine_loading", model=self._model.name, seconds=round(time.monotonic() - started))
         try:
             loading.result()
-            await self._learn()
-            self._adapters = Adapters(self._model)
-            await self._adapters.load(self._llm)
+            adapters = Adapters(self._model)
+            await self._learn(Calls(self._llm, adapters, self._died))
+            await adapters.load(self._llm)
             await self._warm()
         except InvalidConfig:
             raise
@@ -84,18 +84,12 @@ class VLLMEngine:
         chosen = engine_config(self._model)
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        from workers.engines._vllm.load import Report
+        from workers.engines._vllm.load import Reports
 
-        reports: list[Report] = []
+        self._reports = Reports()
+        self._llm = AsyncLLM.from_vllm_config(chosen, stat_loggers=[self._reports.of_scheduler])
 
-        def reporter(config: Any, index: int = 0) -> Report:
-            reports.append(Report(config, index))
-            return reports[-1]
-
-        self._llm = AsyncLLM.from_vllm_config(chosen, stat_loggers=[reporter])
-        self._report = reports[0]
-
-    async def _learn(self) -> None:
+    async def _learn(self, calls: Calls) -> None:
         """What this model can do, as vLLM tells."""
         tasks = await self._llm.get_supported_tasks()
         config = self._llm.model_config
@@ -115,7 +109,7 @@ class VLLMEngine:
         if not found:
             from workers.engines._vllm.pooling import Pools
 
-            self._pools = Pools(self._model, self._prompts, self._encode, self._llm, tasks)
+            self._pools = Pools(self._model, self._prompts, calls.encode, self._llm, tasks)
             found |= self._pools.endpoints
         self._endpoints = frozenset(found & set(self._model.endpoints) if self._model.endpoints else found)
         if missing := sorted(set(self._model.endpoints) - found):
@@ -126,7 +120,7 @@ class VLLMEngine:
         if "generate" in tasks:
             from workers.engines._vllm.chat import Chats
 
-            self._chats = Chats(self._model, self._prompts, self._generate, config.max_model_len, self.revision)
+            self._chats = Chats(self._model, self._prompts, calls.generate, config.max_model_len, self.revision)
         if self._model.reasoning is not None and CHAT not in found:
             raise ValueError(f"the model has a table `reasoning`, but no chat template to think by. {NO_TEMPLATE}")
 
@@ -185,7 +179,7 @@ class VLLMEngine:
         """What vLLM was started with."""
         config = self._llm.vllm_config
         return EngineLimits(
-            slots=config.scheduler_config.max_num_seqs,
+            slots=config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size,
             max_input_tokens=config.model_config.max_model_len,
             max_output_tokens=self._model.max_output_tokens,
             streams=True,
@@ -200,7 +194,7 @@ class VLLMEngine:
 
     def load_now(self) -> Load | None:
         """What its scheduler said after the last step."""
-        load: Load | None = self._report.load() if self._report is not None else None
+        load: Load | None = self._reports.load() if self._reports is not None else None
         return load
 
     async def health(self) -> Health:
@@ -220,23 +214,26 @@ class VLLMEngine:
                 await self._watch
         if self._llm is not None:
             self._tell()
-            await asyncio.to_thread(self._llm.shutdown)
+            # Before its process ends: who still listens to it then writes that it died, with a traceback.
+            if (listener := self._llm.output_handler) is not None:
+                listener.cancel()
+            await asyncio.to_thread(self._llm.shutdown, _CLOSE_S)
 
     def _tell(self) -> None:
         """Say what the engine did since it was loaded: whether its memory and its slots fit what it was asked."""
-        seen, cache = self._report, self._llm.vllm_config.cache_config
-        if seen is None or not seen.readable:
+        seen, cache = self._reports, self._llm.vllm_config.cache_config
+        if seen.load() is None:
             return
         median_s, late_s = seen.times.percentile(0.5), seen.times.percentile(0.99)
         log(
             "engine_closed",
             model=self._model.name,
-            requests=seen.finished,
-            preemptions=seen.preemptions,
-            steps=seen.steps,
+            requests=seen.total("finished"),
+            preemptions=seen.total("preemptions"),
+            steps=seen.total("steps"),
             step_ms_p50=median_s and round(1000 * median_s, 2),
             step_ms_p99=late_s and round(1000 * late_s, 2),
-            prefix_hits=round(seen.prefix_hits / max(1, seen.prefix_queries), 3),
+            prefix_hits=round(seen.total("prefix_hits") / max(1, seen.total("prefix_queries")), 3),
             kv_blocks=cache.num_gpu_blocks,
             kv_block_tokens=cache.block_size,
         )
@@ -265,71 +262,25 @@ class VLLMEngine:
             )
             raise bad_request(message, "unsupported_parameter")
 
-    async def _generate(self, prompt: Prompt, params: Any, request: EngineRequest) -> AsyncIterator[Any]:
-        """VLLM's outputs for one prompt."""
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
-
-        name = f"{request.job_id}-{next(self._ids)}"
-        outputs = self._llm.generate(
-            prompt.engine_input,
-            params,
-            name,
-            lora_request=self._adapters.of(request),
-            priority=0 if request.interactive else 1,
-        )
-        try:
-            async for output in outputs:
-                yield output
-        except EngineDeadError:
-            self._mark_dead("vLLM's engine process ended. Its own log says why.")
-            raise self._death() from None
-        except EngineGenerateError as error:
-            cause = error.__cause__ or error
-            if isinstance(cause, (ValueError, TypeError)):
-                raise refused(cause) from None
-            message = f"The engine failed while it wrote: {reason(cause)}"
-            raise EngineFault(message, code="engine_error", retryable=True, http_status=500) from error
-        except (VLLMClientError, ValueError, TypeError) as error:
-            raise refused(error) from None
-
-    async def _encode(self, prompt: Prompt, params: Any, request: EngineRequest) -> Any:
-        """VLLM's output for a text that it only reads."""
-        from vllm.exceptions import VLLMClientError
-        from vllm.v1.engine.exceptions import EngineDeadError
-
-        name = f"{request.job_id}-{next(self._ids)}"
-        more = {"lora_request": self._adapters.of(request), "priority": 0 if request.interactive else 1}
-        try:
-            async for output in self._llm.encode(prompt.engine_input, params, name, **more):
-                if output.finished:
-                    return output
-        except EngineDeadError:
-            self._mark_dead("vLLM's engine process ended. Its own log says why.")
-            raise self._death() from None
-        except (VLLMClientError, ValueError, TypeError) as error:
-            raise refused(error) from None
-        raise EngineFault("The engine gave no answer.", code="engine_error", retryable=True, http_status=500)
-
     async def _watched(self) -> None:
         """See that the engine lives, and that it takes steps while it has something to do."""
         hang_s = self._model.hang_s
         while self._dead is None:
             await asyncio.sleep(_LOOK_S)
             if self._llm.errored:
-                self._mark_dead("vLLM's engine process ended. Its own log says why.")
-            busy = self._llm.get_num_unfinished_requests() > 0
-            quiet_s = time.monotonic() - self._report.stepped_at
-            if not busy:
-                self._report.stepped_at = time.monotonic()
-            elif quiet_s > hang_s:
-                self._mark_dead(f"vLLM has taken no step for {hang_s:g} s, with requests to run.")
+                self._died(ENDED)
+            elif not self._llm.get_num_unfinished_requests():
+                self._reports.rest()
+            elif self._reports.quiet_s() > hang_s:
+                self._died(f"vLLM has taken no step for {hang_s:g} s, with requests to run.")
 
-    def _mark_dead(self, why: str) -> None:
+    def _died(self, why: str) -> EngineFault:
+        """Take in that the engine is dead, and end every request with the fault that is returned."""
         if self._dead is None:
             self._dead = why
             log("engine_dead", logging.WARNING, model=self._model.name, detail=why)
             self._runs.abort_all(self._death)
+        return self._death()
 
     def _death(self) -> EngineFault:
         return EngineFault(self._dead or "The engine is dead.", code="engine_dead", retryable=True, http_status=503)

@@ -38,7 +38,7 @@ class Prompts:
     def __init__(self, tokenizer: Any, renderer: Any, *, sees: bool, hears: bool) -> None:
         from vllm.inputs import tokens_input
 
-        self.tokenizer = self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._renderer = renderer
         self._tokens_input = tokens_input
         self._sees, self._hears = sees, hears
@@ -52,7 +52,7 @@ class Prompts:
     @property
     def has_template(self) -> bool:
         """Whether the model can chat."""
-        return bool(getattr(self._tokenizer, "chat_template", None))
+        return bool(getattr(self.tokenizer, "chat_template", None))
 
     def opens(self, mark: str) -> bool:
         """Whether the model's own template ends the prompt with a mark, so that its answer begins within a thought."""
@@ -76,17 +76,17 @@ class Prompts:
     def plain(self, text: str) -> Prompt:
         """The prompt of a completion: the text as it is, without meaning for marks of the template in it."""
         return self.of(
-            self._tokenizer.encode(text, split_special_tokens=True) if self._marked(text) else self.encode(text)
+            self.tokenizer.encode(text, split_special_tokens=True) if self._marked(text) else self.encode(text)
         )
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text, as the tokenizer makes them for a prompt."""
-        tokens: list[int] = self._tokenizer.encode(text)
+        tokens: list[int] = self.tokenizer.encode(text)
         return tokens
 
     def words(self, text: str) -> list[int]:
         """The tokens of a text that goes on, without a beginning mark."""
-        tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)
+        tokens: list[int] = self.tokenizer.encode(text, add_special_tokens=False)
         return tokens
 
     def _marked(self, text: str) -> bool:
@@ -110,7 +110,7 @@ class Prompts:
             tokens += (
                 self.words(piece)
                 if said is None
-                else self._tokenizer.encode(said, add_special_tokens=False, split_special_tokens=True)
+                else self.tokenizer.encode(said, add_special_tokens=False, split_special_tokens=True)
             )
         return tokens
 
@@ -118,7 +118,7 @@ class Prompts:
         if not self.has_template:
             raise bad_request(NO_TEMPLATE, "no_chat_template")
         try:
-            text: str = self._tokenizer.apply_chat_template(
+            text: str = self.tokenizer.apply_chat_template(
                 messages, tools=tools, tokenize=False, add_generation_prompt=True
             )
         except Exception as error:
@@ -147,7 +147,7 @@ class Prompts:
             ) from None
         except Exception as error:
             raise bad_request(f"The model cannot take these messages: {str(error)[:300]}") from None
-        if begin and not _ends_with(self._tokenizer.decode(made["prompt_token_ids"][-16:]), begin):
+        if begin and not _ends_with(self.tokenizer.decode(made["prompt_token_ids"][-16:]), begin):
             made["prompt_token_ids"] = [*made["prompt_token_ids"], *self.words(begin)]
         return Prompt(list(made["prompt_token_ids"]), made)
 

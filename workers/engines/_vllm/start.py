@@ -7,6 +7,7 @@ takes for it, so that whatever a release of vLLM understands can be set here, an
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -72,7 +73,7 @@ def engine_arguments(model: Model) -> Any:
         raise InvalidConfig(
             f"models.{model.name}.vllm.{taken[0]} is not set here. Pictures and sound reach the model as bytes only."
         )
-    table = {**_defaults(model), **arguments(model, table), **table, "allowed_media_domains": [NOWHERE]}
+    table = {**_defaults(model, table), **arguments(model, table), **table, "allowed_media_domains": [NOWHERE]}
     os.environ["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] = "0"
     parser = AsyncEngineArgs.add_cli_args(Parser())
     known = {action.dest for action in parser._actions}  # noqa: SLF001 - argparse has no public list of them
@@ -100,12 +101,12 @@ def _check_path(model: Model) -> None:
             raise InvalidConfig(f"models.{model.name}.path: {file} is not whole ({error}). Copy it again.") from error
 
 
-def _defaults(model: Model) -> dict[str, Any]:
+def _defaults(model: Model, table: Mapping[str, Any]) -> dict[str, Any]:
     """What we set where the table does not: the slots, and on a CPU what lets vLLM start at all."""
     from vllm.platforms import current_platform
 
     # Priority lets an interactive request overtake those that wait; it frees no slot, see `gate.RESERVED_SHARE`.
-    chosen: dict[str, Any] = {"max_num_seqs": model.slots, "scheduling_policy": "priority"}
+    chosen: dict[str, Any] = {"max_num_seqs": _slots_of_one(model, table), "scheduling_policy": "priority"}
     # vLLM's own choice of backend was seen to write raw control characters into strings, and blanks without end.
     chosen["structured_outputs_config"] = {"backend": "guidance", "disable_any_whitespace": True}
     if current_platform.is_cpu():
@@ -118,6 +119,12 @@ def _defaults(model: Model) -> dict[str, Any]:
         if "VLLM_CPU_KVCACHE_SPACE" not in os.environ:
             chosen["kv_cache_memory_bytes"] = CPU_KV_BYTES
     return chosen
+
+
+def _slots_of_one(model: Model, table: Mapping[str, Any]) -> int:
+    """The slots are those of all copies of the model together, and vLLM's argument means one copy."""
+    copies = table.get("data_parallel_size", 1)
+    return math.ceil(model.slots / copies) if isinstance(copies, int) and copies > 0 else model.slots
 
 
 def _as_command_line(table: Mapping[str, Any]) -> Iterator[str]:
