@@ -22,6 +22,8 @@ from orchestrator.requests import CLASSIFY, POOLING, SCORE, Features
 
 TYPICAL_OUTPUT_TOKENS: Final = 200
 """What a request is expected to answer until its task has been measured; never more than it may."""
+SURELY: Final = 4
+"""A caller's own choice of model is refused for its length only where the text is this much over: tokens are guessed by characters, and the model's engine counts them."""
 JUDGE_TOKENS: Final = 8
 """What a judge writes: the number of an answer."""
 
@@ -157,7 +159,8 @@ def _problem(features: Features, model: Model, now: Situation) -> str | None:
             return f"{model.name} answers chat requests only."
     elif hints.task is not None and model.tasks and hints.task not in model.tasks:
         return f"{model.name} does not serve task {hints.task}."
-    if features.longest_tokens > model.max_input_tokens:
+    sure = SURELY if features.model == model.name else 1
+    if features.longest_tokens > sure * model.max_input_tokens:
         return f"{model.name} takes at most {model.max_input_tokens} input tokens, not about {features.longest_tokens}."
     if hints.max_latency_s is not None and model.expected_latency_s > hints.max_latency_s:
         return f"{model.name} takes about {model.expected_latency_s:g} s, over the bound of {hints.max_latency_s:g} s."

@@ -15,6 +15,7 @@ from typing import Annotated, Final
 
 import typer
 
+from orchestrator.cli.connect import server_command
 from orchestrator.cli.display import note, out
 from orchestrator.cli.options import Config
 from orchestrator.contracts import Tier
@@ -74,25 +75,30 @@ def add(
 ) -> None:
     """Put a model into the rightsize.toml. It runs from the next start on.
 
-    Without a rightsize.toml one is made of the sample fleet, in the current folder or at --config.
+    Without a rightsize.toml one is made of the sample fleet, in the current folder or at --config. Weights on this machine are
+    looked at: a file that is not whole is refused, and how much of a request they hold is written down.
 
     Examples:
       rightsize models add smollm2.gguf --tier slm --free
-      rightsize models add Qwen/Qwen3-8B --tier llm --input 0.15 --output 0.60 --default
+      rightsize models add Qwen/Qwen3-8B --tier llm --input 0.15 --output 0.60
     """
     rates = _rates(input_usd, output_usd, usd_per_hour, free=free)
     place, runs_on = _found(weights, engine)
     name = name or _named(place)
     file, text = _in_use(config)
     source = str(file)
-    if name in _models(text, source):
+    if name in _tables(text, source):
         raise InvalidConfig(f"{source} has a model {name} already. Give another --name, or change its table there.")
     lines = [f"[models.{_key(name)}]", f'tier = "{tier}"', f'engine = "{runs_on}"', f"path = {_text(place)}"]
     if slots is not None or runs_on is AddEngine.LLAMACPP:
         lines.append(f"slots = {slots or _LLAMA_SLOTS}")
+    limits = server_command("weights_limits")(Path(place)) if Path(place).exists() else {}
+    lines += [f"{key} = {value}" for key, value in limits.items()]
     lines += ["default = true"] * default + ["free = true"] * free
     lines += [f"[[models.{_key(name)}.rates]]", f"from = {datetime.now(UTC).date()}", *rates]
     whole = text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
+    if default:
+        _refuse_second_default(text, source, tier)
     checked = parse(_toml(whole, source), source)
     if not file.is_file():
         note(
@@ -100,11 +106,30 @@ def add(
         )
     _write(file, whole)
     out.print(f"Added {name} to {source}: {tier}, {runs_on}.", markup=False, soft_wrap=True)
+    if limits:
+        note(
+            f"A request may have {limits['max_input_tokens']:,} tokens and its answer {limits['max_output_tokens']:,}: "
+            f"change max_input_tokens and max_output_tokens there{_more_context(runs_on)} for others."
+        )
     if not checked.fleet.is_default(checked.fleet.by_name[name]):
         note(
             f"Jobs of tier {tier} go to {checked.fleet.of_tier(tier)[0].name}: name {name} as `model`, or move `default`."
         )
     note("What runs now keeps its fleet. Stop it and start it again, then: rightsize models check " + name)
+
+
+def _more_context(runs_on: AddEngine) -> str:
+    return ", and llamacpp.context_per_slot to their sum," if runs_on is AddEngine.LLAMACPP else ""
+
+
+def _refuse_second_default(text: str, source: str, tier: Tier) -> None:
+    """Raise InvalidConfig where a tier has its default model: which jobs move to another one is for a person to say."""
+    for name, table in _tables(text, source).items():
+        if isinstance(table, dict) and table.get("tier") == tier and table.get("default"):
+            raise InvalidConfig(
+                f"Tier {tier} has a default model, {name}. Take `default = true` out of [models.{name}] in {source} first, "
+                "or leave --default out."
+            )
 
 
 def _rates(input_usd: str | None, output_usd: str | None, usd_per_hour: str | None, *, free: bool) -> list[str]:
@@ -144,7 +169,7 @@ def _found(weights: str, engine: AddEngine | None) -> tuple[str, AddEngine]:
     if engine is not None and engine is not kind:
         reads = "a .gguf file" if engine is AddEngine.LLAMACPP else "a folder with config.json or ORG/NAME on a hub"
         raise InvalidRequest(f"{engine} takes {reads}, and {weights} is none. Leave --engine out.")
-    return (str(path.absolute()) if path.exists() else weights), kind
+    return (os.path.normpath(path.absolute()) if path.exists() else weights), kind  # a link stays a link
 
 
 def _named(place: str) -> str:
@@ -163,9 +188,10 @@ def _in_use(config: Path | None) -> tuple[Path, str]:
     return file, resources.files("orchestrator").joinpath("sample.toml").read_text("utf-8")
 
 
-def _models(text: str, source: str) -> set[str]:
+def _tables(text: str, source: str) -> dict[str, object]:
+    """The tables of the models by their names, unchecked."""
     tables = _toml(text, source).get("models", {})
-    return set(tables) if isinstance(tables, dict) else set()
+    return tables if isinstance(tables, dict) else {}
 
 
 def _toml(text: str, source: str) -> dict[str, object]:

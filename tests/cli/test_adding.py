@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,21 @@ from tests.cli.place import FLEET, Place
 PRICED = ("--input", "0.15", "--output", "0.60")
 
 
-def weights(place: Place, name: str = "Some Model.Q4.gguf") -> Path:
+def gguf(context: int) -> bytes:
+    """A whole GGUF file of version 3 without tensors, of a model that was trained for so many tokens."""
+
+    def text(value: bytes) -> bytes:
+        return struct.pack("<Q", len(value)) + value
+
+    named = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
+    trained = text(b"llama.context_length") + struct.pack("<II", 4, context)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + named + trained
+    return header + bytes(-len(header) % 32)
+
+
+def weights(place: Place, name: str = "Some Model.Q4.gguf", context: int = 8192) -> Path:
     file = place.folder / name
-    file.write_bytes(b"GGUF" + bytes(20))
+    file.write_bytes(gguf(context))
     return file
 
 
@@ -40,6 +53,14 @@ def test_a_gguf_file_is_added_for_llama_cpp_and_the_rest_of_the_file_stays(empty
     added = fleet.load(file).fleet.by_name["some-model-q4"]
     assert (added.tier, added.engine, added.slots, added.free) == ("slm", "llamacpp", 4, True)
     assert added.path == str(weights(empty))
+    assert added.max_input_tokens + added.max_output_tokens == 4096, (
+        "what a slot of llama.cpp holds, unless it is told to hold more"
+    )
+    assert "context_per_slot to their sum" in done.stderr
+    weights(empty, "short.gguf", context=512)
+    empty.run("models", "add", "short.gguf", "--tier", "slm", "--free", "--config", str(file))
+    short = fleet.load(file).fleet.by_name["short"]
+    assert (short.max_input_tokens, short.max_output_tokens) == (384, 128)
 
 
 def test_a_folder_and_a_hub_id_are_added_for_vllm(empty: Place) -> None:
@@ -48,11 +69,12 @@ def test_a_folder_and_a_hub_id_are_added_for_vllm(empty: Place) -> None:
     folder.mkdir()
     refused = empty.run("models", "add", "made", "--tier", "llm", *PRICED, "--config", str(file), code=1)
     assert "holds no config.json" in refused.stderr
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text('{"text_config": {"max_position_embeddings": 16384}}')
     empty.run("models", "add", "made", "--tier", "llm", *PRICED, "--slots", "64", "--config", str(file))
     empty.run("models", "add", "Org/Some-8B", "--tier", "rlm", *PRICED, "--name", "deep.one", "--config", str(file))
     made, deep = models(file)["made"], models(file)["deep.one"]
     assert (made["engine"], made["path"], made["slots"]) == ("vllm", str(folder), 64)
+    assert made["max_input_tokens"] + made["max_output_tokens"] == 16384
     assert (deep["engine"], deep["path"], deep["rates"][0]["output"]) == ("vllm", "Org/Some-8B", "0.60")
 
 
@@ -75,7 +97,8 @@ def test_without_a_file_one_is_made_of_the_sample_fleet(empty: Place) -> None:
         (["missing.gguf", "--tier", "slm", "--free"], "There is no missing.gguf"),
         (["Org/Model", "--tier", "llm", "--free", "--name", "auto"], "may not be named auto"),
         (["Org/Model", "--tier", "llm", "--free", "--name", "with space"], "pattern"),
-        (["Org/Model", "--tier", "llm", *PRICED, "--default"], "has two default models"),
+        (["Org/Model", "--tier", "llm", *PRICED, "--default"], "Take `default = true` out of [models."),
+        (["half.gguf", "--tier", "slm", "--free"], "is a broken GGUF file"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(words: list[str], told: str, empty: Place) -> None:
@@ -83,6 +106,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(words: list[str], told
     before = file.read_bytes()
     weights(empty)
     (empty.folder / "text.gguf").write_text("no model")
+    (empty.folder / "half.gguf").write_bytes(gguf(512)[:40])
     done = empty.run("models", "add", *words, "--config", str(file), code=1)
     assert told in done.stderr
     assert file.read_bytes() == before

@@ -27,12 +27,12 @@ def test_f9_a_flushed_redis_in_the_middle_of_a_run_loses_nothing(stack: Stack) -
 
 
 def test_f9_messages_that_vanished_are_sent_again_within_the_bound(stack: Stack) -> None:
-    batch = stack.submit(rows(40))
     job = stack.submit_now({"messages": [{"role": "user", "content": "Hello"}]})
     worker = stack.worker()
+    stack.orchestrator()
     stack.wait_job(job.public_id)
     stack.kill(worker, signal.SIGSTOP)
-    stack.orchestrator()
+    batch = stack.submit(rows(40))  # for as long as its presence lasts the worker is sent work
     until(lambda: stack.count("SELECT count(*) FROM dispatches WHERE claimed_at IS NULL AND ended_at IS NULL") > 0)
     until(lambda: stack.broker.redis.llen("rightsize.llm") > 0, what="messages wait")
     stack.broker.redis.flushdb()

@@ -27,7 +27,7 @@ from orchestrator.fleet import Model
 from orchestrator.telemetry import log
 from workers.engines._llamacpp.answer import Growing, fault_of
 from workers.engines._llamacpp.gguf import Weights, read_weights
-from workers.engines._llamacpp.options import Options, context_of, options_of, threads_of
+from workers.engines._llamacpp.options import USUAL_CONTEXT, Options, context_of, options_of, threads_of
 from workers.engines._llamacpp.process import LlamaProcess
 from workers.engines._llamacpp.request import CHAT, COMPLETIONS, Requests
 from workers.engines._llamacpp.thinking import Thinking, count
@@ -49,6 +49,11 @@ _SPARE: Final = 8
 def open_engine(model: Model, _blobs: Path) -> Engine:
     """The engine of a GGUF file."""
     return LlamaEngine(model)
+
+
+def context_in(path: Path) -> int:
+    """Tokens that a request may have, answer included, where the fleet names no other number; raises InvalidConfig for a file that is not whole."""
+    return min(read_weights(path, "path").context or USUAL_CONTEXT, USUAL_CONTEXT)
 
 
 class LlamaEngine:
