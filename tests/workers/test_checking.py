@@ -7,6 +7,7 @@ import io
 import math
 import tomllib
 import wave
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 
 from orchestrator import fleet
 from orchestrator.contracts import Answer, Usage
-from orchestrator.errors import InvalidConfig
+from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Reasoning
 from workers.checking import asking, figures, measuring, soundness
 from workers.checking.figures import Level, Round
@@ -90,6 +91,42 @@ def test_the_longest_input_is_found_between_what_was_taken_and_what_was_refused(
     assert 3_800 < found <= 4_096
     assert tries <= 8
     assert search(true_limit=300, claimed=256) == (256, 1)
+
+
+@pytest.mark.parametrize(
+    "taken, context, answer, limit",
+    [(32_768, None, 1_024, 32_768), (4_096, 4_096, 1_024, 3_072), (2_000, 4_096, 1_024, 2_000), (256, 256, 1_024, 192)],
+)
+def test_an_input_leaves_room_for_the_answer_where_both_share_a_context(
+    taken: int, context: int | None, answer: int, limit: int
+) -> None:
+    assert figures.input_limit(taken, context, answer) == limit
+
+
+class Wordy:
+    """An engine whose words have three tokens each, beside a template of forty, and which holds so many of them."""
+
+    def __init__(self, holds: int) -> None:
+        self.holds = holds
+
+    async def perform(self, request: EngineRequest) -> Answer:
+        tokens = 40 + 3 * len(request.body["prompt"].split())
+        if tokens + 1 > self.holds:
+            raise EngineFault("too long", code="context_length_exceeded", retryable=False, http_status=400)
+        return replace(answer(), usage=Usage(input_tokens=tokens, output_tokens=1))
+
+
+@pytest.mark.parametrize("holds", [700, 2_048, 30_000])
+def test_the_longest_input_is_tried_in_the_models_own_tokens(holds: int) -> None:
+    def maker(size: int, most: int) -> EngineRequest:
+        return EngineRequest("job", "/v1/completions", {"prompt": "word " * size, "max_tokens": most}, None, 10.0)
+
+    engine: Any = Wordy(holds)
+    found = asyncio.run(measuring.longest_input(engine, maker, holds, lambda _: None))
+    assert found == measuring.Longest(holds, False, f"{holds:,} tokens were taken")
+    found = asyncio.run(measuring.longest_input(engine, maker, 2 * holds, lambda _: None))
+    assert found.is_all
+    assert 0.93 * holds <= found.tokens <= holds
 
 
 def test_sound_answers_are_told_from_unsound_ones() -> None:

@@ -111,6 +111,14 @@ def next_input(claimed: int, accepted: int, refused: int | None, steps: int) -> 
     return (accepted + refused) // 2
 
 
+def input_limit(taken: int, context: int | None, answer: int) -> int:
+    """The most input tokens that leave room for an answer of `answer` tokens, or a quarter of what the model holds if that is less.
+
+    `taken` is the longest input that it took; `context` what it holds of a request in all, None where that is not known.
+    """
+    return taken if context is None else max(1, min(taken, context - min(answer, context // 4)))
+
+
 def rates(usd_per_hour: Decimal, *, prefill_tps: float | None, decode_tps: float | None) -> dict[str, Decimal]:
     """US dollars per million input and output tokens that pay for the machine's hour at these speeds.
 

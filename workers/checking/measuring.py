@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import EngineFault
@@ -16,14 +17,37 @@ from workers.engines.base import Answer, Engine, EngineRequest
 REPEATS: Final = 3
 LOAD_INPUT: Final = 32
 READ_INPUT: Final = 512
-MARGIN: Final = 16
-"""Tokens that an input stays below the length that is tried: its template and its one token of answer must fit too."""
+MARGIN: Final = 4
+"""Tokens that an input stays below the length that is tried: one of answer, and the number that it begins with may have some more."""
+FEW_WORDS: Final = (16, 80)
+"""Of two inputs, by which it is seen how many tokens a word has, and how many the template adds."""
 LONG_LEVEL_S: Final = 30.0
 OVERTIME_S: Final = 10.0
 LONGEST_WAIT_S: Final = 20.0
 """No longer input is tried once one took this long: it is left at what the model claims."""
 
 Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """The tokens of an input by its words: some for the template, and some for each word."""
+
+    beside: float
+    each: float
+
+    def words_in(self, tokens: int) -> int:
+        """Words of an input that has so many tokens, or a few less."""
+        return max(1, int((tokens - self.beside) / self.each))
+
+
+@dataclass(frozen=True, slots=True)
+class Longest:
+    """The longest input that a model takes, in tokens, whether a longer one was refused, and how that is known."""
+
+    tokens: int
+    is_all: bool
+    how: str
 
 
 async def rise(engine: Engine, maker: Maker, unit: Unit, seconds: float, tell: Tell) -> list[Level]:
@@ -70,31 +94,40 @@ async def reading(engine: Engine, maker: Maker, concurrency: int, seconds: float
     return found.input_tps or None
 
 
-async def longest_input(engine: Engine, maker: Maker, claimed: int, tell: Tell) -> tuple[int, str]:
-    """The longest input up to `claimed` that the model takes, in tokens, and how that is known."""
-    accepted, refused, steps, longest_s, words_a_token = 0, None, 0, 0.0, 1.0
+async def longest_input(engine: Engine, maker: Maker, claimed: int, tell: Tell) -> Longest:
+    """The longest input up to `claimed` that the model takes."""
+    accepted, refused, steps, longest_s = 0, None, 0, 0.0
+    reads = await _reads(engine, maker)
     while (size := figures.next_input(claimed, accepted, refused, steps)) is not None:
         if longest_s > LONGEST_WAIT_S:
-            return claimed, f"tried up to {accepted:,}, which took {longest_s:.0f} s"
+            return Longest(claimed, False, f"tried up to {accepted:,}, which took {longest_s:.0f} s")
         tell(f"an input of {size:,} tokens")
         steps += refused is not None
-        words = max(1, int(max(1, size - MARGIN) * words_a_token))
         began = time.monotonic()
         try:
-            answer = await perform(engine, maker(words, 1))
+            await perform(engine, maker(reads.words_in(size - MARGIN), 1))
         except EngineFault as fault:
             if fault.retryable:
-                return claimed, f"{size:,} tokens could not be tried: {fault.message}"
+                return Longest(claimed, False, f"{size:,} tokens could not be tried: {fault.message}")
             refused = size
         else:
-            # Words are not tokens: how many go into one is known once the model has counted some. A server that counts
-            # nothing sensible is not believed.
-            words_a_token = min(1.0, words / max(1, answer.usage.input_tokens))
             accepted = size
         longest_s = max(longest_s, time.monotonic() - began)
     if refused is None:
-        return claimed, f"{claimed:,} tokens were taken"
-    return max(1, accepted), f"{refused:,} tokens were refused"
+        return Longest(claimed, False, f"{claimed:,} tokens were taken")
+    return Longest(max(1, accepted), True, f"{refused:,} tokens were refused")
+
+
+async def _reads(engine: Engine, maker: Maker) -> Reads:
+    """How the model counts, from two short inputs. A word is taken for a token where it refuses one, or counts nothing sensible."""
+    counted = []
+    for size in FEW_WORDS:
+        try:
+            counted.append((await perform(engine, maker(size, 1))).usage.input_tokens)
+        except EngineFault:
+            return Reads(0.0, 1.0)
+    each = (counted[1] - counted[0]) / (FEW_WORDS[1] - FEW_WORDS[0])
+    return Reads(max(0.0, counted[0] - each * FEW_WORDS[0]), each) if each > 0 else Reads(0.0, 1.0)
 
 
 async def perform(engine: Engine, request: EngineRequest) -> Answer:

@@ -140,13 +140,23 @@ async def _measure(engine: Engine, maker: Maker, unit: Unit, seconds: float, tel
     if unit == "output tokens":
         tell("reading alone")
         report.prefill_tps = await measuring.reading(engine, maker, best.concurrency, seconds)
+        if report.prefill_tps is None:
+            report.remarks.append(
+                "reading alone could not be measured: prices and speeds take reading and writing together"
+            )
         report.decode_tps = figures.decode_speed(best, report.prefill_tps)
     elif unit == "input tokens":
         report.prefill_tps = best.input_tps
-    holds, said = engine.limits().max_input_tokens, int(report.now["max_input_tokens"])
-    longest, how = await measuring.longest_input(engine, maker, min(holds, said), tell)
-    report.remarks.append(f"longest input: {how}{f', and it says that it takes {holds:,}' if holds > said else ''}")
-    _suggest(best, unit, longest, engine.limits().slots, report)
+    limits, said = engine.limits(), int(report.now["max_input_tokens"])
+    longest = await measuring.longest_input(engine, maker, min(limits.max_input_tokens, said), tell)
+    beyond = f", and it says that it takes {limits.max_input_tokens:,}" if limits.max_input_tokens > said else ""
+    report.remarks.append(f"longest input: {longest.how}{beyond}")
+    context = limits.context or (longest.tokens if longest.is_all else None)
+    writes = unit == "output tokens"
+    most = figures.input_limit(longest.tokens, context if writes else None, limits.max_output_tokens)
+    if most < longest.tokens:
+        report.remarks.append(f"max_input_tokens leaves room for an answer: prompt and answer share {context:,} tokens")
+    _suggest(best, unit, most, limits.slots, report)
 
 
 def _suggest(best: Level, unit: Unit, longest: int, slots: int, report: Report) -> None:

@@ -72,6 +72,8 @@ class EngineLimits:
     """Whether it holds an answer to a JSON schema, a choice, a regex or a grammar while it writes it."""
     seeds: bool = True
     """Whether a `seed` is honoured; a request that asks for one is refused otherwise."""
+    context: int | None = None
+    """Tokens of one request, prompt and answer together, where the engine knows."""
     queues: bool = False
     """Whether it takes more than its slots and keeps the rest in order, telling how many wait."""
     cache: Cache | None = None

@@ -212,6 +212,7 @@ class LlamaEngine:
             slots=model.slots,
             max_input_tokens=min(model.max_input_tokens, self._context),
             max_output_tokens=min(model.max_output_tokens, self._context),
+            context=self._context,
             streams=True,
             endpoints=self._endpoints,
             structured=not self._options.embeddings,

@@ -181,6 +181,7 @@ class VLLMEngine:
         return EngineLimits(
             slots=config.scheduler_config.max_num_seqs * config.parallel_config.data_parallel_size,
             max_input_tokens=config.model_config.max_model_len,
+            context=config.model_config.max_model_len,
             max_output_tokens=self._model.max_output_tokens,
             streams=True,
             endpoints=self._endpoints,
