@@ -65,6 +65,8 @@ CAPS: Final[Mapping[str, tuple[float, float]]] = {
 WHOLE: Final = frozenset(
     {"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions", "top_k", "min_tokens", "seed"}
 )
+NOT_SERVED: Final = ("echo", "suffix")
+"""Fields of OpenAI's that clients send empty, and that no engine here honours."""
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote", "adapter")
@@ -197,6 +199,9 @@ def _check_fields(body: Mapping[str, Any], *, streams: bool) -> None:
         raise InvalidRequest("`encoding_format` must be float or base64.", param="encoding_format")
     if not isinstance(body.get("use_activation"), (bool, type(None))):
         raise InvalidRequest("`use_activation` must be true or false.", param="use_activation")
+    for name in NOT_SERVED:
+        if body.get(name):
+            raise InvalidRequest(f"`{name}` is not served. Leave it out: put such text together yourself.", param=name)
     form_of(body)
 
 

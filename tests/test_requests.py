@@ -86,6 +86,8 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
         (CLASSIFY, {"input": [""] * 2049}, "input", "text, or a list of 1 to 2,048 texts"),
         (CLASSIFY, {"input": ["x" * 4_000_001] * 2}, "body", "reads at most 8,000,000 characters"),
         (CLASSIFY, {"input": "x", "seed": 1}, "seed", "Known for /v1/classify: ['input', "),
+        ("/v1/completions", {"prompt": "x", "echo": True}, "echo", "is not served"),
+        ("/v1/completions", {"prompt": "x", "suffix": "y"}, "suffix", "is not served"),
         (CLASSIFY, {"input": "x", "use_activation": 1}, "use_activation", "must be true or false"),
         (CLASSIFY, {"input": "x", "rightsize": {"samples": 2}}, "samples", "its answer is no text"),
         (SCORE, {"queries": "x"}, "documents", "must have `queries` and `documents`"),

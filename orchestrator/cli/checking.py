@@ -91,8 +91,9 @@ def _tell(model: str, step: str) -> None:
 
 def _show(report: Mapping[str, Any], *, write: bool) -> None:
     revision = f", revision {report['revision']}" if report["revision"] else ""
+    loaded = f"loaded in {report['load_s']:.1f} s" if report["load_s"] else "not loaded"
     out.print(
-        f"\n[bold]{report['model']}[/]  {report['tier']}, {report['engine']}{revision}, loaded in {report['load_s']:.1f} s",
+        f"\n[bold]{report['model']}[/]  {report['tier']}, {report['engine']}{revision}, {loaded}",
         soft_wrap=True,
     )
     _show_checks(report["checks"])

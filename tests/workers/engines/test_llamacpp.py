@@ -112,6 +112,27 @@ def test_several_answers_and_prompts_count_every_token() -> None:
     with_engine(body)
 
 
+def test_a_last_message_of_the_assistant_is_said_and_not_gone_on_with() -> None:
+    async def body(made: Any) -> None:
+        asked = chat("Say hello.", max_tokens=1)
+        begun = asked.with_body(
+            {**asked.body, "messages": [*asked.body["messages"], {"role": "assistant", "content": "He"}]}
+        )
+        one, two = await made.perform(asked), await made.perform(begun)
+        # The turn that was said has its begin, its role, its words and its end, and then the answer's turn begins.
+        assert two.usage.input_tokens >= one.usage.input_tokens + 4
+
+    with_engine(body)
+
+
+def test_a_least_length_is_refused_and_not_forgotten() -> None:
+    async def body(made: Any) -> None:
+        fault = await refused(made, chat("Say hello.", min_tokens=5))
+        assert (fault.fault_code, fault.retryable) == ("unsupported_parameter", False)
+
+    with_engine(body)
+
+
 def test_a_stream_comes_in_pieces_and_adds_up() -> None:
     async def body(made: Any) -> None:
         chunks = [chunk async for chunk in made.stream(chat("Count.", max_tokens=12, seed=1))]
@@ -284,8 +305,11 @@ asyncio.run(main())
     ) as worker:
         assert worker.stdout is not None
         child = psutil.Process(int(worker.stdout.readline()))
+        folders = [Path(one.laddr).parent for one in child.net_connections("unix") if one.laddr]
+        assert folders[0].name.startswith("rightsize-llama-")
         worker.kill()
         child.wait(10)
+        assert not folders[0].exists()
 
 
 def test_embeddings_are_served_where_the_model_is_for_them() -> None:

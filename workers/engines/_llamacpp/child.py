@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from typing import Any
@@ -19,7 +20,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever the library prints is no answer of ours
     asked = json.loads(sys.stdin.buffer.readline())
     gone = threading.Event()
-    threading.Thread(target=_wait_for_parent, args=(gone,), daemon=True).start()
+    folder = os.path.dirname(asked["socket"])  # noqa: PTH120
+    threading.Thread(target=_wait_for_parent, args=(gone, folder), daemon=True).start()
     try:
         import xllamacpp
 
@@ -35,9 +37,11 @@ def main() -> None:
     os._exit(0)
 
 
-def _wait_for_parent(gone: threading.Event) -> None:
+def _wait_for_parent(gone: threading.Event, folder: str) -> None:
+    """Leave when it is gone, with the folder of the socket: one that was killed removes nothing itself."""
     while os.read(0, 4096):
         pass
+    shutil.rmtree(folder, ignore_errors=True)
     gone.set()
     os._exit(0)  # in the midst of loading too; there is nothing to put in order
 
@@ -64,6 +68,9 @@ def _parameters(library: Any, asked: dict[str, Any]) -> Any:
     parameters.n_gpu_layers = asked["gpu_layers"]
     parameters.fit_params = False  # what was asked for, or a refusal: never silently less
     parameters.cache_ram_mib = 0  # by default up to 8 GiB of old prompts
+    parameters.prefill_assistant = (
+        False  # a last message of the assistant is said, and not gone on with: so do the other engines
+    )
     parameters.reasoning_format = (
         library.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
         if asked["reasoning"]

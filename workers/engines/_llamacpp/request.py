@@ -41,8 +41,12 @@ class Requests:
 
     def of(self, endpoint: str, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The requests that a body becomes, prompt by prompt; raises EngineFault for what cannot be served."""
+        if body.get("min_tokens"):
+            raise bad_request(
+                "`min_tokens` is not served by llama.cpp. Leave it out, or name another model.", "unsupported_parameter"
+            )
         n = body.get("n") or 1
-        prompts = [None] if endpoint == CHAT else _prompts(body.get("prompt"))
+        prompts: list[str | None] = [None] if endpoint == CHAT else [*_prompts(body.get("prompt"))]
         if not isinstance(n, int) or not 1 <= n * len(prompts) <= MAX_CHOICES:
             raise bad_request(
                 f"At most {MAX_CHOICES} answers can be asked for at once: lower `n`, or send fewer prompts."
@@ -55,7 +59,7 @@ class Requests:
             one = dict(shared)
             prompt = prompts[number // n]
             if prompt is not None:
-                one["prompt"] = self._plain(prompt) if isinstance(prompt, str) and not self._raw_prompts else prompt
+                one["prompt"] = prompt if self._raw_prompts else self._plain(prompt)
             if body.get("seed") is not None:
                 one["seed"] = _seed(body, number)
             requests.append(one)
@@ -141,15 +145,12 @@ def _broken(found: re.Match[str]) -> str:
     return found[0][0] + _BREAK + found[0][1:]
 
 
-def _prompts(given: object) -> list[Any]:
+def _prompts(given: object) -> list[str]:
     if isinstance(given, str):
         return [given]
-    if isinstance(given, list) and given:
-        if all(isinstance(one, int) and not isinstance(one, bool) for one in given):
-            return [given]
-        if all(isinstance(one, str | list) and one for one in given):
-            return list(given)
-    raise bad_request("`prompt` must be text, a list of texts, or token ids.")
+    if isinstance(given, list) and given and all(isinstance(one, str) for one in given):
+        return list(given)
+    raise bad_request("`prompt` must be text, or a list of texts.")
 
 
 def _logprobs(body: dict[str, Any]) -> dict[str, Any]:
