@@ -11,10 +11,11 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
+from workers.engines._vllm.output import written
 from workers.engines._vllm.params import answer_room, sampling
 from workers.engines._vllm.prompt import Prompt, Prompts
 from workers.engines._vllm.tools import Tools
-from workers.engines.answer_body import Read, Written, chat_answer, completion_answer, written
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 from workers.engines.base import Chunk, EngineRequest
 from workers.engines.thinking import ENOUGH, SAMPLED, budget, joined, marks_of, may_begin, split
 

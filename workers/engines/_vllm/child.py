@@ -1,4 +1,4 @@
-"""In vLLM's own processes: end with the worker that started them.
+"""In vLLM's own processes: end with the worker that started them, and write nothing of a request into its log.
 
 vLLM loads this as a plugin in each of its processes (entry point `vllm.general_plugins`). Without it the engine of a worker that
 was killed with -9 sleeps on, and holds the GPU's memory against the worker that is started in its place.
@@ -6,6 +6,7 @@ was killed with -9 sleeps on, and holds the GPU's memory against the worker that
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -14,14 +15,23 @@ from typing import Final
 PARENT: Final = "RIGHTSIZE_ENGINE_OF"
 """The variable that names the worker's pid; without it this is a vLLM of somebody else."""
 LOOK_S: Final = 0.5
+TELLING: Final = "vllm.v1.structured_output.backend_guidance"
+"""The logger that quotes a whole schema or grammar of a caller where it cannot be followed."""
 
 
 def end_with_worker() -> None:
-    """Watch the process that started this one, from a thread; nothing happens in the worker itself."""
+    """Watch the process that started this one, from a thread, and keep requests out of its log; nothing happens in the worker itself."""
     worker = os.environ.get(PARENT)
     if worker is None or worker == str(os.getpid()):
         return
+    logging.getLogger(TELLING).addFilter(_first_line)
     threading.Thread(target=_watch, args=(os.getppid(),), name="rightsize-parent", daemon=True).start()
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    """Leave of a record the first line: there it says what is wrong, and behind it stands the request."""
+    record.msg, record.args = record.getMessage().partition("\n")[0][:200], ()
+    return True
 
 
 def _watch(parent: int) -> None:
