@@ -91,7 +91,9 @@ def _start(instance: Any, **_: object) -> None:
     try:
         context = open_context(settings, "worker", connections=CONNECTIONS, wait_s=START_S)
         context.broker.wait_until_up(START_S)
-        runtime = Runtime(context, models_of(context.config.fleet, list(instance.app.amqp.queues.consume_from)), _leave)
+        config = context.config
+        models = models_of(config.fleet, list(instance.app.amqp.queues.consume_from))
+        runtime = Runtime(context, [config.placed(model) for model in models], _leave)
         runtime.start()
     except RightsizeError as error:
         _faults.append(error)

@@ -159,7 +159,7 @@ class _Saying:
         self._next_s = replay.elapsed_s + self._pause_s
         failed = sum(bool(one.code) for one in replay.sent)
         note(
-            f"{replay.elapsed_s:,.0f} of {self._seconds:,.0f} s: {replay.due:,} of {len(replay.arrivals):,} due, "
+            f"{replay.elapsed_s:,.0f} s, of a trace of {self._seconds:,.0f} s: {replay.due:,} of {len(replay.arrivals):,} due, "
             f"{len(replay.sent) - failed:,} answered, {failed:,} failed, {replay.unanswered:,} outstanding, {replay.not_sent:,} not sent"
         )
 

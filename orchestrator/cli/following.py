@@ -107,7 +107,8 @@ def show_failures(client: Rightsize, batch: Mapping[str, Any]) -> None:
     for count, reason in reasons[:REASONS_SHOWN]:
         out.print(f"  {count:,} x {reason}", markup=False, soft_wrap=True)
     if len(reasons) > REASONS_SHOWN:
-        out.print(f"  and {len(reasons) - REASONS_SHOWN:,} other reasons")
+        more = len(reasons) - REASONS_SHOWN
+        out.print(f"  and {more:,} other reason{'s' if more > 1 else ''}, in the error lines")
     for what, count in _never_run(lines):
         out.print(f"  {count:,} of these rows {what}: they count to the default tier, and reached no model")
     note("All of them: " + again(f"results {batch['id']}"))

@@ -2,10 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from orchestrator.cli.display import money, note, out, table
+
+Told = Callable[[Mapping[str, Any]], str]
+BILL: Final[tuple[tuple[str, Told], ...]] = (
+    ("workers", lambda one: str(one["workers"])),
+    ("hours", lambda one: f"{one['hours']:.4g}"),
+    ("bill", lambda one: money(one["bill_usd"])),
+    ("jobs", lambda one: money(one["jobs_usd"])),
+    ("idle", lambda one: money(one["idle_usd"])),
+    ("loading", lambda one: money(one["loading_usd"])),
+    ("idle share", lambda one: _share(one["idle_share"])),
+    ("busy", lambda one: _share(one["busy_share"])),
+)
+TOKENS: Final[tuple[tuple[str, Told], ...]] = (
+    ("read", lambda one: _short(one["tokens"]["prefill"])),
+    ("cached", lambda one: _short(one["tokens"]["cached"])),
+    ("written", lambda one: _short(one["tokens"]["decode"])),
+    ("read/s", lambda one: _short(one["tokens_per_busy_second"]["prefill"])),
+    ("written/s", lambda one: _short(one["tokens_per_busy_second"]["decode"])),
+    ("a million", lambda one: money(one["usd_per_million_tokens"])),
+    ("always busy", lambda one: money(one["usd_per_million_tokens_if_always_busy"])),
+)
+"""A figure a row and a model a column: a terminal of 80 columns holds the figures whole."""
 
 
 def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
@@ -15,22 +37,14 @@ def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
             "No machine that is priced by the hour has run. Give a model `usd_per_hour` in its rates, and start a worker for it."
         )
         return
-    bills = table("Where the bill went", "model", "workers", "hours", "bill", "jobs", "idle", "loading", "idle share",
-                  "busy", right=("workers", "hours", "bill", "jobs", "idle", "loading", "idle share", "busy"))  # fmt: skip
-    for one in models:
-        bills.add_row(
-            one["model"], str(one["workers"]), f"{one['hours']:.4g}", money(one["bill_usd"]), money(one["jobs_usd"]),
-            money(one["idle_usd"]), money(one["loading_usd"]), _share(one["idle_share"]), _share(one["busy_share"]),
-        )  # fmt: skip
+    names = [one["model"] for one in models]
+    bills = table("Where the bill went", "", *names, right=names)
+    for what, told in BILL:
+        bills.add_row(what, *(told(one) for one in models))
     out.print(bills)
-    columns = ("read", "cached", "written", "read/s", "written/s", "a million", "always busy")
-    tokens = table("\nWhat a million tokens came to", "model", *columns, right=columns)
-    for one in models:
-        count, pace = one["tokens"], one["tokens_per_busy_second"]
-        tokens.add_row(
-            one["model"], _short(count["prefill"]), _short(count["cached"]), _short(count["decode"]), _short(pace["prefill"]),
-            _short(pace["decode"]), money(one["usd_per_million_tokens"]), money(one["usd_per_million_tokens_if_always_busy"]),
-        )  # fmt: skip
+    tokens = table("\nWhat a million tokens came to", "", *names, right=names)
+    for what, told in TOKENS:
+        tokens.add_row(what, *(told(one) for one in models))
     out.print(tokens)
     note(
         "Tokens a second are those of the time in which a request ran. `always busy` is what a million would have cost, had there been "

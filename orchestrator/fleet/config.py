@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -108,6 +109,22 @@ class Config(Strict):
         parts = {"fleet": fleet, "policy": self.policy.model_dump(mode="json"), "prices": prices}
         texts = {kind: json.dumps(part, sort_keys=True, default=str) for kind, part in parts.items()}
         return {kind: (hashlib.sha256(text.encode()).hexdigest(), text) for kind, text in texts.items()}
+
+    def placed(self, model: Model) -> Model:
+        """The model as a worker on this machine loads it: a relative path begins at the folder of the `rightsize.toml`.
+
+        What is no file or folder there stays as it is: `ORGANISATION/MODEL` on a hub looks like a relative path.
+        """
+        home = Path(self.source).absolute().parent
+        adapters = {name: _under(home, path) for name, path in model.adapters.items()}
+        return model.model_copy(update={"path": _under(home, model.path), "adapters": adapters})
+
+
+def _under(home: Path, path: str | None) -> str | None:
+    if path is None:
+        return None
+    place = home / Path(path).expanduser()
+    return os.path.normpath(place) if place.exists() or path.startswith(("./", "../", "~")) else path
 
 
 def load(path: Path | None) -> Config:

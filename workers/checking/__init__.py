@@ -31,7 +31,8 @@ def check(
     level of the load. Raises InvalidConfig and UnknownModel before anything is loaded.
     """
     config = fleet.load(settings.config)
-    chosen = config.fleet.models if name is None else (config.fleet.named(name),)
+    named = config.fleet.models if name is None else (config.fleet.named(name),)
+    chosen = tuple(config.placed(model) for model in named)
     target = settings.config if write else None
     if write and target is None:
         raise InvalidConfig(

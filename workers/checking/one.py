@@ -34,6 +34,7 @@ REMEDIES: Final = {
     "classes": "Serve a model that classifies, or leave /v1/classify out of [models.NAME] `endpoints`.",
     "scores": "Serve a model that scores, or leave /v1/score out of [models.NAME] `endpoints`.",
 }
+INSTALL: Final = "Run: pip install 'rightsize[server,slm]'"
 LOG_REMEDY: Final = "The engine's own log above tells more."
 USUAL_REMEDY: Final = "Look at the model itself and at its chat template: try it with its own tools."
 
@@ -204,13 +205,8 @@ def _busy() -> list[str]:
 def _failed_whole(error: Exception, *, loaded: bool) -> Check:
     kind = "measuring" if loaded else "loading"
     if isinstance(error, ModuleNotFoundError):
-        return Check(kind, "failed", problem=f"{error.name} is not installed", remedy=_install(error.name))
+        return Check(kind, "failed", problem=f"{error.name} is not installed", remedy=INSTALL)
     if isinstance(error, RightsizeError):
         return Check(kind, "failed", problem=error.message, remedy="Mend what the message names, then check again.")
     problem = f"{type(error).__name__}: {error}"
     return Check(kind, "failed", problem=problem, remedy=LOG_REMEDY)
-
-
-def _install(name: str | None) -> str:
-    extra = {"vllm": "gpu", "xllamacpp": "slm"}.get(str(name), "server,slm")
-    return f"Run: pip install 'rightsize[{extra}]'"

@@ -7,6 +7,7 @@ there too. When that child dies or takes no step for `hang_s`, every request end
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -81,6 +82,8 @@ class VLLMEngine:
     def _make(self) -> None:
         if not self._model.path:
             raise InvalidConfig(f"models.{self._model.name} needs `path`.")
+        if importlib.util.find_spec("vllm") is None:
+            raise InvalidConfig(f"models.{self._model.name} needs vLLM. Run: pip install 'rightsize[gpu]'")
         chosen = engine_config(self._model)
         from vllm.v1.engine.async_llm import AsyncLLM
 

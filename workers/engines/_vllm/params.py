@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
@@ -93,15 +94,19 @@ def refused(error: BaseException) -> EngineFault:
 
 
 MEMORY: Final = (
-    "The engine's process told why in the log above. Mostly it is memory: lower max_model_len, gpu_memory_utilization or slots, raise "
+    "The engine's process told why in the log above. If it was memory: lower max_model_len, gpu_memory_utilization or slots, raise "
     "kv_cache_memory_bytes where it is set, or end what else holds the GPU (nvidia-smi shows it)."
 )
 """What to do about an engine that could not start: its reason stays in its own process, and vLLM hands on that it failed."""
+
+
+_TAIL: Final = re.compile(r" \[type=\w+, input_value=.*?, input_type=\w+\]", re.DOTALL)
+"""What pydantic adds for developers."""
 
 
 def reason(error: BaseException) -> str:
     """What vLLM says is wrong, in at most a few lines: pydantic's and its own errors are long, and end with advice to developers."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith("For further information")]
-    text = " ".join(told)[:600] or type(error).__name__
+    text = _TAIL.sub("", " ".join(told))[:600] or type(error).__name__
     return f"{text} {MEMORY}" if "Engine core initialization failed" in text else text
