@@ -27,14 +27,21 @@ class Service:
 
 
 @contextmanager
-def connected(url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None) -> Iterator[Rightsize]:
-    """A client of the remote service at `url`, or of the local instance, which is started if none runs, and said so."""
-    with reached(url, api_key, data_dir, config) as service:
+def connected(
+    url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None, *, workers: bool = True
+) -> Iterator[Rightsize]:
+    """A client of the remote service at `url`, or of the local instance, which is started if none runs, and said so.
+
+    Without `workers` what is started runs no jobs: for a command that only reads.
+    """
+    with reached(url, api_key, data_dir, config, workers=workers) as service:
         yield service.client
 
 
 @contextmanager
-def reached(url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None) -> Iterator[Service]:
+def reached(
+    url: str | None, api_key: str | None, data_dir: Path | None, config: Path | None, *, workers: bool = True
+) -> Iterator[Service]:
     """The same, for a command that must know whether the service outlives it."""
     if url:
         if not api_key:
@@ -45,7 +52,7 @@ def reached(url: str | None, api_key: str | None, data_dir: Path | None, config:
             yield Service(client, lasts=True, url=url, api_key=api_key)
         return
     with (
-        local_instance(settings_of(data_dir, config)) as instance,
+        local_instance(settings_of(data_dir, config), workers=workers) as instance,
         Rightsize(instance.api_url, instance.api_key, on_wait=note) as client,
     ):
         yield Service(client, lasts=not instance.started, url=instance.api_url, api_key=instance.api_key)
@@ -57,18 +64,18 @@ def settings_of(data_dir: Path | None = None, config: Path | None = None, **flag
 
 
 @contextmanager
-def local_instance(settings: Settings, *, port: int | None = None) -> Iterator[Any]:
+def local_instance(settings: Settings, *, port: int | None = None, workers: bool = True) -> Iterator[Any]:
     """The local instance of the data directory, held for as long as the block runs."""
     from orchestrator.local.instance import attach  # a remote command needs nothing of it
 
-    with attach(settings, port=port, on_progress=note) as instance:
+    with attach(settings, port=port, on_progress=note, workers=workers) as instance:
         if instance.started:
             note(f"Started a local instance in {settings.data_dir} for as long as this command runs.")
         yield instance
 
 
 @contextmanager
-def with_servers(settings: Settings) -> Iterator[Settings]:
+def with_servers(settings: Settings, *, workers: bool = True) -> Iterator[Settings]:
     """Settings whose database and Redis are known: the given ones, or those of the local instance.
 
     Where no fleet is named, it is the instance's: a command in another folder must not judge it by another one.
@@ -76,7 +83,7 @@ def with_servers(settings: Settings) -> Iterator[Settings]:
     if settings.database_url is not None and settings.redis_url is not None:
         yield settings
         return
-    with local_instance(settings) as instance:
+    with local_instance(settings, workers=workers) as instance:
         yield Settings.load(
             {
                 "config": instance.config,

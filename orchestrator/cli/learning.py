@@ -29,7 +29,7 @@ def train(
     ] = False,
 ) -> None:
     """Train a specialist for a task: a small classifier on CPU. Requests of the task may go to slm from then on."""
-    with with_servers(settings_of(data_dir, config)) as settings:
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
         record = server_command("train")(settings, task, labels, text_column, label_column, _tell)
     if as_json:
         print_json(record)

@@ -29,7 +29,7 @@ def models(
     if context.invoked_subcommand is not None:
         _refuse_flags_before(context)
         return
-    with connected(url, api_key, data_dir, config) as client:
+    with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.models()
     if as_json:
         print_json(found)

@@ -58,7 +58,7 @@ def status(
     as_json: Annotated[bool, json_flag(f"{BATCH_SHAPE}; without BATCH a list of them")] = False,
 ) -> None:
     """Show a batch by tier with its cost so far, or list the latest batches."""
-    with reached(url, api_key, data_dir, config) as service:
+    with reached(url, api_key, data_dir, config, workers=wait) as service:
         client = service.client
         if batch is None:
             _list(list(itertools.islice(client.batches(page=MOST_LISTED), MOST_LISTED)), as_json=as_json)
@@ -105,7 +105,7 @@ def results(
     """Write the results of a batch, one JSON line for each row: answers first, then what failed and why."""
     target = results_to or STANDARD
     check_target(target)
-    with connected(url, api_key, data_dir, config) as client:
+    with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.batch(batch)
         if not found.get("output_file_id") and not found.get("error_file_id"):
             wait = again(f"status {batch} --wait")
@@ -139,7 +139,7 @@ def explain(
         "messages": [{"role": "user", "content": content}],
         "rightsize": {key: value for key, value in hints.items() if value is not None},
     }
-    with connected(url, api_key, data_dir, config) as client:
+    with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.explain(body)
     print_json(found) if as_json else _show_explanation(found)
 
@@ -207,11 +207,11 @@ def cost(
     if machines:
         if batch is not None:
             raise InvalidRequest("A machine serves many batches at once: give --machines or --batch, not both.")
-        with connected(url, api_key, data_dir, config) as client:
+        with connected(url, api_key, data_dir, config, workers=False) as client:
             used = client.machines()
         print_json(used) if as_json else show_machines(used)
         return
-    with connected(url, api_key, data_dir, config) as client:
+    with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.cost(by=str(by), batch=batch)
     if as_json:
         print_json(found)

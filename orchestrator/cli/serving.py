@@ -75,7 +75,7 @@ def migrate(
     data_dir: DataDir = None, as_json: Annotated[bool, json_flag("`before`, `after`, `partitions`")] = False
 ) -> None:
     """Bring the database to this release's schema. Safe to run twice, and by two processes at once."""
-    with with_servers(settings_of(data_dir)) as settings:
+    with with_servers(settings_of(data_dir), workers=False) as settings:
         done = server_command("migrate")(settings)
     if as_json:
         print_json(done)
@@ -91,7 +91,7 @@ def create_key(
     as_json: Annotated[bool, json_flag("`id` and `key`")] = False,
 ) -> None:
     """Make an API key. It is shown this once: only its hash is stored."""
-    with with_servers(settings_of(data_dir)) as settings:
+    with with_servers(settings_of(data_dir), workers=False) as settings:
         made = server_command("create_key")(settings, name)
     if as_json:
         print_json(made)

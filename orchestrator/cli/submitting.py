@@ -166,7 +166,7 @@ def cancel(
         raise typer.BadParameter(
             f"{what!r} is no id. A batch's begins with batch_ (`{again('status')}` lists them), a job's with job_."
         )
-    with connected(url, api_key, data_dir, config) as client:
+    with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.cancel_job(what) if what.startswith("job_") else client.cancel(what)
     if as_json:
         print_json(found)

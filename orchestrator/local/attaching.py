@@ -46,6 +46,8 @@ class Attaching:
         parts: Sequence[Part] | None,
         on_progress: Progress | None,
         within_s: float,
+        *,
+        workers: bool = True,
     ) -> None:
         self.data_dir = data_dir
         self._settings = settings
@@ -53,6 +55,7 @@ class Attaching:
         self._parts = parts
         self._on_progress = on_progress
         self._within_s = within_s
+        self._workers = workers
         self._lock: int | None = None
         self._said: set[str] = set()
         self._down_since = 0.0
@@ -72,6 +75,9 @@ class Attaching:
             if now and now.status == state.FAILED and now.launch in seen | {launched}:
                 raise failure(now)
             if now and now.is_live():
+                if self._workers and not now.workers:
+                    self._outwait(now, until)
+                    continue
                 self._tell(now)
                 if now.status == state.READY and self._is_usable(now):
                     if not launched:
@@ -84,6 +90,14 @@ class Attaching:
             f"The instance of {self.data_dir} was not ready within {self._within_s:g} s. "
             f"Look for the cause in its logs, {self.data_dir / 'logs'}, and try again."
         )
+
+    def _outwait(self, now: State, until: float) -> None:
+        """Let an instance end that runs no jobs: it does so with its last user, and so we are none meanwhile."""
+        self._drop()
+        self.say("Waiting for a command that only reads: what it started runs no jobs")
+        while now.is_live() and time.monotonic() < until:
+            time.sleep(POLL_S)
+        self._enter(until)
 
     def leave(self) -> None:
         """Drop the lock for good."""
@@ -145,7 +159,7 @@ class Attaching:
             settings = plans.as_last_time(self._settings, former.config if former else "", self.data_dir)
             if settings is not self._settings:
                 self.say(f"It starts with {settings.config}, as the last time. --config names another fleet.")
-            plan = plans.plan(settings, self._port, self._parts)
+            plan = plans.plan(settings, self._port, self._parts, workers=self._workers)
             launch(self.data_dir, plan, lock, former)
             return plan.launch
         finally:

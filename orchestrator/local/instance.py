@@ -111,15 +111,17 @@ def attach(
     on_progress: Progress | None = None,
     parts: Sequence[Part] | None = None,
     within_s: float = START_WITHIN_S,
+    workers: bool = True,
 ) -> Instance:
     """Become a user of the instance of `settings.data_dir`, starting it where none runs, and wait until it is ready.
 
-    `port` is the API's (None or 0: the former one, or any that is free). `parts` replaces the parts beside the servers.
+    `port` is the API's (None or 0: the former one, or any that is free). `parts` replaces the parts beside the servers. Without
+    `workers` none is started: a command that only reads need not wait until weights are loaded. One that runs may have them.
     Raises InvalidConfig for what the caller can set differently, and ServiceUnavailable, with the end of the log, for a
     part that does not start.
     """
     data_dir = folders.data_dir(settings.data_dir)
-    attaching = Attaching(data_dir, settings, port, parts, on_progress, within_s)
+    attaching = Attaching(data_dir, settings, port, parts, on_progress, within_s, workers=workers)
     try:
         snapshot, started = attaching.run()
     except BaseException:
@@ -137,7 +139,7 @@ def find(data_dir: Path, *, on_progress: Progress | None = None, within_s: float
     if not (data_dir / state.FILE).is_file():
         return None
     data_dir = folders.data_dir(data_dir)
-    attaching = Attaching(data_dir, None, None, None, on_progress, within_s)
+    attaching = Attaching(data_dir, None, None, None, on_progress, within_s, workers=False)
     try:
         snapshot, _ = attaching.run()
     except NoneRuns:

@@ -48,6 +48,8 @@ class State:
     config: str = ""
     config_digest: str = ""
     servers: str = ""
+    workers: bool = True
+    """Whether it runs jobs: one that was started to read only does without."""
     stop_within_s: float = 30.0
     error_code: str = ""
     error: str = ""

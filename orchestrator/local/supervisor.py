@@ -134,6 +134,7 @@ class Supervisor:
             given=self.plan.given,
             config=self.plan.config,
             config_digest=self.plan.config_digest,
+            workers=self.plan.workers,
             stop_within_s=self.plan.stop_within_s,
             error_code=code,
             error=message,

@@ -149,10 +149,10 @@ def attach(data_dir: Path) -> Iterator[Callable[..., Instance]]:
     """`instance.attach` to the test's data directory, by default to the servers alone; closed afterwards."""
     attached: list[Instance] = []
 
-    def attach(parts: Sequence[Part] = (), port: int | None = None, **given: Any) -> Instance:
-        said = given.pop("on_progress", None)
+    def attach(parts: Sequence[Part] | None = (), port: int | None = None, **given: Any) -> Instance:
+        said, workers = given.pop("on_progress", None), given.pop("workers", True)
         settings = Settings(data_dir=data_dir, stop_within_s=1.0, **given)
-        one = instance.attach(settings, port=port, parts=parts, on_progress=said)
+        one = instance.attach(settings, port=port, parts=parts, on_progress=said, workers=workers)
         attached.append(one)
         return one
 

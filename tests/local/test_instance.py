@@ -6,7 +6,9 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,27 @@ def test_a_second_user_attaches_and_keeps_it_alive(attach: Attach) -> None:
     with connect(second) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert second.alive()
+
+
+@pytest.mark.usefixtures("warm")
+def test_who_only_reads_starts_no_worker_and_who_runs_jobs_waits_for_its_end(attach: Attach) -> None:
+    reader = attach(parts=None, workers=False)
+    assert {part.name for part in reader.state.parts} == {"postgres", "valkey", "migrate", "key", "orchestrator", "api"}
+    beside = attach(parts=None, workers=False)
+    assert not beside.started
+    said: list[str] = []
+    with ThreadPoolExecutor() as pool:
+        coming = pool.submit(attach, workers=True, on_progress=said.append)
+        until(lambda: any("only reads" in line for line in said))
+        reader.close()
+        time.sleep(0.5)
+        assert not coming.done()
+        assert beside.alive()
+        beside.close()
+        runs = coming.result(60)
+    assert runs.started
+    assert runs.state.workers
+    assert not attach(parts=None, workers=False).started, "one that runs jobs serves who only reads as well"
 
 
 @pytest.mark.usefixtures("warm")
