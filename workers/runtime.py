@@ -32,7 +32,7 @@ from workers.execute import run, unforeseen
 from workers.lease import Heartbeat
 from workers.meter import Metering
 from workers.recording import Item, Open, RecordingThread
-from workers.served import Served
+from workers.served import LoadedModel
 
 MOST_PAUSE_S: Final = 2.0
 ENGINE_DEAD: Final = "engine_dead"
@@ -75,7 +75,7 @@ class Runtime:
         self.worker = ids.uuid7()
         self.stopping = threading.Event()
         self._models = models
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, LoadedModel] = {}
         self._running: dict[int, Running] = {}
         self._lock = threading.Lock()
         self._suspects = threading.Lock()
@@ -103,10 +103,10 @@ class Runtime:
         self._heartbeat.start()
         self.context.broker.wake()
 
-    async def _serve(self, model: Model) -> Served:
+    async def _serve(self, model: Model) -> LoadedModel:
         engine = open_engine(model, self.context.blobs.root)
         await engine.load()
-        served = Served(model, engine, self._metering.meters.get(model.name))
+        served = LoadedModel(model, engine, self._metering.meters.get(model.name))
         self._watches.append(asyncio.create_task(served.keep_full()))
         return served
 
@@ -157,7 +157,7 @@ class Runtime:
                 await asyncio.sleep(0)
         await asyncio.gather(*list(running.tasks.values()), return_exceptions=True)
 
-    async def _run_one(self, job: ClaimedJob, served: Served, running: Running) -> None:
+    async def _run_one(self, job: ClaimedJob, served: LoadedModel, running: Running) -> None:
         """One job through its turn and its slot to the recorder; a job that an orderly stop interrupts is given back instead."""
         end_turn = None
         try:
@@ -188,7 +188,7 @@ class Runtime:
         recorder.put(Item(job, outcome, running.open, end_turn))
 
     def _unless_dead(
-        self, job: ClaimedJob, outcome: Outcome | None, served: Served, running: Running
+        self, job: ClaimedJob, outcome: Outcome | None, served: LoadedModel, running: Running
     ) -> Outcome | None:
         """What counts of a job that was in an engine when it died: nothing, unless it was there alone. The worker leaves."""
         if outcome is None or outcome.fault is None or outcome.fault.code != ENGINE_DEAD:
@@ -199,7 +199,7 @@ class Runtime:
             return None
         return replace(outcome, kind=OutcomeKind.FAILED) if job.attempt >= DEATHS else outcome
 
-    async def _perform(self, job: ClaimedJob, served: Served, claimed_at: float) -> Outcome | None:
+    async def _perform(self, job: ClaimedJob, served: LoadedModel, claimed_at: float) -> Outcome | None:
         """The engine's part, unless the worker began to stop while the job waited for its slot."""
         if self.stopping.is_set():
             return None

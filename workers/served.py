@@ -34,7 +34,7 @@ LEAST: Final = 2
 """Requests that the engine gets whatever it reports: it must have something to report of."""
 
 
-class Served:
+class LoadedModel:
     """A loaded model."""
 
     def __init__(self, model: Model, engine: Engine, meter: Meter | None = None) -> None:
