@@ -142,16 +142,14 @@ def usd_from(value: object, param: str) -> Decimal | None:
     return amount
 
 
-def window_seconds(window: str) -> float:
-    """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days."""
+def window_seconds(window: str, param: str = "completion_window") -> float:
+    """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days; `param` is the field that it is given in."""
     digits, unit = window[:-1], window[-1:]
     if unit not in _UNIT_S or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
-        raise InvalidRequest(
-            "`completion_window` must be a number and a unit, such as 24h, 90m or 7d.", param="completion_window"
-        )
+        raise InvalidRequest(f"`{param}` must be a number and a unit, such as 24h, 90m or 7d.", param=param)
     seconds = int(digits) * _UNIT_S[unit]
     if not 1 <= seconds <= MAX_WINDOW_S:
-        raise InvalidRequest("`completion_window` must lie between 1 second and 30 days.", param="completion_window")
+        raise InvalidRequest(f"`{param}` must lie between 1 second and 30 days.", param=param)
     return float(seconds)
 
 

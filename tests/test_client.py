@@ -51,6 +51,8 @@ def test_a_batch_from_lines_to_results(api: Api, tmp_path: Path) -> None:
 
 def test_jobs_chat_explain_models_and_health(api: Api) -> None:
     with api.client as client:
+        with pytest.raises(errors.InvalidRequest, match="`deadline` must be a number and a unit"):
+            client.submit_job(chat("Hello"), deadline="soon")
         made = client.submit_job(chat("Hello"), deadline="10m")
         assert client.job(made["id"])["id"] == made["id"]
         assert client.cancel_job(made["id"])["state"] in ("cancelled", "succeeded")
@@ -135,6 +137,15 @@ def test_a_request_that_may_have_been_answered_is_not_sent_again(flaky: tuple[st
     with Rightsize(url, "rs_x") as client, pytest.raises(errors.ServiceUnavailable):
         client.complete(chat("x"))
     assert len(keys) == 1
+
+
+@pytest.mark.parametrize("key", ["order-\u00e9", "a\nb", " a"])
+def test_a_key_that_no_header_carries_is_refused_before_anything_is_sent(
+    key: str, flaky: tuple[str, list[str | None]]
+) -> None:
+    with Rightsize(flaky[0], "rsk_any") as client, pytest.raises(errors.InvalidRequest, match="idempotency key"):
+        client.submit_job(chat("Hello"), key=key)
+    assert not flaky[1]
 
 
 def test_lines_survive_any_cut() -> None:

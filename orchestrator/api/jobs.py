@@ -33,7 +33,7 @@ async def create(request: Request, owner: Caller) -> Response:
     """Accept one request to be answered within its deadline; the same Idempotency-Key gives the same job."""
     serving = serving_of(request)
     wanted = checked(schemas.CreateJob, await read_object(request))
-    within_s = window_seconds(wanted.deadline)
+    within_s = window_seconds(wanted.deadline, "deadline")
     made = await serving.submit(
         submit.submit_job, serving.context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s,
         idempotency_key=idempotency_key(request),

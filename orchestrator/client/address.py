@@ -6,7 +6,7 @@ import ssl
 
 import httpx2
 
-from orchestrator.errors import Refused, RightsizeError, ServiceUnavailable
+from orchestrator.errors import InvalidRequest, Refused, RightsizeError, ServiceUnavailable
 
 LOOKS_LIKE = "It looks like http://127.0.0.1:8000 or https://rightsize.example."
 
@@ -30,6 +30,15 @@ def checked_key(key: str) -> str:
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise Refused(
             "The API key holds a blank, a line break or another sign that none has: copy it again, without what is around it."
+        )
+    return key
+
+
+def checked_name(key: str) -> str:
+    """An idempotency key as a header can carry it; raises InvalidRequest."""
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise InvalidRequest(
+            f"An idempotency key must be ASCII text without line breaks, and not {key[:80]!r}: make one of a hash or an id."
         )
     return key
 

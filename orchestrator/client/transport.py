@@ -11,7 +11,7 @@ from typing import Any, Final
 import httpx2
 import orjson
 
-from orchestrator.client.address import checked_key, checked_url, network_error
+from orchestrator.client.address import checked_key, checked_name, checked_url, network_error
 from orchestrator.errors import Busy, InvalidRequest, NotFound, Refused, RightsizeError, ServiceUnavailable
 
 TRIES: Final = 6
@@ -50,7 +50,7 @@ class Transport:
         """
         headers = {"Content-Type": "application/json"} if body is not None else {}
         if key is not None:
-            headers["Idempotency-Key"] = key
+            headers["Idempotency-Key"] = checked_name(key)
         content = None if body is None else content_of(body)
         wanted = {name: value for name, value in (query or {}).items() if value is not None}
         began = time.monotonic()
