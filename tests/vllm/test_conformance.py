@@ -21,13 +21,16 @@ globals().update({name: test for name, test in vars(suite).items() if name.start
 class Kept:
     """The warm engine's vLLM, which outlives whoever uses it."""
 
+    output_handler = None
+    """Nobody's to end: the warm engine goes on listening."""
+
     def __init__(self, llm: Any) -> None:
         self._llm = llm
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._llm, name)
 
-    def shutdown(self) -> None:
+    def shutdown(self, timeout: float | None = None) -> None:
         """Stay warm."""
 
 

@@ -21,6 +21,11 @@ def _as_with_a_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
 
+def here(one: Model, weights: Path) -> Model:
+    """The model as it is on a machine where its folder is: what is looked for before vLLM's arguments are made."""
+    return one.model_copy(update={"path": str(weights)}) if str(one.path).startswith("/") else one
+
+
 def shown(block: Block) -> list[Model]:
     """The models of a block that vLLM would load."""
     return [one for one in fleet_shown(block).models if one.engine == "vllm"]
@@ -34,19 +39,20 @@ each_model = pytest.mark.parametrize(
 
 @each_model
 def test_every_vllm_argument_of_a_page_is_one_of_the_installed_vllms_with_a_value_that_it_takes(
-    block: Block, one: Model
+    block: Block, one: Model, weights: Path
 ) -> None:
-    made = engine_arguments(one)
-    assert made.model == one.path
+    placed = here(one, weights)
+    made = engine_arguments(placed)
+    assert made.model == placed.path
     for key, value in one.vllm.items():
         taken = getattr(made, key)
         assert taken == value or isinstance(value, dict), f"{key} became {taken}"
 
 
 def test_the_page_shows_an_llm_a_reasoning_and_a_seeing_model_and_what_it_shows_is_looked_at() -> None:
-    here = [one for block, one in MODELS if block.page.name == "models.md"]
-    assert {one.tier for one in here} == {"slm", "llm", "rlm", "mllm"}
-    arguments = {key for one in here for key in one.vllm}
+    on_page = [one for block, one in MODELS if block.page.name == "models.md"]
+    assert {one.tier for one in on_page} == {"slm", "llm", "rlm", "mllm"}
+    arguments = {key for one in on_page for key in one.vllm}
     assert {"revision", "quantization", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
             "distributed_executor_backend", "speculative_config", "enable_prefix_caching", "limit_mm_per_prompt",
             "cpu_offload_gb", "max_loras", "gpu_memory_utilization", "max_model_len", "dtype"} <= arguments  # fmt: skip
@@ -56,8 +62,8 @@ def test_the_page_shows_an_llm_a_reasoning_and_a_seeing_model_and_what_it_shows_
 
 
 @each_model
-def test_adapters_that_are_shown_turn_them_on(block: Block, one: Model) -> None:
-    made = engine_arguments(one)
+def test_adapters_that_are_shown_turn_them_on(block: Block, one: Model, weights: Path) -> None:
+    made = engine_arguments(here(one, weights))
     assert bool(made.enable_lora) == bool(one.adapters)
     assert not one.adapters or made.max_loras > len(one.adapters)
 

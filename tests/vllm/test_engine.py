@@ -198,7 +198,7 @@ def test_aborting_many_leaves_the_engine_idle_within_two_seconds(engine: VLLMEng
         ({"vllm": {"model": "other"}}, "is not set here"),
         ({"vllm": {"max_model_len": 100_000}}, "max_model_len"),
         # What a full GPU comes to: no room for the cache of one request.
-        ({"vllm": {"max_model_len": 8192, "kv_cache_memory_bytes": 65_536}}, "Mostly it is memory"),
+        ({"vllm": {"max_model_len": 8192, "kv_cache_memory_bytes": 65_536}}, "If it was memory"),
     ],
 )
 def test_what_is_wrong_with_an_argument_is_said_at_start(weights: Any, run: Run[Any], table: Any, words: str) -> None:
