@@ -11,10 +11,10 @@ from typing import Any, Final, get_args
 
 from orchestrator.contracts import Endpoint
 from orchestrator.errors import InvalidRequest
-from orchestrator.hints import Hints, hints_from, is_number, merged
+from orchestrator.fields import PAIRED, check_calls, check_fields
+from orchestrator.hints import Hints, hints_from, merged
 from orchestrator.media import picture, sound
 from orchestrator.media.encoded import Encoded
-from orchestrator.structured import form_of
 
 CHAT: Final = "/v1/chat/completions"
 EMBEDDINGS: Final = "/v1/embeddings"
@@ -34,40 +34,9 @@ MAX_AUDIO: Final = 20
 NO_SECONDS: Final = Decimal(0)
 MILLISECOND: Final = Decimal("0.001")
 
-PAIRED: Final = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
-"""The names that vLLM knows for the two sides of a score."""
 MAX_TEXTS: Final = 2_048
 MAX_READ_CHARS: Final = 8_000_000
 """Of all that is classified or scored in one request; a query counts once for each document."""
-
-_COMMON = {"model", "user", "metadata", "seed", "stream", "stream_options", "service_tier", "store"}
-_SAMPLING = {
-    "max_tokens", "temperature", "top_p", "n", "stop", "presence_penalty", "frequency_penalty", "logit_bias", "logprobs",
-}  # fmt: skip
-_EXTRAS = {"structured_outputs", "top_k", "min_p", "repetition_penalty", "min_tokens"}
-"""What vLLM has beyond OpenAI's fields."""
-ALLOWED: Final[Mapping[str, frozenset[str]]] = {
-    CHAT: frozenset(
-        _COMMON | _SAMPLING
-        | {"messages", "max_completion_tokens", "response_format", "tools", "tool_choice", "parallel_tool_calls",
-           "top_logprobs", "reasoning_effort"} | _EXTRAS
-    ),
-    "/v1/completions": frozenset(_COMMON | _SAMPLING | {"prompt", "suffix", "echo"} | _EXTRAS),
-    EMBEDDINGS: frozenset(_COMMON | {"input", "encoding_format", "dimensions"}),
-    CLASSIFY: frozenset(_COMMON - {"seed"} | {"input", "use_activation"}),
-    SCORE: frozenset(_COMMON - {"seed"} | {"use_activation"} | {name for pair in PAIRED for name in pair}),
-}  # fmt: skip
-CAPS: Final[Mapping[str, tuple[float, float]]] = {
-    "max_tokens": (1, 1_000_000), "max_completion_tokens": (1, 1_000_000), "n": (1, 16), "seed": (-(2**63), 2**63 - 1), "temperature": (0, 2),
-    "top_p": (0, 1), "presence_penalty": (-2, 2), "frequency_penalty": (-2, 2), "top_logprobs": (0, 20),
-    "dimensions": (1, 65_536), "top_k": (-1, 100_000), "min_p": (0, 1), "repetition_penalty": (0.01, 10), "min_tokens": (0, 1_000_000),
-}  # fmt: skip
-WHOLE: Final = frozenset(
-    {"max_tokens", "max_completion_tokens", "n", "top_logprobs", "dimensions", "top_k", "min_tokens", "seed"}
-)
-NOT_SERVED: Final = ("echo", "suffix")
-"""Fields of OpenAI's that clients send empty, and that no engine here honours."""
-EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 
 FOR_WORKERS: Final = ("reasoning", "thinking_tokens", "samples", "vote", "adapter")
 """Hints that say how a request is run, not where."""
@@ -134,18 +103,13 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
 
     `streams` says whether `stream: true` can be honoured. The body is not changed: see `engine_body`.
     """
-    allowed = ALLOWED.get(endpoint)
-    if allowed is None:
+    if endpoint not in ENDPOINTS:
         raise InvalidRequest(
             f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="url"
         )
     if not isinstance(body, dict):
         raise InvalidRequest("`body` must be a JSON object.", param="body")
-    if unknown := body.keys() - allowed - {"rightsize"}:
-        raise InvalidRequest(
-            f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown)
-        )
-    _check_fields(body, streams=streams)
+    check_fields(endpoint, body, streams=streams)
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
@@ -187,39 +151,6 @@ def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:
     return out
 
 
-def _check_fields(body: Mapping[str, Any], *, streams: bool) -> None:
-    _check_caps(body)
-    if body.get("stream") and not streams:
-        raise InvalidRequest(
-            "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
-        )
-    if body.get("reasoning_effort") not in (None, *EFFORTS):
-        raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
-    if body.get("encoding_format") not in (None, "float", "base64"):
-        raise InvalidRequest("`encoding_format` must be float or base64.", param="encoding_format")
-    if not isinstance(body.get("use_activation"), (bool, type(None))):
-        raise InvalidRequest("`use_activation` must be true or false.", param="use_activation")
-    for name in NOT_SERVED:
-        if body.get(name):
-            raise InvalidRequest(f"`{name}` is not served. Leave it out: put such text together yourself.", param=name)
-    form_of(body)
-
-
-def _check_caps(body: Mapping[str, Any]) -> None:
-    for name in CAPS.keys() & body.keys():
-        value = body[name]
-        low, high = CAPS[name]
-        if value is None:
-            continue
-        if not is_number(value, low, high) or (name in WHOLE and not isinstance(value, int)):
-            raise InvalidRequest(f"`{name}` must be a number between {low:g} and {high:g}.", param=name)
-    stop = body.get("stop")
-    if stop is not None and not (
-        isinstance(stop, str) or (isinstance(stop, list) and len(stop) <= 16 and all(isinstance(s, str) for s in stop))
-    ):
-        raise InvalidRequest("`stop` must be text, or a list of at most 16 texts.", param="stop")
-
-
 def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, Beside, int, int, int]:
     """Text for signals, what is beside it, prefix hash, characters in all and of the longest prompt."""
     if endpoint == CHAT:
@@ -232,6 +163,8 @@ def _read(endpoint: str, body: Mapping[str, Any]) -> tuple[str, Beside, int, int
         return "", Beside(), 0, sum(lengths), max(lengths)
     field = "prompt" if endpoint == "/v1/completions" else "input"
     texts = _texts(body.get(field), field)
+    if field == "prompt" and not all(texts):
+        raise InvalidRequest("`prompt` is empty: there is nothing to go on from.", param=field)
     if endpoint == CLASSIFY:
         _check_length(endpoint, sum(map(len, texts)))
     signals = "" if endpoint in POOLING else texts[0][:READ_CHARS]
@@ -283,6 +216,7 @@ def _read_messages(messages: object) -> tuple[str, Beside, int, int]:
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param="messages")
+        check_calls(message.get("tool_calls"), index)
         content = message.get("content")
         if isinstance(content, str):
             texts.append(content)

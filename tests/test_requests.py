@@ -15,26 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from orchestrator import hints, requests
+from orchestrator import fields, hints
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.errors import InvalidRequest
+from orchestrator.fields import CAPS, WHOLE
 from orchestrator.hints import NO_HINTS, Hints, hints_from
-from orchestrator.requests import (
-    CAPS,
-    CHAT,
-    CLASSIFY,
-    ENDPOINTS,
-    SCORE,
-    WHOLE,
-    engine_body,
-    features_of,
-    score_pairs,
-)
+from orchestrator.requests import CHAT, CLASSIFY, ENDPOINTS, SCORE, engine_body, features_of, score_pairs
 
 COMPLETIONS, EMBEDDINGS = "/v1/completions", "/v1/embeddings"
 ASK = {"role": "user", "content": "Where is my order?"}
 SOUND = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
 PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+
+TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+CALL = {"id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
 
 def chat(**more: Any) -> dict[str, Any]:
@@ -49,6 +43,26 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
         features_of(endpoint, body, NO_HINTS)
     return caught.value
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        chat(stop="x", logprobs=True, top_logprobs=5, logit_bias={"5": -100, "17": 0.5}),
+        chat(stop=None, logprobs=None, logit_bias=None, tools=None, tool_choice="auto"),
+        chat(tools=[TOOL, {"type": "function", "function": {"name": "look-up.now"}}], tool_choice="required"),
+        chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "look"}}),
+        {
+            "messages": [
+                ASK,
+                {"role": "assistant", "content": None, "tool_calls": [CALL]},
+                {"role": "tool", "content": "x"},
+            ]
+        },
+    ],
+)
+def test_fields_as_clients_send_them_are_taken(body: dict[str, Any]) -> None:
+    assert features_of(CHAT, body, NO_HINTS).model == "auto"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +100,26 @@ def refusal(endpoint: str, body: Any) -> InvalidRequest:
         (CLASSIFY, {"input": [""] * 2049}, "input", "text, or a list of 1 to 2,048 texts"),
         (CLASSIFY, {"input": ["x" * 4_000_001] * 2}, "body", "reads at most 8,000,000 characters"),
         (CLASSIFY, {"input": "x", "seed": 1}, "seed", "Known for /v1/classify: ['input', "),
+        (CHAT, chat(stop=[""]), "stop", "none of them empty"),
+        (CHAT, chat(logprobs="abc"), "logprobs", "true or false"),
+        (CHAT, chat(logprobs=3), "logprobs", "`top_logprobs` beside it"),
+        (COMPLETIONS, {"prompt": "x", "logprobs": -1}, "logprobs", "a whole number between 0 and 20"),
+        (COMPLETIONS, {"prompt": "x", "logprobs": True}, "logprobs", "a whole number between 0 and 20"),
+        (COMPLETIONS, {"prompt": ["x", ""]}, "prompt", "nothing to go on from"),
+        (CHAT, chat(logit_bias="x"), "logit_bias", "for each of at most 1,024 tokens"),
+        (CHAT, chat(logit_bias={"abc": 1}), "logit_bias", "by their ids"),
+        (CHAT, chat(logit_bias={"5": 101}), "logit_bias", "between -100 and 100"),
+        (CHAT, chat(tools="x"), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tools=[]), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tools=[1]), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tools=[{"type": "function"}]), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tools=[{"type": "function", "function": {"name": "a b"}}]), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tools=[{**TOOL, "type": "program"}]), "tools", "a list of 1 to 128 functions"),
+        (CHAT, chat(tool_choice="required"), "tool_choice", "which it needs"),
+        (CHAT, chat(tools=[TOOL], tool_choice="any"), "tool_choice", "none, auto, required or one of the functions"),
+        (CHAT, chat(tools=[TOOL], tool_choice={"type": "function", "function": {"name": "leap"}}), "tool_choice", "one of the functions"),
+        (CHAT, {"messages": [ASK, {"role": "assistant", "tool_calls": "junk"}]}, "messages", "`messages[1].tool_calls` must be a list"),
+        (CHAT, {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}]}, "messages", "`arguments` as text"),
         ("/v1/completions", {"prompt": "x", "echo": True}, "echo", "is not served"),
         ("/v1/completions", {"prompt": "x", "suffix": "y"}, "suffix", "is not served"),
         (CLASSIFY, {"input": "x", "use_activation": 1}, "use_activation", "must be true or false"),
@@ -182,7 +216,7 @@ def test_a_row_says_more_than_its_batch_and_neither_reaches_the_engine() -> None
     assert "rightsize" in body
 
 
-FIELDS = sorted({field for fields in requests.ALLOWED.values() for field in fields} | {"rightsize"} | hints.HINTS)
+FIELDS = sorted({field for known in fields.ALLOWED.values() for field in known} | {"rightsize"} | hints.HINTS)
 SCALARS = (
     st.none() | st.booleans() | st.integers(-(2**63), 2**64) | st.floats() | st.text(max_size=8)
     | st.sampled_from(["user", "system", "text", "image_url", "input_audio", "data:image/x", "high", "slm", "1e999999", "\ud800"])

@@ -67,7 +67,9 @@ def add(
     ] = False,
     input_usd: Annotated[str | None, _price("--input", "Of a million input tokens.")] = None,
     output_usd: Annotated[str | None, _price("--output", "Of a million output tokens.")] = None,
-    usd_per_hour: Annotated[str | None, _price("--usd-per-hour", "Of an hour of the machine.")] = None,
+    usd_per_hour: Annotated[
+        str | None, _price("--usd-per-hour", "Of an hour of the machine, beside the prices of tokens.")
+    ] = None,
     free: Annotated[
         bool, typer.Option("--free", help="Says that a job costs nothing.", rich_help_panel="Price")
     ] = False,
@@ -140,8 +142,11 @@ def _rates(input_usd: str | None, output_usd: str | None, usd_per_hour: str | No
             "Give --input and --output together: a token that is read and one that is written have prices."
         )
     if not rates and not free:
+        raise InvalidRequest("What does it cost? Give --input and --output, or --free if it costs nothing.")
+    if usd_per_hour is not None and input_usd is None and not free:
         raise InvalidRequest(
-            "What does it cost? Give --input and --output, --usd-per-hour, or --free if it costs nothing."
+            "An hour's price alone would make a job cost $0. Give --input and --output beside it, or --free for now: "
+            "`rightsize models check NAME --write` measures prices that earn the hour."
         )
     if free and input_usd is not None:
         raise InvalidRequest("--free and prices of tokens exclude each other: keep one.")

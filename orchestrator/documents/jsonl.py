@@ -18,8 +18,9 @@ from orchestrator.documents.lines import (
 )
 from orchestrator.documents.newlines import Line, lines_of
 from orchestrator.errors import InvalidRequest
+from orchestrator.fields import ALLOWED
 from orchestrator.hints import NO_HINTS
-from orchestrator.requests import ALLOWED, SCORE, features_of
+from orchestrator.requests import SCORE, features_of
 
 MAX_DEPTH: Final = 64
 TEXT_KEYS: Final = ("text", "prompt", "question", "message")

@@ -16,15 +16,16 @@ PRICED = ("--input", "0.15", "--output", "0.60")
 
 
 def gguf(context: int) -> bytes:
-    """A whole GGUF file of version 3 without tensors, of a model that was trained for so many tokens."""
+    """A whole GGUF file of version 3 with one small tensor, of a model that was trained for so many tokens."""
 
     def text(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value
 
     named = text(b"general.architecture") + struct.pack("<I", 8) + text(b"llama")
     trained = text(b"llama.context_length") + struct.pack("<II", 4, context)
-    header = b"GGUF" + struct.pack("<IQQ", 3, 0, 2) + named + trained
-    return header + bytes(-len(header) % 32)
+    tensor = text(b"token_embd.weight") + struct.pack("<IQIQ", 1, 8, 0, 0)
+    header = b"GGUF" + struct.pack("<IQQ", 3, 1, 2) + named + trained + tensor
+    return header + bytes(-len(header) % 32) + bytes(32)
 
 
 def weights(place: Place, name: str = "Some Model.Q4.gguf", context: int = 8192) -> Path:
@@ -98,6 +99,9 @@ def test_without_a_file_one_is_made_of_the_sample_fleet(empty: Place) -> None:
         (["Org/Model", "--tier", "llm", "--free", "--name", "auto"], "may not be named auto"),
         (["Org/Model", "--tier", "llm", "--free", "--name", "with space"], "pattern"),
         (["Org/Model", "--tier", "llm", *PRICED, "--default"], "Take `default = true` out of [models."),
+        (["empty.gguf", "--tier", "slm", "--free"], "it holds no model"),
+        (["odd.gguf", "--tier", "slm", "--free"], "is a broken GGUF file"),
+        (["Org/Model", "--tier", "llm", "--usd-per-hour", "2"], "Give --input and --output beside it"),
         (["half.gguf", "--tier", "slm", "--free"], "is a broken GGUF file"),
     ],
 )
@@ -106,6 +110,10 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(words: list[str], told
     before = file.read_bytes()
     weights(empty)
     (empty.folder / "text.gguf").write_text("no model")
+    (empty.folder / "empty.gguf").write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 0) + bytes(8))
+    (empty.folder / "odd.gguf").write_bytes(
+        gguf(512).replace(struct.pack("<I", 8) + struct.pack("<Q", 5), struct.pack("<I", 10) + struct.pack("<Q", 5))
+    )
     (empty.folder / "half.gguf").write_bytes(gguf(512)[:40])
     done = empty.run("models", "add", *words, "--config", str(file), code=1)
     assert told in done.stderr

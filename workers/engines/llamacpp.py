@@ -87,7 +87,11 @@ class LlamaEngine:
         self._context = context = context_of(model, options, weights)
         self._endpoints = _served(options, weights)
         self._requests = Requests(
-            model.name, weights.control_tokens, model.max_output_tokens, raw_prompts=options.control_tokens_in_prompts
+            model.name,
+            weights.control_tokens,
+            model.max_output_tokens,
+            raw_prompts=options.control_tokens_in_prompts,
+            tools=weights.takes_tools,
         )
         key = secrets.token_urlsafe(32)
         asked = {

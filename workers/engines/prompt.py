@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Final
 
-from orchestrator.requests import PAIRED, SCORE, score_pairs
+from orchestrator.fields import PAIRED
+from orchestrator.requests import SCORE, score_pairs
 from workers.engines.base import EngineRequest
 
 CHARS_PER_TOKEN: Final = 4

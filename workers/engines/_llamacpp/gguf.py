@@ -49,6 +49,8 @@ class Weights:
     context: int
     """The longest context that it was trained for, in tokens; 0 where the file does not tell."""
     has_template: bool
+    takes_tools: bool
+    """Whether its chat template has a place for tools."""
     pools: bool
     """Whether it says how the vectors of a text become one, as models for embeddings do."""
     control_tokens: tuple[str, ...]
@@ -65,13 +67,16 @@ def read_weights(path: Path, where: str) -> Weights:
             _header(part, where)
         size = sum(part.stat().st_size for part in parts)
         revision = _revision(path, size, header.end, alone=len(parts) == 1)
+        if "general.architecture" not in header.values or not (header.tensors or len(parts) > 1):
+            raise _Broken("it holds no model")
+        return _weights(path, size, revision, header.values)
     except OSError as error:
         raise InvalidConfig(
             f"{where}: cannot read {error.filename or path}: {error.strerror}. Give the path of a GGUF file."
         ) from error
-    except (struct.error, _Broken, UnicodeDecodeError, OverflowError) as error:
+    except (struct.error, _Broken, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # A value of another type than it should have shows where it is used.
         raise InvalidConfig(f"{where}: {path} is a broken GGUF file ({error}). Fetch it again.") from None
-    return _weights(path, size, revision, header.values)
 
 
 class _Broken(Exception):
@@ -81,6 +86,7 @@ class _Broken(Exception):
 @dataclass(frozen=True, slots=True)
 class _Header:
     values: dict[str, Any]
+    tensors: int
     end: int
 
 
@@ -121,7 +127,7 @@ class _Reader:
         needed, there = start + max(ends, default=0), len(self._data)
         if needed > there:
             raise _Broken(f"it ends after {there:,} bytes, and its tensors need {needed:,}")
-        return _Header(values, self._at)
+        return _Header(values, tensors, self._at)
 
     def _tensor_end(self) -> int:
         self._text()
@@ -209,6 +215,7 @@ def _weights(path: Path, size: int, revision: str, values: dict[str, Any]) -> We
         name=str(values.get("general.name", path.stem)),
         context=_whole(own("context_length")),
         has_template="tokenizer.chat_template" in values,
+        takes_tools="tools" in str(values.get("tokenizer.chat_template", "")),
         pools=own("pooling_type") is not None,
         control_tokens=control,
         kv_bytes=_kv_bytes(own),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
@@ -21,6 +22,7 @@ MAX_STOPS: Final = 16
 MAX_LOGPROBS: Final = 20
 _PASSED: Final = ("temperature", "top_p", "top_k", "min_p", "presence_penalty", "frequency_penalty", "logit_bias")
 _CHAT_PASSED: Final = ("tools", "tool_choice", "parallel_tool_calls", "chat_template_kwargs")
+_GUIDED: Final = "%llguidance {}"
 _NOT_TEXT: Final = frozenset({"role", "type"})
 _BREAK: Final = "\u200b"
 """A space of no width: within a control token's text it makes plain text of it."""
@@ -34,8 +36,11 @@ def bad_request(message: str, code: str = "bad_request") -> EngineFault:
 class Requests:
     """Makes the requests to one model."""
 
-    def __init__(self, name: str, control_tokens: Sequence[str], most_tokens: int, *, raw_prompts: bool) -> None:
-        self._name, self._most_tokens, self._raw_prompts = name, most_tokens, raw_prompts
+    def __init__(
+        self, name: str, control_tokens: Sequence[str], most_tokens: int, *, raw_prompts: bool, tools: bool
+    ) -> None:
+        """`raw_prompts` may hold control tokens; `tools` says whether the model's template has a place for them."""
+        self._name, self._most_tokens, self._raw_prompts, self._tools = name, most_tokens, raw_prompts, tools
         longest_first = sorted(control_tokens, key=len, reverse=True)
         self._control = re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
 
@@ -87,7 +92,7 @@ class Requests:
         if body.get("stop"):
             given["stop"] = [body["stop"]] if isinstance(body["stop"], str) else list(body["stop"])[:MAX_STOPS]
         if (form := form_of(body)) is not None:
-            given["grammar"] = grammar_of(form)
+            given["grammar"] = held_to(form)
         return {
             **given,
             "model": self._name,
@@ -105,6 +110,14 @@ class Requests:
         if count_images(body):
             raise bad_request("This model takes no pictures. Send the request to a model of tier mllm.", "no_images")
         given = {key: body[key] for key in _CHAT_PASSED if body.get(key) is not None}
+        if body.get("tools") and not self._tools:
+            if body.get("tool_choice") != "none":
+                raise bad_request(
+                    "This model's chat template has no place for `tools`. Leave them out, ask for the arguments by "
+                    "`response_format`, or name a model that calls functions.",
+                    "unsupported_parameter",
+                )
+            given = {key: value for key, value in given.items() if "tool" not in key}
         return {"messages": self._plain(messages), **self._plain(given)}
 
     def _plain(self, value: Any) -> Any:
@@ -118,6 +131,26 @@ class Requests:
         return value
 
 
+def held_to(form: Form) -> str:
+    """The grammar of a form; raises EngineFault for one that llama.cpp would drop without a word, and write what comes to mind."""
+    grammar = grammar_of(form)
+    if grammar.startswith(_GUIDED) and (problem := _problem_of(grammar)):
+        raise bad_request(
+            f"The engine cannot hold an answer to this form: {problem}. Leave that out of it, or name another model.",
+            "unsupported_form",
+        )
+    return grammar
+
+
+@lru_cache(maxsize=256)
+def _problem_of(grammar: str) -> str:
+    """What LLGuidance, which is a part of llama.cpp too, cannot read of a grammar; empty where it can."""
+    from llguidance import LLMatcher
+
+    told = str(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(grammar), None))
+    return told.partition("\n")[0][:300].rstrip(".")
+
+
 def grammar_of(form: Form) -> str:
     """A form as a grammar that llama.cpp holds to: its own, or LLGuidance's, whose machines take linear time."""
     match form.kind:
@@ -125,20 +158,20 @@ def grammar_of(form: Form) -> str:
             return form.value
         case "choice":
             # Words of a JSON list are words of this language too.
-            return "%llguidance {}\nstart: " + " | ".join(map(json.dumps, json.loads(form.value))) + "\n"
+            return f"{_GUIDED}\nstart: " + " | ".join(map(json.dumps, json.loads(form.value))) + "\n"
         case "regex":
             escaped = re.sub(r"(\\.)|/", lambda found: found[1] or r"\/", form.value, flags=re.DOTALL)
-            return f"%llguidance {{}}\nstart: /{escaped.replace(chr(10), chr(92) + 'n')}/\n"
+            return f"{_GUIDED}\nstart: /{escaped.replace(chr(10), chr(92) + 'n')}/\n"
         case "schema" | "object":
             schema = json.loads(form.value) if form.value else {"type": "object"}
             # Without blanks of its own choosing a small model cannot lose itself in them.
             compact = {**schema, "x-guidance": {"whitespace_flexible": False}}
-            return f"%llguidance {{}}\nstart: %json {json.dumps(compact)}\n"
+            return f"{_GUIDED}\nstart: %json {json.dumps(compact)}\n"
 
 
 def _seed(body: dict[str, Any], number: int) -> int:
     """The seed of one of several answers: they are not to be the same one."""
-    return (int(body["seed"]) + number) % 2**32
+    return (int(body["seed"]) + number) % (2**32 - 1)  # the last one means any seed to llama.cpp
 
 
 def _broken(found: re.Match[str]) -> str:
