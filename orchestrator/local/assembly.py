@@ -43,6 +43,8 @@ class Assembly:
         self.port = former.port if former else 0
         self.api_key = former.api_key if former and former.key_database == self._key_database else ""
         self._key_is_checked = False
+        self.has_runners = False
+        """Whether a user needs workers: until then none is started."""
         self.all: list[Running] = []
         if self.valkey:
             self.all.append(self._running(self.valkey.part(), self.valkey.is_ready, self.valkey.before_start))
@@ -63,17 +65,20 @@ class Assembly:
         stage = min(waiting, default=0)
         if waiting and all(running.is_ready for running in self.all if running.part.stage < stage):
             for running in self.all:
-                if running.part.stage == stage and running.state == WAITING:
+                if running.part.stage == stage and running.state == WAITING and self._is_wanted(running):
                     self._start(running)
         for running in self.all:
             if running.part.kind == "key" and running.state == DONE and not self.api_key:
                 self.api_key = _printed_key(running)
-        if not self._key_is_checked and all(running.came_up for running in self.all):
+        if not self._key_is_checked and all(running.came_up for running in self.all if not running.part.is_worker):
             self._check_key()
 
     def is_ready(self) -> bool:
-        """Whether everything came up."""
-        return self._key_is_checked and all(running.came_up for running in self.all)
+        """Whether everything came up that its users need."""
+        return self._key_is_checked and all(running.came_up for running in self.all if self._is_wanted(running))
+
+    def _is_wanted(self, running: Running) -> bool:
+        return self.has_runners or not running.part.is_worker
 
     def tidy(self) -> None:
         """Remove the folder of the sockets, unless something of somebody else's lies in it."""
@@ -89,6 +94,8 @@ class Assembly:
             "redis_url": self.redis_url,
             "port": self.port,
             "api_key": self.api_key,
+            "answers": self._key_is_checked,
+            "workers": self.has_runners,
             "key_database": self._key_database,
             "servers": str(self.servers or ""),
             "parts": tuple(running.published() for running in self.all),

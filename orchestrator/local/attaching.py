@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -57,15 +58,22 @@ class Attaching:
         self._within_s = within_s
         self._workers = workers
         self._lock: int | None = None
+        self._runners: int | None = None
         self._said: set[str] = set()
         self._down_since = 0.0
         self._starting: dict[str, float] = {}
         """When each part was first seen to start."""
         self._closed = False
 
-    def run(self) -> tuple[State, bool]:
-        """The state of a ready instance, and whether we started it. Our lock is held from here on."""
+    def run(self, stop: threading.Event | None = None) -> tuple[State, bool]:
+        """The state of a ready instance, and whether we started it. Our lock is held from here on.
+
+        Raises ServiceUnavailable where it does not become ready, or `stop` is set meanwhile.
+        """
+        stop = stop or threading.Event()
         until = time.monotonic() + self._within_s
+        self._said.clear()
+        self._starting.clear()
         self._enter(until)
         launched, seen = "", set[str]()
         while time.monotonic() < until:
@@ -75,29 +83,19 @@ class Attaching:
             if now and now.status == state.FAILED and now.launch in seen | {launched}:
                 raise failure(now)
             if now and now.is_live():
-                if self._workers and not now.workers:
-                    self._outwait(now, until)
-                    continue
                 self._tell(now)
-                if now.status == state.READY and self._is_usable(now):
+                if self._has_what_we_need(now) and self._is_usable(now):
                     if not launched:
                         self._compare(now)
                     return now, bool(launched)
             elif (lock := self._free_supervisor_lock()) is not None:
                 launched = self._launch(lock, launched, now)
-            time.sleep(POLL_S)
+            if stop.wait(POLL_S):
+                raise ServiceUnavailable("It was told to stop while the instance started.")
         raise ServiceUnavailable(
             f"The instance of {self.data_dir} was not ready within {self._within_s:g} s. "
             f"Look for the cause in its logs, {self.data_dir / 'logs'}, and try again."
         )
-
-    def _outwait(self, now: State, until: float) -> None:
-        """Let an instance end that runs no jobs: it does so with its last user, and so we are none meanwhile."""
-        self._drop()
-        self.say("Waiting for a command that only reads: what it started runs no jobs")
-        while now.is_live() and time.monotonic() < until:
-            time.sleep(POLL_S)
-        self._enter(until)
 
     def leave(self) -> None:
         """Drop the lock for good."""
@@ -105,9 +103,16 @@ class Attaching:
         self._drop()
 
     def _drop(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        for descriptor in (self._lock, self._runners):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._lock = self._runners = None
+
+    def _has_what_we_need(self, now: State) -> bool:
+        """Whether all that we need is up; who only reads does not wait until weights are loaded."""
+        if self._workers:
+            return now.status == state.READY and now.workers
+        return now.status in (state.STARTING, state.READY) and now.answers
 
     def say(self, message: str) -> None:
         """Tell the user, once."""
@@ -129,6 +134,7 @@ class Attaching:
                 raise folders.not_usable(self.data_dir, error) from error
             if locks.try_shared(descriptor):
                 self._lock = descriptor
+                self._need_workers()
                 return
             os.close(descriptor)
             if self._settings is None:
@@ -138,6 +144,13 @@ class Attaching:
                     f"The former instance of {self.data_dir} does not stop. Its log is in {self.data_dir / 'logs'}."
                 )
             self.say("Waiting for the former instance to stop")
+            time.sleep(POLL_S)
+
+    def _need_workers(self) -> None:
+        if not self._workers:
+            return
+        self._runners = locks.open_lock(self.data_dir / locks.RUNNERS)
+        while not locks.try_shared(self._runners):  # a supervisor asks now and then whether anybody holds it
             time.sleep(POLL_S)
 
     def _free_supervisor_lock(self) -> int | None:
@@ -159,7 +172,7 @@ class Attaching:
             settings = plans.as_last_time(self._settings, former.config if former else "", self.data_dir)
             if settings is not self._settings:
                 self.say(f"It starts with {settings.config}, as the last time. --config names another fleet.")
-            plan = plans.plan(settings, self._port, self._parts, workers=self._workers)
+            plan = plans.plan(settings, self._port, self._parts)
             launch(self.data_dir, plan, lock, former)
             return plan.launch
         finally:

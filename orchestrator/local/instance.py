@@ -70,14 +70,14 @@ class Instance:
         """Whether its supervisor runs. A part that died is the supervisor's to start again."""
         return self._snapshot.is_live()
 
-    def ensure(self) -> bool:
+    def ensure(self, stop: threading.Event | None = None) -> bool:
         """Start a new supervisor if the former one is gone; True if that was needed.
 
-        The servers' addresses and the API's port stay the same where they can.
+        The servers' addresses and the API's port stay the same where they can. Waits no longer once `stop` is set.
         """
         if self.alive():
             return False
-        self._snapshot, _ = self._attaching.run()
+        self._snapshot, _ = self._attaching.run(stop)
         return True
 
     def keep(self, stop: threading.Event, *, every_s: float = 0.2, on_problem: Progress | None = None) -> None:
@@ -85,9 +85,11 @@ class Instance:
         wait_s = every_s
         while not stop.wait(wait_s):
             try:
-                self.ensure()
+                self.ensure(stop)
                 wait_s = every_s
             except RightsizeError as error:
+                if stop.is_set():
+                    return
                 wait_s = min(10.0, 2 * wait_s)
                 (on_problem or self._attaching.say)(error.message)
 
@@ -116,7 +118,7 @@ def attach(
     """Become a user of the instance of `settings.data_dir`, starting it where none runs, and wait until it is ready.
 
     `port` is the API's (None or 0: the former one, or any that is free). `parts` replaces the parts beside the servers. Without
-    `workers` none is started: a command that only reads need not wait until weights are loaded. One that runs may have them.
+    `workers` none is started for this user, nor waited for: who only reads need not wait until weights are loaded.
     Raises InvalidConfig for what the caller can set differently, and ServiceUnavailable, with the end of the log, for a
     part that does not start.
     """

@@ -10,6 +10,8 @@ from orchestrator.errors import InvalidConfig
 
 USERS = "users.lock"
 """Shared by every user; the supervisor that can take it exclusively has no user left."""
+RUNNERS = "runners.lock"
+"""Shared by those of the users who need jobs to run: the supervisor starts no worker before somebody holds it."""
 SUPERVISOR = "supervisor.lock"
 """Exclusive to the one supervisor, which gets it as an open descriptor from the user that starts it."""
 
@@ -27,6 +29,14 @@ def try_shared(descriptor: int) -> bool:
 def try_exclusive(descriptor: int) -> bool:
     """Take an exclusive lock if nobody holds any."""
     return _try(descriptor, fcntl.LOCK_EX)
+
+
+def is_held(descriptor: int) -> bool:
+    """Whether somebody else holds the lock; who asks does not hold it afterwards."""
+    if not try_exclusive(descriptor):
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def is_current(descriptor: int, path: Path) -> bool:

@@ -58,6 +58,11 @@ class Part:
         return self.kind in {"once", "key"}
 
     @property
+    def is_worker(self) -> bool:
+        """Whether it runs jobs: it is started once a user needs that."""
+        return self.name.startswith("worker-")
+
+    @property
     def is_server(self) -> bool:
         """Whether it is PostgreSQL or Valkey."""
         return self.kind in {"postgres", "valkey"}

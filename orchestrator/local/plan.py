@@ -31,7 +31,6 @@ class Plan:
     given: str = ""
     config: str = ""
     config_digest: str = ""
-    workers: bool = True
     stop_within_s: float = 30.0
     env: dict[str, str] = field(default_factory=dict, repr=False)
     parts: tuple[Part, ...] = ()
@@ -47,15 +46,14 @@ class Plan:
         return cls(**{**data, "parts": tuple(Part.from_dict(part) for part in data["parts"])})
 
 
-def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None, *, workers: bool = True) -> Plan:
+def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None) -> Plan:
     """The plan for an instance with these settings; raises InvalidConfig for a fleet that cannot be read."""
     if parts is None:
         from orchestrator import fleet  # not needed to attach
 
         served = fleet.load(settings.config).fleet
-        tiers = [str(tier) for tier in served.tiers] if workers else []
         loading = {str(model.tier) for model in served.models if model.engine in LOADS_WEIGHTS}
-        parts = standard(tiers, stop_within_s=settings.stop_within_s, loading=loading)
+        parts = standard([str(tier) for tier in served.tiers], stop_within_s=settings.stop_within_s, loading=loading)
     return Plan(
         launch=secrets.token_hex(8),
         port=port or 0,
@@ -64,7 +62,6 @@ def plan(settings: Settings, port: int | None, parts: Sequence[Part] | None, *, 
         given=given_digest(settings),
         config=config_path(settings),
         config_digest=config_digest(config_path(settings)),
-        workers=workers,
         stop_within_s=settings.stop_within_s + 5.0,
         env=environment(settings),
         parts=tuple(parts),

@@ -48,8 +48,10 @@ class State:
     config: str = ""
     config_digest: str = ""
     servers: str = ""
-    workers: bool = True
-    """Whether it runs jobs: one that was started to read only does without."""
+    answers: bool = False
+    """Whether the servers and the API are up and take the key: who only reads needs no more."""
+    workers: bool = False
+    """Whether somebody needs workers, so that `ready` means them as well."""
     stop_within_s: float = 30.0
     error_code: str = ""
     error: str = ""

@@ -39,6 +39,7 @@ class Supervisor:
         self.data_dir = data_dir
         self.plan = plan
         self.users = locks.open_lock(data_dir / locks.USERS)
+        self.runners = locks.open_lock(data_dir / locks.RUNNERS)
         self.former = state.read(data_dir)
         self.assembly: Assembly | None = None
         self.status = state.STARTING
@@ -75,6 +76,9 @@ class Supervisor:
         assembly = self._assembled()
         now = time.monotonic()
         self._moved = False
+        if not assembly.has_runners and locks.is_held(self.runners):
+            assembly.has_runners = self._moved = True
+            self.status = state.STARTING
         for running in assembly.all:
             before = running.state
             running.tick(now)
@@ -134,7 +138,6 @@ class Supervisor:
             given=self.plan.given,
             config=self.plan.config,
             config_digest=self.plan.config_digest,
-            workers=self.plan.workers,
             stop_within_s=self.plan.stop_within_s,
             error_code=code,
             error=message,

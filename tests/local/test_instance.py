@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import subprocess
-import time
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +16,17 @@ import pytest
 from orchestrator.errors import Conflict, InvalidConfig
 from orchestrator.local import instance, processes, state
 from orchestrator.local.instance import Instance
-from tests.local.conftest import all_pids, broker, connect, fill, gone, kept, pid_of, stand_in, until
+from tests.local.conftest import all_pids, api_and_key, broker, connect, fill, gone, kept, pid_of, stand_in, until
 
 Attach = Callable[..., Instance]
 User = Callable[[], "subprocess.Popen[str]"]
+
+
+def part_of(attached: Instance) -> state.PartState:
+    """How its one worker fares."""
+    found = attached.state.part("worker-llm")
+    assert found is not None
+    return found
 
 
 def test_a_first_start_gives_both_servers_on_sockets_only(attach: Attach) -> None:
@@ -69,24 +76,41 @@ def test_a_second_user_attaches_and_keeps_it_alive(attach: Attach) -> None:
 
 
 @pytest.mark.usefixtures("warm")
-def test_who_only_reads_starts_no_worker_and_who_runs_jobs_waits_for_its_end(attach: Attach) -> None:
-    reader = attach(parts=None, workers=False)
-    assert {part.name for part in reader.state.parts} == {"postgres", "valkey", "migrate", "key", "orchestrator", "api"}
-    beside = attach(parts=None, workers=False)
-    assert not beside.started
-    said: list[str] = []
+def test_who_only_reads_starts_no_worker_and_waits_for_none(attach: Attach, tmp_path: Path) -> None:
+    pipe = tmp_path / "loaded"
+    os.mkfifo(pipe)
+    parts = [*api_and_key(), stand_in("worker-llm", "loads", str(pipe))]
+    reader = attach(parts, workers=False)
+    assert reader.started
+    assert part_of(reader).state == "waiting"
+    assert not attach(parts, workers=False).started
     with ThreadPoolExecutor() as pool:
-        coming = pool.submit(attach, workers=True, on_progress=said.append)
-        until(lambda: any("only reads" in line for line in said))
-        reader.close()
-        time.sleep(0.5)
-        assert not coming.done()
-        assert beside.alive()
-        beside.close()
-        runs = coming.result(60)
-    assert runs.started
-    assert runs.state.workers
-    assert not attach(parts=None, workers=False).started, "one that runs jobs serves who only reads as well"
+        runner = pool.submit(attach, parts)
+        until(lambda: part_of(reader).state == "starting")
+        beside = attach(parts, workers=False)
+        assert beside.api_url == reader.api_url
+        assert not runner.done(), "who runs jobs waits until the weights are loaded"
+        pipe.write_bytes(b"loaded")
+        assert part_of(runner.result(30)).state == "ready"
+    reader.close()
+    assert not runner.result().started, "one instance serves both"
+
+
+def test_who_is_told_to_stop_does_not_wait_until_a_new_supervisor_has_loaded_all(
+    attach: Attach, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "loaded"
+    os.mkfifo(pipe)
+    attached = attach([stand_in("worker-llm", "works")])
+    stop = threading.Event()
+    keeper = threading.Thread(target=attached.keep, args=(stop,))
+    attached._attaching._parts = [stand_in("worker-llm", "loads", str(pipe))]
+    keeper.start()
+    os.kill(attached.state.supervisor, signal.SIGKILL)
+    until(lambda: attached.state.is_live() and part_of(attached).state == "starting")
+    stop.set()
+    keeper.join(2.0)
+    assert not keeper.is_alive()
 
 
 @pytest.mark.usefixtures("warm")
