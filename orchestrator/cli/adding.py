@@ -7,6 +7,8 @@ import os
 import re
 import tempfile
 import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib import resources
@@ -18,9 +20,9 @@ import typer
 from orchestrator.cli.connect import server_command
 from orchestrator.cli.display import note, out
 from orchestrator.cli.options import Config
-from orchestrator.contracts import Tier
+from orchestrator.contracts import NAME, Tier
 from orchestrator.errors import InvalidConfig, InvalidRequest
-from orchestrator.fleet import parse
+from orchestrator.fleet import Fleet, parse
 
 HUB_ID: Final = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _MAGIC: Final = b"GGUF"
@@ -87,17 +89,47 @@ def add(
     rates = _rates(input_usd, output_usd, usd_per_hour, free=free)
     place, runs_on = _found(weights, engine)
     name = name or _named(place)
-    file, text = _in_use(config)
-    source = str(file)
-    if name in _tables(text, source):
-        raise InvalidConfig(f"{source} has a model {name} already. Give another --name, or change its table there.")
+    if not re.fullmatch(NAME, name):
+        raise InvalidRequest(f"{name!r} can be no name. Take letters, digits, `.`, `_` and `-`, at most 63, as --name.")
+    limits = server_command("weights_limits")(Path(place)) if Path(place).exists() else {}
     lines = [f"[models.{_key(name)}]", f'tier = "{tier}"', f'engine = "{runs_on}"', f"path = {_text(place)}"]
     if slots is not None or runs_on is AddEngine.LLAMACPP:
         lines.append(f"slots = {slots or _LLAMA_SLOTS}")
-    limits = server_command("weights_limits")(Path(place)) if Path(place).exists() else {}
     lines += [f"{key} = {value}" for key, value in limits.items()]
     lines += ["default = true"] * default + ["free = true"] * free
     lines += [f"[[models.{_key(name)}.rates]]", f"from = {datetime.now(UTC).date()}", *rates]
+    file = Path(config or os.environ.get("RIGHTSIZE_CONFIG") or "rightsize.toml").absolute()
+    with _alone(file):
+        fleet = _put(file, name, tier, lines, default=default)
+    out.print(f"Added {name} to {file}: {tier}, {runs_on}.", markup=False, soft_wrap=True)
+    if limits:
+        note(
+            f"A request may have {limits['max_input_tokens']:,} tokens and its answer {limits['max_output_tokens']:,}: "
+            f"change max_input_tokens and max_output_tokens there{_more_context(runs_on)} for others."
+        )
+    if not fleet.is_default(fleet.by_name[name]):
+        note(f"Jobs of tier {tier} go to {fleet.of_tier(tier)[0].name}: name {name} as `model`, or move `default`.")
+    note("What runs now keeps its fleet. Stop it and start it again, then: rightsize models check " + name)
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Keep others who add a model out from reading the file until it is written: one of the two would be lost."""
+    import fcntl  # not on Windows, where only a remote service is reached
+
+    folder = os.open(file.resolve().parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _put(file: Path, name: str, tier: Tier, lines: Sequence[str], *, default: bool) -> Fleet:
+    """The fleet with another model, once it is checked as a whole and written."""
+    text, source = _text_of(file), str(file)
+    if name in _tables(text, source):
+        raise InvalidConfig(f"{source} has a model {name} already. Give another --name, or change its table there.")
     whole = text.rstrip("\n") + "\n\n" + "\n".join(lines) + "\n"
     if default:
         _refuse_second_default(text, source, tier)
@@ -107,17 +139,7 @@ def add(
             f"There was no {source}: it is made of the sample fleet, whose large models are simulated. Replace them there."
         )
     _write(file, whole)
-    out.print(f"Added {name} to {source}: {tier}, {runs_on}.", markup=False, soft_wrap=True)
-    if limits:
-        note(
-            f"A request may have {limits['max_input_tokens']:,} tokens and its answer {limits['max_output_tokens']:,}: "
-            f"change max_input_tokens and max_output_tokens there{_more_context(runs_on)} for others."
-        )
-    if not checked.fleet.is_default(checked.fleet.by_name[name]):
-        note(
-            f"Jobs of tier {tier} go to {checked.fleet.of_tier(tier)[0].name}: name {name} as `model`, or move `default`."
-        )
-    note("What runs now keeps its fleet. Stop it and start it again, then: rightsize models check " + name)
+    return checked.fleet
 
 
 def _more_context(runs_on: AddEngine) -> str:
@@ -182,15 +204,14 @@ def _named(place: str) -> str:
     return re.sub(r"[^a-z0-9_-]+", "-", stem).strip("-_")[:63]
 
 
-def _in_use(config: Path | None) -> tuple[Path, str]:
-    """The rightsize.toml that commands use here, and its text: the sample's where it is yet to be made."""
-    file = Path(config or os.environ.get("RIGHTSIZE_CONFIG") or "rightsize.toml").absolute()
-    if file.exists():
-        try:
-            return file, file.read_text("utf-8")
-        except UnicodeDecodeError as error:
-            raise InvalidConfig(f"{file} is not UTF-8: {error}.") from None
-    return file, resources.files("orchestrator").joinpath("sample.toml").read_text("utf-8")
+def _text_of(file: Path) -> str:
+    """What the file says; the sample where it is yet to be made."""
+    if not file.exists():
+        return resources.files("orchestrator").joinpath("sample.toml").read_text("utf-8")
+    try:
+        return file.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidConfig(f"{file} is not UTF-8: {error}.") from None
 
 
 def _tables(text: str, source: str) -> dict[str, object]:

@@ -38,11 +38,13 @@ def show_machines(models: Sequence[Mapping[str, Any]]) -> None:
         )
         return
     names = [one["model"] for one in models]
-    bills = table("Where the bill went", "", *names, right=names)
+    out.print("[italic]Where the bill went[/]")  # a table's own title is folded to its width
+    bills = table("", "", *names, right=names)
     for what, told in BILL:
         bills.add_row(what, *(told(one) for one in models))
     out.print(bills)
-    tokens = table("\nWhat a million tokens came to", "", *names, right=names)
+    out.print("\n[italic]What a million tokens came to[/]")
+    tokens = table("", "", *names, right=names)
     for what, told in TOKENS:
         tokens.add_row(what, *(told(one) for one in models))
     out.print(tokens)

@@ -88,7 +88,7 @@ class Model(Strict):
     tier: Tier
     engine: EngineName
     default: bool = False
-    """Whether it serves the tier's plain queue; exactly one model of a tier does."""
+    """Whether it serves the tier's plain queue; the first of a tier does where none is named so."""
     address: Url | None = None
     """Base URL of an OpenAI-compatible server, such as `http://127.0.0.1:8000/v1`."""
     replicas: tuple[Url, ...] = Field(default=(), max_length=64)
@@ -136,9 +136,9 @@ class Model(Strict):
     vllm: Mapping[str, Any] = Field(default_factory=dict)
     """Arguments of the vLLM engine, by the names that vLLM gives them: see `docs/models.md`."""
     llamacpp: Mapping[str, Any] = Field(default_factory=dict)
-    """Options of the llama.cpp engine: see `workers/engines/llamacpp.py`."""
+    """Options of the llama.cpp engine: see `workers/engines/_llamacpp/options.py`."""
     simulate: Mapping[str, Any] = Field(default_factory=dict)
-    """Options of the simulated engine: see `workers/engines/simulated.py`."""
+    """Options of the simulated engine: see `workers/engines/_simulated/options.py`."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

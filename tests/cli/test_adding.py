@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tomllib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ def test_without_a_file_one_is_made_of_the_sample_fleet(empty: Place) -> None:
         (["text.gguf", "--tier", "slm", "--free"], "is no GGUF file"),
         (["missing.gguf", "--tier", "slm", "--free"], "There is no missing.gguf"),
         (["Org/Model", "--tier", "llm", "--free", "--name", "auto"], "may not be named auto"),
-        (["Org/Model", "--tier", "llm", "--free", "--name", "with space"], "pattern"),
+        (["Org/Model", "--tier", "llm", "--free", "--name", "with space"], "can be no name"),
         (["Org/Model", "--tier", "llm", *PRICED, "--default"], "Take `default = true` out of [models."),
         (["empty.gguf", "--tier", "slm", "--free"], "it holds no model"),
         (["odd.gguf", "--tier", "slm", "--free"], "is a broken GGUF file"),
@@ -127,6 +128,15 @@ def test_a_name_that_is_taken_is_refused(empty: Place) -> None:
     before = file.read_bytes()
     assert "has a model some-model-q4 already" in empty.run(*words, code=1).stderr
     assert file.read_bytes() == before
+
+
+def test_models_that_are_added_at_once_are_all_there(empty: Place) -> None:
+    file = copied(empty)
+    words = ("models", "add", str(weights(empty)), "--tier", "slm", "--free", "--config", str(file), "--name")
+    with ThreadPoolExecutor() as pool:
+        for done in [pool.submit(empty.run, *words, f"r{number}") for number in range(4)]:
+            done.result()
+    assert {f"r{number}" for number in range(4)} <= set(models(file))
 
 
 def test_flags_belong_behind_the_command_that_takes_them(empty: Place) -> None:
