@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from orchestrator.contracts import Answer, Usage
+from orchestrator.errors import EngineFault
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,11 @@ class Health:
     detail: str
 
 
+def bad_request(message: str, code: str = "bad_request") -> EngineFault:
+    """The fault of a request that no other attempt can cure."""
+    return EngineFault(message, code=code, retryable=False, http_status=400)
+
+
 class Engine(Protocol):
     """Runs requests on one model. Its coroutines all run on the worker's one loop; nothing in them may block it.
 
@@ -134,4 +140,4 @@ class Engine(Protocol):
         """Let go of everything; requests that still run are aborted."""
 
 
-__all__ = ["Answer", "Chunk", "Engine", "EngineLimits", "EngineRequest", "Health", "Load", "Usage"]
+__all__ = ["Answer", "Chunk", "Engine", "EngineLimits", "EngineRequest", "Health", "Load", "Usage", "bad_request"]

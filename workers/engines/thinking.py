@@ -57,8 +57,8 @@ def marks_of(reasoning: Reasoning, tokenizer: Any) -> Marks:
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
-    """What came of the first request."""
+class Split:
+    """What of a text is a thought."""
 
     text: str
     """The thought without its marks."""
@@ -66,8 +66,6 @@ class Thought:
     """Whether the model thinks at all in this answer."""
     closed: bool
     """Whether it ended the thought itself."""
-    rest: str
-    """What it wrote behind the thought; or everything, where it did not think."""
 
 
 def may_begin(text: str, begin: str) -> bool:
@@ -76,15 +74,15 @@ def may_begin(text: str, begin: str) -> bool:
     return begin.startswith(said) or said.startswith(begin)
 
 
-def split(text: str, marks: Marks, *, opened: bool) -> Thought:
+def split(text: str, marks: Marks, *, opened: bool) -> Split:
     """Tell thought from answer. `opened` says that the prompt ended with the beginning mark already."""
     before, begun, behind = text.partition(marks.begin)
     if begun and not before.strip():
         opened, text = True, behind
-    thought, ended, rest = text.partition(marks.end)
+    thought, ended, _ = text.partition(marks.end)
     if not opened and not ended:
-        return Thought("", began=False, closed=False, rest=text)
-    return Thought(thought.strip(), began=True, closed=bool(ended), rest=rest.lstrip("\n"))
+        return Split("", began=False, closed=False)
+    return Split(thought.strip(), began=True, closed=bool(ended))
 
 
 def budget(model: Model, reasoning: Reasoning, request: EngineRequest, prompt_tokens: int, context: int) -> int:
@@ -94,7 +92,7 @@ def budget(model: Model, reasoning: Reasoning, request: EngineRequest, prompt_to
     return max(1, min(asked, MAX_THOUGHT, context - prompt_tokens - answer - _SPARE))
 
 
-def joined(thought: Written, answer: Written, text: str) -> Written:
+def joined(thought: Written, answer: Written) -> Written:
     """One choice of a thought and an answer that were written apart."""
     tokens = thought.tokens + answer.tokens
-    return Written(text, tokens, answer.finish, thought.thought, thought.thought_tokens, answer.logprobs)
+    return Written(answer.text, tokens, answer.finish, thought.thought, thought.thought_tokens, answer.logprobs)

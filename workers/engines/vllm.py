@@ -24,9 +24,9 @@ from orchestrator.telemetry import log
 from workers.engines._vllm.adapters import Adapters
 from workers.engines._vllm.calls import ENDED, Calls
 from workers.engines._vllm.params import reason
-from workers.engines._vllm.prompt import NO_TEMPLATE, Prompts, bad_request
+from workers.engines._vllm.prompt import NO_TEMPLATE, Prompts
 from workers.engines._vllm.start import engine_config
-from workers.engines.base import Cache, Chunk, Engine, EngineLimits, EngineRequest, Health, Load
+from workers.engines.base import Cache, Chunk, Engine, EngineLimits, EngineRequest, Health, Load, bad_request
 from workers.engines.running import Runs
 
 COMPLETIONS: Final = "/v1/completions"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
-from workers.engines._llamacpp.request import bad_request
 from workers.engines.answer_body import Written
+from workers.engines.base import bad_request
 
 _MESSAGE_CHARS: Final = 300
 _FINISHES: Final = frozenset({"stop", "length", "tool_calls"})

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from orchestrator.errors import EngineFault
 from orchestrator.structured import Form, form_of
+from workers.engines.base import bad_request
 from workers.engines.prompt import count_images, output_limit
 
 CHAT: Final = "/v1/chat/completions"
@@ -26,11 +26,6 @@ _GUIDED: Final = "%llguidance {}"
 _NOT_TEXT: Final = frozenset({"role", "type"})
 _BREAK: Final = "\u200b"
 """A space of no width: within a control token's text it makes plain text of it."""
-
-
-def bad_request(message: str, code: str = "bad_request") -> EngineFault:
-    """The fault of a request that no other attempt can cure."""
-    return EngineFault(message, code=code, retryable=False, http_status=400)
 
 
 class Requests:

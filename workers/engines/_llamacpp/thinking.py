@@ -154,7 +154,7 @@ class Thinking:
         if thought is None:
             await count(self._whole, end)
             return end, Read(*answer.read())
-        return joined(thought.written, end, end.text), thought.read
+        return joined(thought.written, end), thought.read
 
     def _made(self, request: EngineRequest, read: Read, choices: list[Written]) -> Answer:
         return chat_answer(request, self._model.name, self._revision, read, choices)

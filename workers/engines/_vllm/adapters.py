@@ -13,8 +13,7 @@ from typing import Any, Final
 from orchestrator.errors import InvalidConfig
 from orchestrator.fleet import Model
 from workers.engines._vllm.params import reason
-from workers.engines._vllm.prompt import bad_request
-from workers.engines.base import EngineRequest
+from workers.engines.base import EngineRequest, bad_request
 
 CONFIG: Final = "adapter_config.json"
 TOGETHER: Final = 8

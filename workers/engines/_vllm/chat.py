@@ -100,7 +100,7 @@ class Chats:
         end = written(last.outputs[0], self._tokenizer) if last else None
         one = Written("".join(pieces), tokens, end.finish if end else "stop")
         if thought is not None:
-            one = joined(thought.written, one, one.text)
+            one = joined(thought.written, one)
         read = Read(len(whole.tokens), min(cached or 0, len(whole.tokens)))
         yield Chunk("", chat_answer(request, self._model.name, self._revision, read, [one]))
 
@@ -133,7 +133,7 @@ class Chats:
         end = written(final.outputs[0], self._tokenizer)
         if thought is None:
             return end, final.num_cached_tokens or 0
-        return joined(thought.written, end, end.text), thought.cached
+        return joined(thought.written, end), thought.cached
 
     async def _thought(self, prompt: Prompt, request: EngineRequest) -> Thought | None:
         """A thought within its budget; None where the model begins its answer without one."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from orchestrator.errors import EngineFault
 from orchestrator.structured import Form
-from workers.engines._vllm.prompt import bad_request
+from workers.engines.base import bad_request
 from workers.engines.prompt import output_limit
 
 MAX_STOPS: Final = 16

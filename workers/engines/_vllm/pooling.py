@@ -16,9 +16,9 @@ from typing import Any, Final
 from orchestrator.errors import EngineFault
 from orchestrator.fleet import Model
 from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE, score_pairs
-from workers.engines._vllm.prompt import Prompt, Prompts, bad_request
+from workers.engines._vllm.prompt import Prompt, Prompts
 from workers.engines.answer_body import Read, classes_answer, embeddings_answer, scores_answer
-from workers.engines.base import Answer, EngineRequest
+from workers.engines.base import Answer, EngineRequest, bad_request
 
 Encode = Callable[[Prompt, Any, EngineRequest], Awaitable[Any]]
 """Runs one prompt through the model; gives vLLM's finished output, or raises EngineFault."""

@@ -12,15 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.errors import EngineFault
+from workers.engines.base import bad_request
 
 NO_TEMPLATE: Final = "This model has no chat template. Use /v1/completions, take an instruct model, or put a chat_template.jinja beside its weights."
 MEDIA: Final = frozenset({"image_url", "input_audio"})
-
-
-def bad_request(message: str, code: str = "bad_request") -> EngineFault:
-    """A fault of the request: another attempt would end the same way."""
-    return EngineFault(message, code=code, retryable=False, http_status=400)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ from typing import Any
 
 from orchestrator.fleet import Model
 from orchestrator.structured import Form, form_of
-from workers.engines._vllm.prompt import bad_request
 from workers.engines.answer_body import Written
+from workers.engines.base import bad_request
 
 
 class Tools:
