@@ -65,7 +65,9 @@ def test_a_level_is_the_median_of_its_rounds() -> None:
 def test_reading_is_taken_out_of_the_speed_of_writing() -> None:
     assert figures.decode_speed(level(4, 80, input_tps=40), 200) == pytest.approx(100)
     assert figures.decode_speed(level(4, 80, input_tps=40), None) == 80
-    assert figures.decode_speed(level(4, 80, input_tps=190), 200) == 80, "latency, not speed"
+    assert figures.decode_speed(level(4, 80, input_tps=300), 200) == 80, "latency, not speed"
+    just, over = (figures.decode_speed(level(4, 80, input_tps=tps), 200) for tps in (100, 101))
+    assert (just, over) == (pytest.approx(160), pytest.approx(160, rel=0.01)), "no cliff"
 
 
 def test_a_rate_card_pays_for_the_hour_at_the_measured_speeds_and_never_falls_short() -> None:

@@ -15,8 +15,8 @@ NEAR: Final = 0.95
 BISECTIONS: Final = 5
 FIRST_INPUT: Final = 512
 INPUT_GROWS: Final = 4
-MOST_READING: Final = 0.5
-"""Of a level's time: where reading seems to take more, it was its latency that was measured, and not its speed."""
+BELIEVED: Final = 0.5
+"""Of a level's time, that reading may have taken."""
 PRICE_DIGITS: Final = 4
 
 Unit = Literal["output tokens", "input tokens", "answers"]
@@ -92,11 +92,15 @@ def best_level(levels: Sequence[Level], unit: Unit) -> Level | None:
 
 
 def decode_speed(level: Level, prefill_tps: float | None) -> float:
-    """Output tokens a second if a level did nothing but decode: the time that reading its prompts took is left out."""
+    """Output tokens a second if a level did nothing but decode: the time that reading its prompts took is left out.
+
+    Where reading would have taken more than half of it, its speed was measured by requests too short to fill the machine, and
+    is believed less and less.
+    """
     if not prefill_tps:
         return level.output_tps
-    reading_share = level.input_tps / prefill_tps
-    return level.output_tps / (1 - reading_share) if reading_share < MOST_READING else level.output_tps
+    reading = min(1.0, level.input_tps / prefill_tps)
+    return level.output_tps * (1 / (1 - reading) if reading <= BELIEVED else 1 / BELIEVED + 1 - 2 * reading)
 
 
 def next_input(claimed: int, accepted: int, refused: int | None, steps: int) -> int | None:
