@@ -12,6 +12,7 @@ from typing import Any, Final
 
 LOGGER: Final = "rightsize"
 MOST_FRAMES: Final = 12
+MOST_FIRST_CHARS: Final = 200
 
 EVENTS: Final[Mapping[str, str]] = {
     "started": "a process is up and ready",
@@ -79,6 +80,16 @@ def log_fault(event: str, error: BaseException, **fields: Any) -> None:
     """
     frames = "".join(traceback.format_tb(error.__traceback__)[-MOST_FRAMES:])
     log(event, logging.ERROR, **fields, error=type(error).__name__, frames=frames)
+
+
+def keep_first_lines(logger: str) -> None:
+    """Leave of what another library's logger writes the first line, where it says what is wrong: behind it stands the request."""
+    logging.getLogger(logger).addFilter(_first_line)
+
+
+def _first_line(record: logging.LogRecord) -> bool:
+    record.msg, record.args = record.getMessage().partition("\n")[0][:MOST_FIRST_CHARS], ()
+    return True
 
 
 class _Text(logging.Formatter):

@@ -166,6 +166,7 @@ def test_a_template_that_begins_the_thought_is_seen_and_the_mark_stands_once(tmp
 
 def test_a_request_with_tools_keeps_llama_cpps_own_reading_and_its_budget() -> None:
     async def body(made: Any) -> None:
+        made._requests._tools = True  # as for a model whose template has a place for them
         (asked,) = made._asked(budgeted(chat("Look!", tools=[TOOL]), 77))
         assert (asked["thinking_budget_tokens"], asked["tools"]) == (77, [TOOL])
         assert made._asked(chat("Look!", tools=[TOOL]))[0]["thinking_budget_tokens"] == OPENS["medium_tokens"]

@@ -6,11 +6,12 @@ was killed with -9 sleeps on, and holds the GPU's memory against the worker that
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
 from typing import Final
+
+from orchestrator.telemetry import keep_first_lines
 
 PARENT: Final = "RIGHTSIZE_ENGINE_OF"
 """The variable that names the worker's pid; without it this is a vLLM of somebody else."""
@@ -24,14 +25,8 @@ def end_with_worker() -> None:
     worker = os.environ.get(PARENT)
     if worker is None or worker == str(os.getpid()):
         return
-    logging.getLogger(TELLING).addFilter(_first_line)
+    keep_first_lines(TELLING)
     threading.Thread(target=_watch, args=(os.getppid(),), name="rightsize-parent", daemon=True).start()
-
-
-def _first_line(record: logging.LogRecord) -> bool:
-    """Leave of a record the first line: there it says what is wrong, and behind it stands the request."""
-    record.msg, record.args = record.getMessage().partition("\n")[0][:200], ()
-    return True
 
 
 def _watch(parent: int) -> None:
