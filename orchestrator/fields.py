@@ -138,28 +138,30 @@ def _check_biases(value: object) -> None:
 
 
 def _check_tools(tools: object, choice: object) -> None:
-    if tools is not None and not (
-        isinstance(tools, list)
-        and 0 < len(tools) <= MAX_TOOLS
-        and all(
-            one.get("type") == "function" and isinstance(one["function"].get("parameters", {}), dict)
-            for one in tools
-            if _is_function(one)
-        )
-        and all(map(_is_function, tools))
+    given = [] if tools is None else tools
+    if (
+        not isinstance(given, list)
+        or (tools is not None and not given)
+        or len(given) > MAX_TOOLS
+        or not all(map(_is_tool, given))
     ):
         raise InvalidRequest(
             f'`tools` must be a list of 1 to {MAX_TOOLS} functions, such as {{"type": "function", "function": {{"name": "look", "parameters": {{...}}}}}}.',
             param="tools",
         )
-    if choice in (None, "none", "auto"):
-        return
-    names = [one["function"]["name"] for one in tools or ()] if isinstance(tools, list) else []
-    if not names or not (choice == "required" or (_is_function(choice) and choice["function"]["name"] in names)):
+    names = {one["function"]["name"] for one in given}
+    named = _is_function(choice) and choice["function"]["name"] in names
+    if not (choice in (None, "none", "auto") or (choice == "required" and names) or named):
         raise InvalidRequest(
             "`tool_choice` must be none, auto, required or one of the functions in `tools`, which it needs.",
             param="tool_choice",
         )
+
+
+def _is_tool(value: object) -> bool:
+    if not _is_function(value) or value.get("type") != "function":
+        return False
+    return isinstance(value["function"].get("parameters", {}), dict)
 
 
 def _is_function(value: object) -> TypeGuard[dict[str, Any]]:
