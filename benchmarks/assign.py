@@ -52,7 +52,7 @@ class Queue:
         self.context, self.dispatcher = self._open(GROUP)
 
     def _open(self, group: int) -> tuple[Context, Dispatcher]:
-        context = open_context(self._settings.model_copy(update={"dispatch_max_jobs": group}), "app")
+        context = open_context(self._settings.model_copy(update={"dispatch_max_jobs": group}), "orchestrator")
         return context, Dispatcher(context)
 
     def assign_ms(self) -> float:

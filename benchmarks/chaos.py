@@ -104,7 +104,7 @@ def _kill_again_and_again(
 
 def violations(stack: Stack) -> list[str]:
     """Invariants that do not hold."""
-    database = Database(stack.settings, "app", connections=1)
+    database = Database(stack.settings, "orchestrator", connections=1)
     with database.unit_of_work() as session:
         broken = invariants.check(session, grace_s=10.0, most_attempts=MOST_ATTEMPTS)
         found = [f"{one.name}: {one.says} ({', '.join(one.examples)})" for one in broken]

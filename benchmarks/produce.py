@@ -23,6 +23,7 @@ from orchestrator.flow import submit
 from orchestrator.flow.context import Context, open_context
 from orchestrator.settings import Settings
 from orchestrator.store import batches, files
+from orchestrator.store.files import NewFile
 
 PAUSE_S = 0.02
 ENDED = ("completed", "failed", "expired", "cancelled")
@@ -38,7 +39,7 @@ def submit_by_flow(context: Context, requests: Iterable[dict[str, Any]]) -> Look
         size = sum(file.write(orjson.dumps(row) + b"\n") for row in requests)
     file_id = ids.uuid7()
     with context.database.unit_of_work() as session:
-        files.add(session, OWNER, file_id, purpose="batch", filename="bench.jsonl", size=size, blob_key=key)
+        files.add(session, OWNER, file_id, NewFile("batch", "bench.jsonl", size, key))
     batch = submit.create_batch(
         context, OWNER, input_file=file_id, endpoint="/v1/chat/completions", window="24h", metadata=None, hints=None
     )
@@ -102,7 +103,7 @@ def main() -> None:
         client = httpx2.Client(base_url=given.url, headers={"Authorization": f"Bearer {given.api_key}"}, timeout=300.0)
         begin = partial(submit_by_http, client)
     else:
-        context = open_context(Settings.load(), "app")
+        context = open_context(Settings.load(), "orchestrator")
         begin = partial(submit_by_flow, context)
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

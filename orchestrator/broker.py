@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError as KombuError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator.contracts import EXECUTE_TASK, WAKE_KEY, answer_stream
+from orchestrator.contracts import CUT_CHANNEL, EXECUTE_TASK, WAKE_KEY, answer_stream
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.patience import retrying
 from orchestrator.settings import Settings
@@ -120,6 +120,10 @@ class Broker:
         except redis.RedisError as error:
             raise _unavailable(error) from error
         return {item.decode("utf-8", "replace") for item in (first[1], *rest)}
+
+    def cut(self, job_public_id: str) -> None:
+        """Say that nobody waits for a job any more: whoever runs it stops at once. One that is lost costs time."""
+        self._hint(("PUBLISH", CUT_CHANNEL, job_public_id))
 
     def send_answer(self, job_public_id: str, fields: dict[str, bytes]) -> None:
         """Put the answer of an interactive job on its stream, capped and expiring; whoever misses it reads the row."""

@@ -27,6 +27,10 @@ Endpoint = Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings", 
 """What can be asked: OpenAI's endpoints, and with the same beginning vLLM's `/classify` and `/score`."""
 
 
+ASKED: Final = "responses"
+"""The field of a stored chat in which a request to /v1/responses stands without its input: its answer repeats it."""
+
+
 class Tier(StrEnum):
     """The four kinds of model that a job can run on."""
 
@@ -182,6 +186,8 @@ class ClaimedJob:
     held_usd: Decimal
     stored_on: date
     body: bytes
+    worst_usd: Decimal | None = None
+    """The most that it may be charged; None for a job of before that was known."""
 
     @property
     def fence(self) -> Fence:
@@ -201,3 +207,20 @@ def queue_for(tier: str, model: str, *, is_default: bool, interactive: bool = Fa
 def answer_stream(job_public_id: str) -> str:
     """The Redis stream on which the answer of one interactive job travels back."""
     return f"rightsize.answer.{job_public_id}"
+
+
+CUT_CHANNEL: Final = "rightsize.cut"
+"""The Redis channel on which the public id (32 hex digits) of a job is published that nobody waits for any more."""
+MOST_PIECES: Final = 4_096
+"""Pieces of one answer that its stream holds for a reader who is slow, at most; older ones are dropped."""
+MOST_PIECES_BYTES: Final = 4 * 1024 * 1024
+"""What they may come to together."""
+
+
+def piece_id(attempt: int, number: int) -> str:
+    """The id of a piece on its answer's stream: pieces of an attempt are numbered from 0, so that a reader sees whether one is missing.
+
+    Redis takes ids in ascending order only, and the end of an answer has one of its clock, which is greater: no piece can come
+    behind the end, or behind those of a later attempt.
+    """
+    return f"{attempt}-{number}"

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from orchestrator.blobs import BlobStore
+from orchestrator.blobs import open_blobs
 from orchestrator.broker import Broker
 from orchestrator.errors import RightsizeError
 from orchestrator.fleet import Config, load
@@ -37,7 +37,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield Finding("fleet", False, error.message)
     yield _tried("redis", lambda: f"version {_broker_version(settings)}, never evicts")
     try:
-        database = Database(settings, "app", connections=2)
+        database = Database(settings, "orchestrator", connections=2)
         yield Finding("postgres", True, describe_server(database))
     except RightsizeError as error:
         yield Finding("postgres", False, error.message)
@@ -132,7 +132,6 @@ def _invariants(settings: Settings, config: Config | None, database: Database) -
 
 
 def _writable(settings: Settings) -> str:
-    store = BlobStore(settings.blobs)
-    store.put("doctor/probe", b"ok")
-    store.delete("doctor/probe")
-    return f"{settings.blobs} can be written"
+    store = open_blobs(settings)
+    store.check()
+    return f"{store.place} can be written"

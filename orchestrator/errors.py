@@ -5,6 +5,7 @@ RightsizeError
 │   ├── InvalidRequest          400  invalid_request      the request's form or content is wrong
 │   ├── InvalidConfig           400  invalid_config       rightsize.toml or a setting is wrong (stops a start)
 │   ├── Unauthorized            401  invalid_api_key      no key, or one that is unknown or revoked
+│   ├── Forbidden               403  insufficient_scope   the key may not do that
 │   ├── BudgetExhausted         402  budget_exhausted     raise the cap or lower what the request may use
 │   ├── NotFound                404  not_found            no such batch, job or file of this caller
 │   │   └── UnknownModel        404  model_not_found      names the models there are
@@ -16,6 +17,7 @@ RightsizeError
 │   └── TierUnavailable         422  tier_unavailable     no model of the fleet can serve the request
 ├── Busy                        try later (429, 503), `retry_after_s`
 │   ├── Backpressure            429  backpressure         too much is queued already
+│   ├── OverQuota               429  rate_limit_exceeded  more than the caller's quota in a minute, or at once
 │   └── ServiceUnavailable      503  service_unavailable  a server that we need does not answer
 ├── EngineFault                 what a model or its server did wrong: becomes an outcome, never a traceback
 └── Broken                      ours (500): logged once, with an id for the caller
@@ -59,6 +61,12 @@ class Unauthorized(Refused):
     """No API key, or one that is not known or was revoked."""
 
     status, code = 401, "invalid_api_key"
+
+
+class Forbidden(Refused):
+    """The API key may not do that."""
+
+    status, code = 403, "insufficient_scope"
 
 
 class BudgetExhausted(Refused):
@@ -129,12 +137,20 @@ class Busy(RightsizeError):
     def __init__(self, message: str, *, retry_after_s: float = 5.0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        self.headers: dict[str, str] = {}
+        """What a response says beside it."""
 
 
 class Backpressure(Busy):
     """Too much is queued already."""
 
     status, code = 429, "backpressure"
+
+
+class OverQuota(Busy):
+    """More than the caller's quota allows in a minute, or at once."""
+
+    status, code = 429, "rate_limit_exceeded"
 
 
 class ServiceUnavailable(Busy):

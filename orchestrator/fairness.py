@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
+from orchestrator.contracts import Owner
+
 AHEAD: Final = 1.25
 """Work outstanding at a model, as a multiple of what it can run at once, so that it never drains between dispatches."""
 AHEAD_S: Final = 0.5
@@ -23,6 +25,12 @@ MOST_DISPATCHES: Final = 48
 """Bulk dispatches of a model outstanding at one worker, at most: it has threads for four models, and for interactive work."""
 
 
+RAMP_S: Final = 3_600.0
+"""So long before its deadline a lane's share begins to rise."""
+MOST_BOOST: Final = 4.0
+"""How many times its share a lane gets at its deadline. Bounded: a tenant all of whose deadlines are near starves nobody."""
+
+
 class Ranked(Protocol):
     """What ranking needs to know of a lane."""
 
@@ -31,39 +39,66 @@ class Ranked(Protocol):
         """The lane."""
 
     @property
-    def tenant_id(self) -> int:
+    def owner(self) -> Owner:
         """Whose it is."""
 
     @property
-    def urgent(self) -> bool:
-        """Whether its deadline is near."""
+    def tenant_weight(self) -> int:
+        """The share of its tenant, beside those of the others."""
+
+    @property
+    def project_weight(self) -> int:
+        """The share of its project within the tenant."""
+
+    @property
+    def due_s(self) -> float | None:
+        """Seconds until its deadline; None where it has none that is near."""
 
 
 L = TypeVar("L", bound=Ranked)
 
 
+def boost(due_s: float | None) -> float:
+    """How many times its share a lane gets, for the time that it has left: 1 until an hour before, and 4 at the deadline."""
+    if due_s is None or due_s >= RAMP_S:
+        return 1.0
+    return 1.0 + (MOST_BOOST - 1.0) * (1.0 - max(due_s, 0.0) / RAMP_S)
+
+
 @dataclass(slots=True)
 class Shares:
-    """How much each tenant and each lane was served at one model; those served least go first.
+    """How much each tenant, project and lane was served at one model, over its weight; those served least go first.
 
-    A newcomer starts level with the least served of the others: it is neither favoured for its past nor made to wait.
+    Start-time fair queueing (Goyal, Vin and Cheng, 1996) on three levels: whoever has nothing queued takes nothing from the
+    others, and a newcomer starts level with the least served of them, neither favoured for its past nor made to wait.
     """
 
     tenants: dict[int, float] = field(default_factory=dict)
+    projects: dict[int, float] = field(default_factory=dict)
     lanes: dict[int, float] = field(default_factory=dict)
 
     def rank(self, lanes: Collection[L]) -> list[L]:
-        """The lanes in the order in which they are served: urgent ones, then by tenant and lane served least."""
-        self._level(self.tenants, {lane.tenant_id for lane in lanes})
+        """The lanes in the order in which they are served: tenants by share, then their projects, then lanes, the urgent first."""
+        self._level(self.tenants, {lane.owner.tenant_id for lane in lanes})
+        self._level(self.projects, {lane.owner.project_id for lane in lanes})
         self._level(self.lanes, {lane.id for lane in lanes})
         return sorted(
-            lanes, key=lambda lane: (not lane.urgent, self.tenants[lane.tenant_id], self.lanes[lane.id], lane.id)
+            lanes,
+            key=lambda lane: (
+                self.tenants[lane.owner.tenant_id],
+                self.projects[lane.owner.project_id],
+                boost(lane.due_s) == 1.0,
+                self.lanes[lane.id],
+                lane.id,
+            ),
         )
 
     def served(self, lane: Ranked, work: float) -> None:
         """Count work given to a lane."""
-        self.tenants[lane.tenant_id] += work
-        self.lanes[lane.id] += work
+        counted = work / boost(lane.due_s)
+        self.tenants[lane.owner.tenant_id] += counted / lane.tenant_weight
+        self.projects[lane.owner.project_id] += counted / lane.project_weight
+        self.lanes[lane.id] += counted
 
     @staticmethod
     def _level(counts: dict[int, float], present: Iterable[int]) -> None:

@@ -47,7 +47,7 @@ EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 MAX_STOPS: Final = 16
 MAX_BIASES: Final = 1_024
 MAX_TOOLS: Final = 128
-_FUNCTION: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
 def check_fields(endpoint: str, body: Mapping[str, Any], *, streams: bool) -> None:
@@ -94,6 +94,9 @@ def _check_choices(body: Mapping[str, Any], *, streams: bool) -> None:
         raise InvalidRequest(
             "`stream: true` is not possible here. Leave it out and read the whole answer.", param="stream"
         )
+    if not isinstance(body.get("stream"), (bool, type(None))):
+        raise InvalidRequest("`stream` must be true or false.", param="stream")
+    _check_stream_options(body.get("stream_options"), streamed=bool(body.get("stream")))
     if body.get("reasoning_effort") not in (None, *EFFORTS):
         raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
     if body.get("encoding_format") not in (None, "float", "base64"):
@@ -103,6 +106,20 @@ def _check_choices(body: Mapping[str, Any], *, streams: bool) -> None:
     for name in NOT_SERVED:
         if body.get(name):
             raise InvalidRequest(f"`{name}` is not served. Leave it out: put such text together yourself.", param=name)
+
+
+def _check_stream_options(options: object, *, streamed: bool) -> None:
+    known = {"include_usage", "include_obfuscation"}
+    if options is None:
+        return
+    if (
+        not isinstance(options, dict)
+        or options.keys() - known
+        or not all(isinstance(one, bool) for one in options.values())
+    ):
+        raise InvalidRequest("`stream_options` may have `include_usage`, true or false.", param="stream_options")
+    if not streamed:
+        raise InvalidRequest("`stream_options` is for `stream: true`: leave it out.", param="stream_options")
 
 
 def _check_stop(stop: object) -> None:
@@ -169,5 +186,5 @@ def _is_function(value: object) -> TypeGuard[dict[str, Any]]:
     return (
         isinstance(function, dict)
         and isinstance(function.get("name"), str)
-        and _FUNCTION.fullmatch(function["name"]) is not None
+        and FUNCTION_NAME.fullmatch(function["name"]) is not None
     )

@@ -33,7 +33,6 @@ TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 LEAST_USD: Final = Decimal("1e-12")
 """The ledger's last digit."""
 _PLAIN_SUM: Final = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,12})?", re.ASCII)
-MAX_WINDOW_S: Final = 30 * 86_400
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -142,14 +141,14 @@ def usd_from(value: object, param: str) -> Decimal | None:
     return amount
 
 
-def window_seconds(window: str, param: str = "completion_window") -> float:
+def window_seconds(window: str, param: str = "completion_window", *, most_days: int = 30) -> float:
     """Seconds of a completion window such as `24h`, `90m`, `7d` or `30s`, at most 30 days; `param` is the field that it is given in."""
     digits, unit = window[:-1], window[-1:]
     if unit not in _UNIT_S or not digits.isascii() or not digits.isdigit() or len(digits) > 7:
         raise InvalidRequest(f"`{param}` must be a number and a unit, such as 24h, 90m or 7d.", param=param)
     seconds = int(digits) * _UNIT_S[unit]
-    if not 1 <= seconds <= MAX_WINDOW_S:
-        raise InvalidRequest(f"`{param}` must lie between 1 second and 30 days.", param=param)
+    if not 1 <= seconds <= most_days * 86_400:
+        raise InvalidRequest(f"`{param}` must lie between 1 second and {most_days} days.", param=param)
     return float(seconds)
 
 

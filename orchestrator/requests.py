@@ -17,10 +17,14 @@ from orchestrator.media import picture, sound
 from orchestrator.media.encoded import Encoded
 
 CHAT: Final = "/v1/chat/completions"
+RESPONSES: Final = "/v1/responses"
 EMBEDDINGS: Final = "/v1/embeddings"
 CLASSIFY: Final = "/v1/classify"
 SCORE: Final = "/v1/score"
 ENDPOINTS: Final[frozenset[str]] = frozenset(get_args(Endpoint))
+"""What engines serve."""
+ACCEPTED: Final[frozenset[str]] = ENDPOINTS | {RESPONSES}
+"""What callers may ask for: a response is a chat to engines."""
 POOLING: Final[frozenset[str]] = frozenset({EMBEDDINGS, CLASSIFY, SCORE})
 """Those that read texts and write none: their answers are numbers."""
 

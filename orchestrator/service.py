@@ -7,17 +7,19 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from datetime import date
 from typing import Final
 
 from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import finish, machines, read, recover
+from orchestrator.flow import finish, machines, notify, read, recover
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
 from orchestrator.store import dispatches, single, upkeep, workers
 from orchestrator.store.session import Database
 from orchestrator.telemetry import log, log_fault
+from orchestrator.webhooks.send import Sender
 
 MOST_PAUSE_S: Final = 5.0
 UPKEEP_EVERY_S: Final = 600.0
@@ -33,6 +35,8 @@ class Service:
         self.read_now = threading.Event()
         self.sweep_now = threading.Event()
         self.finish_now = threading.Event()
+        self.notify_now = threading.Event()
+        self._sender = Sender(context.settings.networks)
 
     def run(self) -> None:
         """Run until `stop` is set; every loop ends with its pass."""
@@ -45,6 +49,7 @@ class Service:
             "machines": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._close_books),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
             "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
+            "notify": lambda: self._repeat(self.notify_now, settings.poll_s, self._notify),
             "upkeep": lambda: self._repeat(threading.Event(), UPKEEP_EVERY_S, self._upkeep),
         }
         threads = [threading.Thread(target=loop, name=f"rightsize-{name}") for name, loop in loops.items()]
@@ -54,7 +59,7 @@ class Service:
         log("started", part="orchestrator", pid=os.getpid())
         self.stop.wait()
         log("stopping", part="orchestrator", pid=os.getpid())
-        for event in (self.read_now, self.sweep_now, self.finish_now):
+        for event in (self.read_now, self.sweep_now, self.finish_now, self.notify_now):
             event.set()
         for thread in threads:
             thread.join()
@@ -113,6 +118,8 @@ class Service:
             self.read_now.set()
         if "sweep" in names:
             self.sweep_now.set()
+        if "notify" in names:
+            self.notify_now.set()
         return names or {"*"}
 
     def _pass_over(self, dispatcher: Dispatcher, names: set[str]) -> None:
@@ -145,6 +152,14 @@ class Service:
         self.stop.wait(FINISH_PAUSE_S)
         if count := finish.finish_ended(self.context):
             log("batch_finished", count=count)
+            self.notify_now.set()
+
+    def _notify(self) -> None:
+        """Tell of budgets, and send what is due, as long as there is anything."""
+        if alerts := notify.tell_alerts(self.context):
+            log("budget_alerts", count=alerts)
+        while not self.stop.is_set() and (sent := notify.deliver_due(self.context, self._sender)):
+            log("webhooks_sent", count=sent)
 
     def _upkeep(self) -> None:
         """Forget what is old, make the partitions of the weeks to come, and drop those past retention."""
@@ -164,13 +179,17 @@ class Service:
         with database.unit_of_work() as session:
             single.forget_keys(session, self.context.settings.retention_days)
 
+    def _is_open_before(self, day: date) -> bool:
+        with self.context.database.unit_of_work() as session:
+            return upkeep.is_open_before(session, day)
+
     def _partition(self) -> None:
         settings = self.context.settings
         owner = Database(settings, "owner", connections=1)
         try:
             with owner.unit_of_work() as session:
                 made = upkeep.add_partitions(session)
-                dropped = upkeep.drop_partitions(session, settings.retention_days)
+                dropped = upkeep.drop_partitions(session, settings.retention_days, self._is_open_before)
         except ServiceUnavailable as error:
             # A backup holds the tables, for instance: waiting for it would hold up everybody behind us.
             log("database_away", logging.WARNING, detail=error.message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -45,6 +46,8 @@ class Settings(BaseSettings):
     data_dir: Path = Field(default_factory=default_data_dir)
     blob_dir: Path | None = None
     """The shared folder for files and large bodies; `blobs` under the data directory where it is not given."""
+    blob_url: str | None = None
+    """`s3://bucket/prefix`: they go there instead, by the AWS_* variables. Trained specialists stay in the folder."""
     ready_file: Path | None = None
     """A process touches it when it is ready, and goes on touching it while it works: for a supervisor or a health check."""
     log_level: str = "INFO"
@@ -68,6 +71,9 @@ class Settings(BaseSettings):
     machine_interval_s: float = Field(default=60.0, gt=0)
     """How old an interval of a machine priced by the hour is, at least, when its books are closed."""
     synchronous_commit: bool = True
+
+    webhook_networks: str = ""
+    """Networks of the installation's own, such as `10.1.0.0/16,127.0.0.0/8`, to which webhooks may be sent although they are private."""
 
     # Limits on what comes from outside.
     max_queued_jobs: int = Field(default=5_000_000, ge=1)
@@ -103,6 +109,16 @@ class Settings(BaseSettings):
     def blobs(self) -> Path:
         """The folder of the blob store."""
         return self.blob_dir or self.data_dir / "blobs"
+
+    @property
+    def networks(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The private networks to which webhooks may be sent; raises InvalidConfig for what is none."""
+        try:
+            return tuple(ip_network(one.strip()) for one in self.webhook_networks.split(",") if one.strip())
+        except ValueError as error:
+            raise InvalidConfig(
+                f"Setting webhook_networks (RIGHTSIZE_WEBHOOK_NETWORKS): {error}. Write networks as 10.1.0.0/16,fd00::/8."
+            ) from error
 
     def require_database(self) -> str:
         """The database URL; raises InvalidConfig when there is none."""

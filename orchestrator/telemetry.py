@@ -20,11 +20,14 @@ EVENTS: Final[Mapping[str, str]] = {
     "stopped": "a process ended in order",
     "pass_failed": "a pass of the orchestrator raised; it is tried again",
     "database_away": "the database does not answer; waiting with backoff",
+    "blobs_away": "the blob store does not answer; what needs it waits",
     "broker_away": "Redis does not answer; waiting with backoff",
     "recovered": "lost or unclaimed work was queued again",
     "batch_read": "the rows of batches were read",
     "batch_finished": "batches got their files and final counts",
     "partitions": "partitions were made or dropped",
+    "webhooks_sent": "events were sent to webhook endpoints",
+    "budget_alerts": "budgets came to 50, 80 or 100% of their limit",
     "given_back": "jobs were given back uncounted at an orderly stop",
     "lease_lost": "a worker held dispatches whose lease it has lost; their results are dropped",
     "unexpected_outcome": "an engine raised something that is not an EngineFault; the job failed",
@@ -62,7 +65,7 @@ def configure(level: str, style: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    for chatty in ("celery", "kombu", "amqp", "uvicorn.access", "alembic", "httpx2"):
+    for chatty in ("celery", "kombu", "amqp", "uvicorn.access", "alembic", "httpx2", "httpcore2"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLogger(chatty).level))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +17,10 @@ from orchestrator.api.limits import Bounds
 from orchestrator.api.server import Server, config, listen
 from orchestrator.api.serving import CONNECTIONS
 from orchestrator.client import Rightsize
+from orchestrator.flow.authenticate import SCOPES, hash_of, new_key
 from orchestrator.flow.context import open_context
 from orchestrator.settings import Settings
-from orchestrator.store import tenants
+from orchestrator.store import keys
 from orchestrator.store.session import Database
 from tests.stack import Stack, until
 
@@ -51,11 +50,12 @@ class Api:
         return self.http.post(path, json=body, **more)
 
 
-def make_key(settings: Settings) -> str:
-    """A new API key of the default project."""
-    key = f"rs_{secrets.token_urlsafe(32)}"
-    with closing(Database(settings, "app", connections=1)) as database, database.unit_of_work() as session:
-        tenants.add_key(session, ids.uuid7(), "test", hashlib.sha256(key.encode()).digest())
+def make_key(settings: Settings, *, tenant_id: int = 1, project_id: int = 1, scopes: Sequence[str] = SCOPES) -> str:
+    """A new API key, of the default project with every scope if nothing else is said."""
+    key = new_key()
+    with closing(Database(settings, "orchestrator", connections=1)) as database, database.unit_of_work() as session:
+        keys.add(session, ids.uuid7(), (tenant_id, project_id), name="test", key_hash=hash_of(key), prefix=key[:10], scopes=scopes,
+                 within_s=None)  # fmt: skip
     return key
 
 

@@ -26,6 +26,7 @@ from orchestrator.local.instance import Instance, erase
 from orchestrator.requests import CHAT
 from orchestrator.settings import Settings
 from orchestrator.store import batches, files, invariants, jobs
+from orchestrator.store.files import NewFile
 
 T = TypeVar("T")
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -104,7 +105,7 @@ class Stack:
     def context(self) -> Context:
         """The flow's context, as the API has it."""
         if self._context is None:
-            self._context = open_context(self.settings, "app")
+            self._context = open_context(self.settings, "orchestrator")
         return self._context
 
     @property
@@ -173,9 +174,7 @@ class Stack:
             for line in lines:
                 file.write((line if isinstance(line, bytes) else orjson.dumps(line)) + b"\n")
         with self.context.database.unit_of_work() as session:
-            stored = files.add(
-                session, OWNER, ids.uuid7(), purpose="batch", filename="rows.jsonl", size=0, blob_key=blob_key
-            )
+            stored = files.add(session, OWNER, ids.uuid7(), NewFile("batch", "rows.jsonl", 0, blob_key))
         made = submit.create_batch(
             self.context,
             OWNER,

@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import fleet, lifecycle
-from orchestrator.contracts import JobState, OutcomeKind, Tier, Usage
+from orchestrator.contracts import JobState, OutcomeKind, Owner, Tier, Usage
 from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
-from orchestrator.fairness import Shares, window
+from orchestrator.fairness import MOST_BOOST, RAMP_S, Shares, boost, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
 from orchestrator.hints import NO_HINTS
 from orchestrator.pricing import RateCard, price
 from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE, features_of
 from orchestrator.routing import Route, Situation, route
-from orchestrator.store.batches import Lane
 from orchestrator.store.dispatches import Assigned
+from orchestrator.store.lanes import Lane
 
 CONFIG = fleet.load(None)
 NOW = Situation(CONFIG.fleet, CONFIG.policy, frozenset({"support-triage"}), date(2026, 11, 24))
@@ -181,13 +181,49 @@ def test_a_model_without_a_price_stops_the_start() -> None:
 
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=60))
 def test_tenants_that_are_always_there_are_served_within_one_group_of_each_other(work: list[int]) -> None:
-    shares, lanes = Shares(), [Lane(number, number, None, urgent=False) for number in range(1, 4)]
+    shares, lanes = Shares(), [Lane(number, Owner(number, number, 1)) for number in range(1, 4)]
     totals = dict.fromkeys((1, 2, 3), 0)
     for amount in work:
         first = shares.rank(lanes)[0]
         shares.served(first, amount)
-        totals[first.tenant_id] += amount
+        totals[first.owner.tenant_id] += amount
     assert max(totals.values()) - min(totals.values()) <= max(work)
+
+
+def served(lanes: list[Lane], rounds: int) -> dict[int, int]:
+    shares, counts = Shares(), {lane.id: 0 for lane in lanes}
+    for _ in range(rounds):
+        first = shares.rank(lanes)[0]
+        shares.served(first, 1)
+        counts[first.id] += 1
+    return counts
+
+
+def test_shares_follow_the_weights_of_tenants_then_of_projects_then_are_even_among_batches() -> None:
+    lanes = [
+        Lane(1, Owner(1, 11, 1), tenant_weight=3),
+        Lane(2, Owner(2, 21, 1), project_weight=4),
+        Lane(3, Owner(2, 22, 1)),
+        Lane(4, Owner(2, 22, 1)),
+    ]
+    counts = served(lanes, 4_000)
+    assert counts[1] == pytest.approx(3_000, abs=2)
+    assert counts[2] == pytest.approx(800, abs=2)
+    assert counts[3] == pytest.approx(counts[4], abs=1)
+
+
+def test_a_tenant_with_many_batches_gets_no_more_than_one_with_one() -> None:
+    counts = served([Lane(99, Owner(2, 2, 1)), *(Lane(n, Owner(1, 1, 1)) for n in range(50))], 1_000)
+    assert counts[99] == 500
+
+
+def test_priority_rises_towards_the_deadline_and_starves_nobody() -> None:
+    assert [boost(due) for due in (None, 2 * RAMP_S, RAMP_S, 0.0, -5.0)] == [1.0, 1.0, 1.0, MOST_BOOST, MOST_BOOST]
+    assert boost(600) > boost(1_200)
+    counts = served([Lane(1, Owner(1, 1, 1), due_s=0.0), Lane(2, Owner(2, 2, 1))], 1_000)
+    assert counts[1] == pytest.approx(MOST_BOOST * counts[2], abs=5)
+    within = Shares().rank([Lane(1, Owner(1, 1, 1)), Lane(2, Owner(1, 1, 1), due_s=60.0)])
+    assert [lane.id for lane in within] == [2, 1]
 
 
 @given(st.integers(1, 512), st.integers(1, 8), st.floats(0, 60))

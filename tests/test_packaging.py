@@ -143,7 +143,15 @@ def declared(*extras: str | None) -> set[str]:
 
 
 def test_every_import_is_a_declared_dependency() -> None:
-    pulled_in = {"redis", "kombu", "billiard", "starlette", "pydantic-core", "click"}  # by celery[redis], fastapi, ...
+    pulled_in = {
+        "redis",
+        "httpcore2",
+        "kombu",
+        "billiard",
+        "starlette",
+        "pydantic-core",
+        "click",
+    }  # by celery[redis], fastapi, ...
     runtime = declared("server", "embedded", "slm", "gpu", "documents")
     assert distributions_imported("orchestrator", "workers", "migrations") - runtime - pulled_in == set()
 

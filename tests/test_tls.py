@@ -107,7 +107,7 @@ def test_a_server_with_the_wrong_certificate_is_refused_by_every_client_with_the
         pytest.raises(Exception, match="CERTIFICATE_VERIFY"),
     ):
         connection.ensure_connection(max_retries=1, interval_start=0)
-    database = Database(settings, "app", connections=1)
+    database = Database(settings, "orchestrator", connections=1)
     with pytest.raises(InvalidConfig, match="sslrootcert"):
         retrying(lambda: check_schema(database), 20.0)
     database.close()

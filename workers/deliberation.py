@@ -34,6 +34,8 @@ class Wanted:
     """Whether the reasoning comes with the answer."""
     samples: int = 1
     vote: str = "majority"
+    stream: bool = False
+    """Whether the answer is to be told piece by piece while it comes."""
 
 
 async def perform(engine: Engine, request: EngineRequest, wanted: Wanted) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -13,17 +14,23 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.telemetry import log_fault
-from workers import deliberation, media
+from workers import deliberation, media, telling
 from workers.deliberation import Wanted
 from workers.engines.base import Engine, EngineRequest
 from workers.forms import WrongForm
+from workers.streaming import Pieces
 
 MAX_TOKENS = 100_000_000
 MAX_MESSAGE = 2_000
 
 
-async def run(job: ClaimedJob, engine: Engine, max_image_pixels: int = MAX_IMAGE_PIXELS) -> Outcome:
-    """Run one job: prepare its body, let the engine perform it within the deadline, normalise the answer."""
+async def run(
+    job: ClaimedJob, engine: Engine, max_image_pixels: int = MAX_IMAGE_PIXELS, pieces: Pieces | None = None
+) -> Outcome:
+    """Run one job: prepare its body, let the engine perform it within the deadline, normalise the answer.
+
+    `pieces` takes an answer that its caller wants to see while it comes.
+    """
     started = time.monotonic()
     try:
         request, wanted = prepare(job)
@@ -31,9 +38,15 @@ async def run(job: ClaimedJob, engine: Engine, max_image_pixels: int = MAX_IMAGE
             if media.has_media(request.body):
                 request = await media.cleaned(request, engine.limits(), max_image_pixels)
             reached("execute.before_perform")
-            answer = await deliberation.perform(engine, request, wanted)
+            if wanted.stream and pieces is not None:
+                answer = await telling.perform(engine, request, wanted, pieces)
+            else:
+                answer = await deliberation.perform(engine, request, wanted)
             reached("execute.after_perform")
-        return normalise(job, answer, wanted, time.monotonic() - started)
+        outcome = normalise(job, answer, wanted, time.monotonic() - started)
+        if wanted.stream and pieces is not None:
+            telling.tell_whole(answer, request.endpoint, wanted, pieces)
+        return outcome
     except EngineFault as fault:
         return from_fault(fault, time.monotonic() - started)
     except TimeoutError:
@@ -51,6 +64,8 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         )
     body: dict[str, Any] = orjson.loads(job.body)
     hints = body.pop("rightsize", None) or {}
+    stream = bool(body.pop("stream", None))
+    body.pop("stream_options", None)
     request = EngineRequest(
         job_id=job.public_id,
         endpoint=job.endpoint,
@@ -61,7 +76,8 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         thinking_tokens=hints.get("thinking_tokens"),
         adapter=hints.get("adapter"),
     )
-    return request, Wanted(bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"))
+    asked = Wanted(bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"), stream)
+    return request, asked
 
 
 def normalise(job: ClaimedJob, answer: Answer, wanted: Wanted, engine_s: float) -> Outcome:
@@ -117,6 +133,23 @@ def unforeseen(job: ClaimedJob, error: Exception, engine_s: float = 0.0) -> Outc
     log_fault("unexpected_outcome", error, model=job.model, job=job.public_id)
     ours = Fault("engine_error", "The engine met a fault of its own. The worker's log tells more.", 500)
     return Outcome(OutcomeKind.RETRY, fault=ours, engine_s=engine_s)
+
+
+def broken_off(outcome: Outcome | None) -> Outcome:
+    """The outcome of an attempt of which something was told already: another one would begin anew before a reader's eyes.
+
+    None is one that an orderly stop interrupted.
+    """
+    if outcome is None:
+        told = Fault(
+            "stream_broken", "The answer broke off after it had begun: its worker was stopped. Ask again.", 503
+        )
+        return Outcome(OutcomeKind.FAILED, fault=told)
+    if outcome.kind is not OutcomeKind.RETRY or outcome.fault is None:
+        return outcome
+    why = f"The answer broke off after it had begun ({outcome.fault.code}): {outcome.fault.message}"
+    told = Fault("stream_broken", why[:MAX_MESSAGE], outcome.fault.http_status)
+    return replace(outcome, kind=OutcomeKind.FAILED, fault=told)
 
 
 def from_fault(fault: EngineFault, engine_s: float) -> Outcome:

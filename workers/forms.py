@@ -49,7 +49,21 @@ async def perform(engine: Engine, request: EngineRequest) -> Answer:
 
 async def answered(engine: Engine, request: EngineRequest) -> Answer:
     """The engine's answer, with the sound that it heard in the usage."""
-    answer = await engine.perform(request)
+    return with_sound(request, await engine.perform(request))
+
+
+def check_told(request: EngineRequest, answer: Answer) -> None:
+    """Check an answer that was told while it came; raises WrongForm where the engine has not held it to its form.
+
+    One that was cut off at max_tokens is not wrong: its reader has what there is of it, and sees why it ends.
+    """
+    form = form_of(request.body)
+    if form is not None and not _was_cut(answer) and (wrong := _wrong(answer, form)):
+        raise WrongForm("; ".join(wrong), answer.usage)
+
+
+def with_sound(request: EngineRequest, answer: Answer) -> Answer:
+    """The answer, with the sound that was heard for it in the usage."""
     if not request.audio_seconds:
         return answer
     return replace(answer, usage=replace(answer.usage, audio_seconds=request.audio_seconds))

@@ -1,7 +1,7 @@
 """The heartbeat, on a thread and a connection of its own: it renews leases and learns what was cancelled.
 
-Between two beats it only looks, once a second, whether a batch that runs here was called off: an engine does not go on for as long
-as a lease lasts with what nobody wants any more.
+Between two beats it only looks, once a second, whether a batch or a single job that runs here was called off: an engine does not go
+on for as long as a lease lasts with what nobody wants any more.
 """
 
 from __future__ import annotations
@@ -39,12 +39,20 @@ class Work(Protocol):
         """The batches whose jobs run."""
         ...
 
+    def singles(self) -> Sequence[tuple[int, int]]:
+        """The jobs outside batches that run, each with its dispatch."""
+        ...
+
     def on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
         """Take in what a beat found of the dispatches that it asked for."""
         ...
 
     def on_ended(self, batches: Set[int]) -> None:
         """Take in that batches have ended."""
+        ...
+
+    def on_gone(self, jobs: Sequence[tuple[int, int]]) -> None:
+        """Take in that jobs, each with its dispatch, are not to be run any more."""
         ...
 
 
@@ -64,10 +72,13 @@ class Heartbeat(threading.Thread):
         pulse.beat(self._context.settings)
 
     def look_once(self) -> None:
-        """See which of the batches that run here have ended, by a cancel or otherwise; raises ServiceUnavailable."""
+        """See what of all that runs here was ended by others, by a cancel or otherwise; raises ServiceUnavailable."""
         running = self._work.batches()
         if running and (ended := lease.ended_batches(self._context, running)):
             self._work.on_ended(ended)
+        singles = self._work.singles()
+        if singles and (gone := lease.gone_jobs(self._context, singles)):
+            self._work.on_gone([(job, dispatch) for job, dispatch in singles if job in gone])
 
     def run(self) -> None:
         """Beat at the pace of the settings, and look in between."""

@@ -11,13 +11,13 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
 from orchestrator import ids
-from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
+from orchestrator.contracts import ClaimedJob, Fence, Outcome, OutcomeKind
 from orchestrator.errors import RightsizeError, ServiceUnavailable
 from orchestrator.fleet import Model
 from orchestrator.flow import claim as claiming
@@ -28,11 +28,14 @@ from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log, log_fault
 from workers.engines import open_engine
-from workers.execute import run, unforeseen
+from workers.execute import broken_off, run, unforeseen
+from workers.held import Running, Singles
 from workers.lease import Heartbeat
+from workers.line import Line
 from workers.meter import Metering
 from workers.recording import Item, Open, RecordingThread
 from workers.served import LoadedModel
+from workers.streaming import Pieces
 
 MOST_PAUSE_S: Final = 2.0
 ENGINE_DEAD: Final = "engine_dead"
@@ -42,26 +45,6 @@ CLOSE_S: Final = 30.0
 """How long an engine may take to close: longer than any gives its own process before it kills that."""
 STARTED_AT_ONCE: Final = 32
 """Jobs of a dispatch, before the loop may look after others: an interactive one does not wait for a whole group."""
-
-
-@dataclass(slots=True)
-class Running:
-    """One dispatch that runs here."""
-
-    claimed: Claimed
-    open: Open
-    claimed_at: float
-    """On the monotonic clock."""
-    turn: asyncio.Semaphore | None
-    """Of suspects: each is recorded before the next begins, so that a loss tells which one ran."""
-    tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
-    """Unfinished jobs."""
-    called_off: set[int] = field(default_factory=set)
-    given_back: list[ClaimedJob] = field(default_factory=list)
-    suspects: list[ClaimedJob] = field(default_factory=list)
-    """Jobs that were in an engine when it died."""
-    dropped: int = 0
-    """Jobs that were called off: whoever did that has ended them, or does so."""
 
 
 class Runtime:
@@ -77,10 +60,12 @@ class Runtime:
         self._models = models
         self._served: dict[str, LoadedModel] = {}
         self._running: dict[int, Running] = {}
+        self._singles = Singles()
         self._lock = threading.Lock()
         self._suspects = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
+        self._line = Line(context.settings, self._loop, self._cut)
         # Recorders share the pool: on a connection of its own the bulk one makes interactive work wait three times as long.
         self._metering = Metering(context, self.worker, models)
         metered = self._metering.metered
@@ -99,12 +84,13 @@ class Runtime:
         self._metering.serve()
         self._bulk_recorder.start()
         self._now_recorder.start()
+        self._line.start()
         self._heartbeat.beat_once()
         self._heartbeat.start()
         self.context.broker.wake()
 
     async def _serve(self, model: Model) -> LoadedModel:
-        engine = open_engine(model, self.context.blobs.root)
+        engine = open_engine(model, self.context.settings.blobs)
         await engine.load()
         served = LoadedModel(model, engine, self._metering.meters.get(model.name))
         self._watches.append(asyncio.create_task(served.keep_full()))
@@ -159,15 +145,17 @@ class Runtime:
 
     async def _run_one(self, job: ClaimedJob, served: LoadedModel, running: Running) -> None:
         """One job through its turn and its slot to the recorder; a job that an orderly stop interrupts is given back instead."""
-        end_turn = None
+        end_turn = pieces = None
         try:
+            pieces = self._line.open(job) if job.interactive else None
+            self._singles.begin(job, pieces)
             if running.turn is not None:
                 await running.turn.acquire()
                 end_turn = partial(self._loop.call_soon_threadsafe, running.turn.release)
             asked = served.asked(job)
             async with served.gate.passing(interactive=job.interactive, asked=asked):
-                outcome = await self._perform(job, served, running.claimed_at)
-            if outcome is not None and outcome.kind is OutcomeKind.SUCCEEDED:
+                outcome = await self._perform(job, served, running.claimed_at, pieces)
+            if outcome is not None and outcome.kind is OutcomeKind.SUCCEEDED and not (pieces and pieces.cut):
                 served.learn(asked, outcome)
         except asyncio.CancelledError:
             outcome = None
@@ -175,7 +163,13 @@ class Runtime:
             # Whatever it is: a job without an outcome would hold its dispatch for ever.
             outcome = unforeseen(job, error)
         running.tasks.pop(job.id, None)
-        outcome = self._unless_dead(job, outcome, served, running)
+        self._singles.end(job)
+        if pieces is not None:
+            await pieces.settled()  # the end, which the recorder sends, comes behind them
+        said = pieces is not None and pieces.said and job.id not in running.called_off
+        outcome = self._unless_dead(job, outcome, served, running, said=said)
+        if said:
+            outcome = broken_off(outcome)
         if outcome is None:
             if job.id in running.called_off:
                 running.dropped += 1
@@ -188,24 +182,28 @@ class Runtime:
         recorder.put(Item(job, outcome, running.open, end_turn))
 
     def _unless_dead(
-        self, job: ClaimedJob, outcome: Outcome | None, served: LoadedModel, running: Running
+        self, job: ClaimedJob, outcome: Outcome | None, served: LoadedModel, running: Running, *, said: bool
     ) -> Outcome | None:
         """What counts of a job that was in an engine when it died: nothing, unless it was there alone. The worker leaves."""
         if outcome is None or outcome.fault is None or outcome.fault.code != ENGINE_DEAD:
             return outcome
         self._leave(f"{served.model.name}: {outcome.fault.message}")
+        if said:
+            return outcome
         if not running.claimed.claim.one_by_one:
             running.suspects.append(job)
             return None
         return replace(outcome, kind=OutcomeKind.FAILED) if job.attempt >= DEATHS else outcome
 
-    async def _perform(self, job: ClaimedJob, served: LoadedModel, claimed_at: float) -> Outcome | None:
+    async def _perform(
+        self, job: ClaimedJob, served: LoadedModel, claimed_at: float, pieces: Pieces | None
+    ) -> Outcome | None:
         """The engine's part, unless the worker began to stop while the job waited for its slot."""
         if self.stopping.is_set():
             return None
         job.seconds_left -= time.monotonic() - claimed_at
         with served.in_engine():
-            return await run(job, served.engine, served.model.max_image_pixels)
+            return await run(job, served.engine, served.model.max_image_pixels, pieces)
 
     def _settle(self, running: Running) -> None:
         """Give back what an orderly stop left undone, wait until all else is recorded, and let go of what is left then."""
@@ -286,6 +284,26 @@ class Runtime:
         for dispatch_id, jobs in gone.items():
             self._loop.call_soon_threadsafe(self._call_off, dispatch_id, jobs)
 
+    def singles(self) -> list[Fence]:
+        """The jobs outside batches that run here, each with its dispatch."""
+        return self._singles.fences()
+
+    def on_gone(self, jobs: Sequence[Fence]) -> None:
+        """Stop jobs, each with its dispatch, that are not to be run any more."""
+        for job_id, dispatch_id in jobs:
+            self._loop.call_soon_threadsafe(self._call_off, dispatch_id, [job_id])
+
+    async def _cut(self, public_id: str) -> None:
+        """Stop a job that nobody waits for any more: what it has said is all of its answer, and one that has said nothing is dropped."""
+        single = self._singles.named(public_id)
+        if single is None:
+            return
+        if single.pieces is not None and single.pieces.said:
+            single.pieces.cut = True
+            await self._served[single.job.model].engine.abort(public_id)
+        else:
+            self._call_off(single.job.dispatch_id, [single.job.id])
+
     def _call_off(self, dispatch_id: int, jobs: Iterable[int]) -> None:
         """Drop jobs that others have ended or have now."""
         running = self._running.get(dispatch_id)
@@ -333,6 +351,7 @@ class Runtime:
         for watch in self._watches:
             self._loop.call_soon_threadsafe(watch.cancel)
         self._metering.drain()
+        self._line.stop()
         self._close_engines()
         self._metering.end()
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -100,7 +100,7 @@ class Ours:
         self.stack = stack
         self.orchestrator = stack.orchestrator()
         self.worker = self.start_worker()
-        self.context: Context = open_context(stack.settings, "app")
+        self.context: Context = open_context(stack.settings, "orchestrator")
 
     def start_worker(self) -> Process:
         """Start the worker, and wait until its engine is warm."""

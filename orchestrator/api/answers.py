@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 from uuid import UUID
 
+import orjson
 import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
@@ -41,6 +42,25 @@ class Reply:
     message: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of an answer that is still being written."""
+
+    attempt: int
+    number: int
+    choices: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def pause(cls) -> Self:
+        """Nothing came for a while."""
+        return cls(0, -1, ())
+
+    @property
+    def is_pause(self) -> bool:
+        """Whether it is none."""
+        return self.number < 0
+
+
 class Answers:
     """Waits on streams: one shared client, one pooled connection for each caller that waits."""
 
@@ -69,6 +89,26 @@ class Answers:
                 return None
         return _reply(_fields(found))
 
+    async def follow(self, job: UUID, after: str, within_s: float) -> tuple[str, list[Piece | Reply]]:
+        """What came on a stream behind the entry `after`, and the last entry that was read; nothing after a while without any."""
+        if self._places.locked():
+            await asyncio.sleep(min(LOOK_S, within_s))
+            return after, []
+        async with self._places:
+            try:
+                block_ms = max(1, int(within_s * 1000))
+                found: Any = await self._redis.xread({answer_stream(job.hex): after}, count=256, block=block_ms)
+            except (RedisError, OSError):
+                await asyncio.sleep(min(LOOK_S, within_s))
+                return after, []
+        told: list[Piece | Reply] = []
+        for name, fields in _all(found):
+            after = name.decode()
+            one = _piece(after, fields) if b"chunk" in fields else _reply(fields)
+            if one is not None:
+                told.append(one)
+        return after, told
+
     async def ping(self) -> None:
         """Raise RedisError when the server does not answer."""
         await self._redis.ping()
@@ -76,6 +116,26 @@ class Answers:
     async def close(self) -> None:
         """Close every connection."""
         await self._redis.aclose()
+
+
+def _all(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries of one stream, in either form that redis-py gives."""
+    if not found:
+        return []
+    entries = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
+    while entries and isinstance(entries[0], list) and entries[0] and isinstance(entries[0][0], (list, tuple)):
+        entries = entries[0]
+    return [(entry[0], entry[1]) for entry in entries]
+
+
+def _piece(name: str, fields: Mapping[bytes, bytes]) -> Piece | None:
+    """A piece of an answer; its place stands in its name (`contracts.piece_id`)."""
+    attempt, _, number = name.partition("-")
+    try:
+        told = orjson.loads(fields[b"chunk"])
+        return Piece(int(attempt), int(number), told["choices"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _fields(found: Any) -> dict[bytes, bytes]:
@@ -121,7 +181,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
 
 def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID) -> Reply | None:
     """The reply from the row, once the job has ended."""
-    with database.unit_of_work() as session:
+    with database.unit_of_work(tenant_id) as session:
         row = jobs.find(session, tenant_id, job)
         if row is None or JobState(row.state) not in TERMINAL:
             return None

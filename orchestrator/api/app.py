@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import orchestrator
-from orchestrator.api import batches, chat, failures, files, health, insight, jobs, models
+from orchestrator.api import administration, batches, chat, failures, files, health, insight, jobs, models, webhooks
 from orchestrator.api.answers import Answers
 from orchestrator.api.limits import Bounds, LimitBody
 from orchestrator.api.metrics import Measured
@@ -24,6 +24,7 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await serving.settle()
         await answers.close()
 
     app = FastAPI(
@@ -36,7 +37,7 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = serving
-    for part in (files, batches, chat, models, jobs, insight, health):
+    for part in (files, batches, chat, models, jobs, insight, webhooks, administration, health):
         app.include_router(part.router)
     failures.install(app)
     # The last one added is the outermost: what it counts includes what the others refuse.

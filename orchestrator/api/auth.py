@@ -1,50 +1,53 @@
-"""Who calls: `Authorization: Bearer rs_...`, looked up by its SHA-256."""
+"""Who calls: `Authorization: Bearer rs_...`, looked up by its SHA-256, and what the key may do."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from typing import Annotated, Final
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from orchestrator.api.serving import Serving, serving_of
+from orchestrator.api.serving import serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import Unauthorized
-from orchestrator.store import tenants
+from orchestrator.flow.authenticate import Scope, allowed, checked_form, find, hash_of
+from orchestrator.store.keys import Identity
 
-_KEY: Final = re.compile(r"rs_[A-Za-z0-9_-]{43}")
 
-
-async def caller(request: Request) -> Owner:
-    """Whose request this is; raises Unauthorized."""
+async def _identity(request: Request) -> Identity | None:
     headers = request.headers.getlist("authorization")
     scheme, _, key = headers[0].partition(" ") if len(headers) == 1 else ("", "", "")
     if scheme.lower() != "bearer" or not key.strip():
         raise Unauthorized(
             "No API key was given. Send `Authorization: Bearer rs_...`; `rightsize keys create --name NAME` makes a key."
         )
-    if not _KEY.fullmatch(key.strip()):
-        raise Unauthorized(
-            "That is no API key of Rightsize: one has rs_ and 43 characters. `rightsize keys create --name NAME` makes a key."
-        )
     serving = serving_of(request)
-    key_hash = hashlib.sha256(key.strip().encode()).digest()
-    owner, fresh = serving.keys.get(key_hash)
+    key_hash = hash_of(checked_form(key.strip()))
+    identity, fresh = serving.keys.get(key_hash)
     if not fresh:
-        owner = await serving.read(_find, serving, key_hash)
-        serving.keys.put(key_hash, owner)
-    if owner is None:
-        raise Unauthorized(
-            "This API key is not known, or it was revoked. `rightsize keys create --name NAME` makes another."
-        )
-    return owner
+        identity = await serving.read(find, serving.context, key_hash)
+        serving.keys.put(key_hash, identity)
+    return identity
 
 
-def _find(serving: Serving, key_hash: bytes) -> Owner | None:
-    with serving.context.database.unit_of_work() as session:
-        return tenants.find_key(session, key_hash)
+def _with(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Identity]]:
+    async def caller(request: Request) -> Identity:
+        return allowed(await _identity(request), scope)
+
+    return caller
 
 
-Caller = Annotated[Owner, Depends(caller)]
-"""The owner of the request's key, as routes ask for it."""
+async def _submitter(who: Annotated[Identity, Depends(_with("submit"))]) -> Owner:
+    return who.owner
+
+
+async def _reader(who: Annotated[Identity, Depends(_with("read"))]) -> Owner:
+    return who.owner
+
+
+Submitter = Annotated[Owner, Depends(_submitter)]
+"""The owner of a key that may hand work in, as routes ask for it."""
+Reader = Annotated[Owner, Depends(_reader)]
+"""The owner of a key that may read."""
+Admin = Annotated[Identity, Depends(_with("admin"))]
+"""Whoever may administer the tenant that the key is of, and with a key of the house every tenant."""

@@ -66,8 +66,27 @@ def view(row: Row[Any], counted: Mapping[str, Any], plan: Plan | None) -> dict[s
             "cost_usd": counted["cost_usd"],
             "estimate_usd": f"{row.estimate_usd:f}",
             "max_cost_usd": f"{row.max_cost_usd:f}" if row.max_cost_usd is not None else None,
+            "paused": _paused(row),
+            "retry_of": ids.public("batch", row.retried) if row.retried else None,
+            "merged_output_file_id": ids.public("file", row.merged_file) if row.merged_file else None,
         },
     }
+
+
+def _paused(row: Row[Any]) -> dict[str, Any] | None:
+    """Why nothing of a batch is begun just now, and what to do; None where it goes on or has ended."""
+    if row.final is not None:
+        return None
+    if row.paused_at is not None:
+        return {
+            "reason": "requested",
+            "since": _unix(row.paused_at),
+            "remedy": "Resume it: POST /v1/batches/ID/resume.",
+        }
+    if row.held_back is not None:
+        remedy = "Raise the budget, or the batch's own cap: POST /v1/batches/ID/resume with max_cost_usd."
+        return {"reason": row.held_back, "since": None, "remedy": remedy}
+    return None
 
 
 def _tiers(counted: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:

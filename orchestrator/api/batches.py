@@ -12,23 +12,26 @@ from starlette.responses import Response
 
 from orchestrator import ids
 from orchestrator.api import batch_view, schemas
-from orchestrator.api.auth import Caller
+from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import NotFound
 from orchestrator.flow import cancel as cancelling
-from orchestrator.flow import submit
+from orchestrator.flow import pause as pausing
+from orchestrator.flow import quotas, submit
+from orchestrator.flow.again import Again, retry_batch
+from orchestrator.hints import usd_from
 from orchestrator.store import batches
 
 router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
-RESENT_WITHIN: Final = timedelta(minutes=5)
+RESENT_WITHIN: Final = timedelta(minutes=10)
 """A create that the official client sends again after a lost answer is recognised for so long."""
 
 
 @router.post("", openapi_extra=schemas.body_of(schemas.CreateBatch))
-async def create(request: Request, owner: Caller) -> Response:
+async def create(request: Request, owner: Submitter) -> Response:
     """Make a batch of an uploaded file; its rows are checked while it is `validating`."""
     serving = serving_of(request)
     wanted = checked(schemas.CreateBatch, await read_object(request))
@@ -41,7 +44,7 @@ async def create(request: Request, owner: Caller) -> Response:
 @router.get("")
 async def listed(
     request: Request,
-    owner: Caller,
+    owner: Reader,
     after: Annotated[str | None, Query(max_length=128)] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> Response:
@@ -51,38 +54,76 @@ async def listed(
 
 
 @router.get("/{batch_id}")
-async def show(batch_id: str, request: Request, owner: Caller) -> Response:
+async def show(batch_id: str, request: Request, owner: Reader) -> Response:
     """One batch."""
     serving = serving_of(request)
     return answer(await serving.read(_show, serving, owner, batch_id))
 
 
 @router.post("/{batch_id}/cancel")
-async def cancel(batch_id: str, request: Request, owner: Caller) -> Response:
+async def cancel(batch_id: str, request: Request, owner: Submitter) -> Response:
     """Cancel a batch at once; what runs just now may still end, and is in the output."""
     serving = serving_of(request)
     await serving.submit(cancelling.cancel_batch, serving.context, owner, ids.parse("batch", batch_id))
     return answer(await serving.read(_show, serving, owner, batch_id))
 
 
+@router.post("/{batch_id}/pause")
+async def pause(batch_id: str, request: Request, owner: Submitter) -> Response:
+    """Begin nothing more of a batch; what runs just now ends, and its completion window goes on."""
+    serving = serving_of(request)
+    await serving.submit(pausing.pause_batch, serving.context, owner, ids.parse("batch", batch_id))
+    return answer(await serving.read(_show, serving, owner, batch_id))
+
+
+@router.post("/{batch_id}/resume", openapi_extra=schemas.body_of(schemas.ResumeBatch, required=False))
+async def resume(batch_id: str, request: Request, owner: Submitter) -> Response:
+    """Go on with a batch that was paused, or that came to its cap: `max_cost_usd` raises that."""
+    serving = serving_of(request)
+    wanted = checked(schemas.ResumeBatch, await read_object(request, empty=True))
+    most = usd_from(wanted.max_cost_usd, "max_cost_usd")
+    await serving.submit(pausing.resume_batch, serving.context, owner, ids.parse("batch", batch_id), most)
+    return answer(await serving.read(_show, serving, owner, batch_id))
+
+
+@router.post("/{batch_id}/retry", openapi_extra=schemas.body_of(schemas.RetryBatch, required=False))
+async def retry(batch_id: str, request: Request, owner: Submitter) -> Response:
+    """Run the failed rows of a batch again, one tier up, as a batch of their own; `merged_output_file_id` holds both outputs."""
+    serving = serving_of(request)
+    wanted = checked(schemas.RetryBatch, await read_object(request, empty=True))
+    key = idempotency_key(request)
+    return answer(await serving.submit(_retry, serving, owner, batch_id, wanted, key))
+
+
+def _retry(
+    serving: Serving, owner: Owner, batch_id: str, wanted: schemas.RetryBatch, key: str | None
+) -> dict[str, Any]:
+    again = Again(wanted.tier, wanted.only, wanted.completion_window)
+    row = retry_batch(serving.context, owner, ids.parse("batch", batch_id), again, key)
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
+        return batch_view.read(serving, session, row)
+
+
 def _create(
     serving: Serving, owner: Owner, wanted: schemas.CreateBatch, key: str | None, *, again: bool
 ) -> dict[str, Any]:
     context = serving.context
+    quotas.take(context, owner, 0)
     row = _sent_before(serving, owner, wanted) if again else None
     if row is None:
         row = submit.create_batch(
             context, owner, input_file=ids.parse("file", wanted.input_file_id), endpoint=wanted.endpoint,
             window=wanted.completion_window, metadata=wanted.metadata, hints=wanted.rightsize, idempotency_key=key,
+            output_expires_s=wanted.output_expires_after.seconds if wanted.output_expires_after else None,
         )  # fmt: skip
-    with context.database.unit_of_work() as session:
+    with context.database.unit_of_work(owner.tenant_id) as session:
         return batch_view.read(serving, session, row)
 
 
 def _sent_before(serving: Serving, owner: Owner, wanted: schemas.CreateBatch) -> Row[Any] | None:
     """The batch that the first sending of this request made, if it did: same key, file, endpoint, metadata and hints."""
     file = ids.parse("file", wanted.input_file_id)
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
         recent = batches.recent(session, owner.project_id, limit=100)
     since = datetime.now(UTC) - RESENT_WITHIN
     for row in recent:
@@ -92,6 +133,7 @@ def _sent_before(serving: Serving, owner: Owner, wanted: schemas.CreateBatch) ->
         if (
             same
             and row.metadata == wanted.metadata
+            and row.retry_of is None
             and row.hints == (wanted.rightsize or {})
             and row.created_at > since
         ):
@@ -100,7 +142,7 @@ def _sent_before(serving: Serving, owner: Owner, wanted: schemas.CreateBatch) ->
 
 
 def _list(serving: Serving, owner: Owner, after: str | None, limit: int) -> dict[str, Any]:
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
         before = 2**62 if after is None else _find(session, owner, after).id
         rows = batches.recent(session, owner.project_id, before=before, limit=limit + 1)
         data = [batch_view.read(serving, session, row) for row in rows[:limit]]
@@ -114,7 +156,7 @@ def _list(serving: Serving, owner: Owner, after: str | None, limit: int) -> dict
 
 
 def _show(serving: Serving, owner: Owner, batch_id: str) -> dict[str, Any]:
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
         return batch_view.read(serving, session, _find(session, owner, batch_id))
 
 

@@ -20,12 +20,16 @@ T = TypeVar("T", bound=BaseModel)
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-async def read_object(request: Request) -> dict[str, Any]:
-    """The JSON object that a request holds, within every bound; raises InvalidRequest with the remedy."""
+async def read_object(request: Request, *, empty: bool = False) -> dict[str, Any]:
+    """The JSON object that a request holds, within every bound; with `empty`, no body is an object without fields.
+
+    Raises InvalidRequest with the remedy.
+    """
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Unsupported(f"The body is {kind[:80]!r}. Send JSON with Content-Type: application/json.")
-    return json_object(await request.body(), serving_of(request).bounds.json_depth)
+    raw = await request.body()
+    return {} if empty and not raw else json_object(raw, serving_of(request).bounds.json_depth)
 
 
 def checked(kind: type[T], data: Mapping[str, Any]) -> T:

@@ -21,6 +21,7 @@ from orchestrator.telemetry import log_fault
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
     402: "insufficient_quota",
+    403: "permission_error",
     404: "not_found_error",
     429: "rate_limit_error",
 }
@@ -46,7 +47,9 @@ def failure(
 
 def of_error(error: RightsizeError) -> Response:
     """The response for an error of ours; one that says when to come back carries Retry-After."""
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s)))} if isinstance(error, Busy) else {}
+    headers: dict[str, str] = {}
+    if isinstance(error, Busy):
+        headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s))), **error.headers}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return failure(error.status, _sayable(error.message), code=error.code, param=error.param, headers=headers)

@@ -8,10 +8,12 @@ from typing import Final
 
 from fastapi import APIRouter, Request
 from redis.exceptions import RedisError
+from starlette.datastructures import State
 from starlette.responses import Response
 
 from orchestrator.api.bodies import answer
 from orchestrator.api.serving import Serving, serving_of
+from orchestrator.blobs import BlobStore
 from orchestrator.errors import RightsizeError
 from orchestrator.settings import MIB
 from orchestrator.store import gauges
@@ -41,7 +43,7 @@ async def readyz(request: Request) -> Response:
     checks = {
         "database": f"The database did not answer within {WITHIN_S:g} s." if database is None else database,
         "redis": await _redis(serving),
-        "disk": _disk(serving),
+        "disk": await _disk(serving, request.app.state),
     }
     ready = all(found == "ok" for found in checks.values())
     return answer({"status": "ok" if ready else "unavailable", "checks": checks}, status=200 if ready else 503)
@@ -68,13 +70,28 @@ def _database(serving: Serving) -> str:
     return "ok"
 
 
-def _disk(serving: Serving) -> str:
+async def _disk(serving: Serving, state: State) -> str:
+    """Room for blobs; where a store cannot tell, whether it takes and gives one, asked at most every FRESH_S."""
     blobs = serving.context.blobs
     try:
         free = blobs.free_bytes()
     except RightsizeError as error:
         return error.message
-    return "ok" if free >= LEAST_FREE else f"The disk of {blobs.root} has {free // MIB} MiB left. Make room on it."
+    if free is not None:
+        return "ok" if free >= LEAST_FREE else f"The disk of {blobs.place} has {free // MIB} MiB left. Make room on it."
+    if time.monotonic() - getattr(state, "blobs_read_at", float("-inf")) > FRESH_S:
+        state.blobs_read_at = time.monotonic()
+        found = await serving.probe(WITHIN_S, lambda: _works(blobs))
+        state.blobs_found = f"{blobs.place} did not answer within {WITHIN_S:g} s." if found is None else found
+    return str(getattr(state, "blobs_found", f"{blobs.place} was not heard of yet."))
+
+
+def _works(blobs: BlobStore) -> str:
+    try:
+        blobs.check()
+    except RightsizeError as error:
+        return error.message
+    return "ok"
 
 
 async def _redis(serving: Serving) -> str:
@@ -90,7 +107,7 @@ def _gauges(serving: Serving) -> list[gauges.Gauge]:
     context = serving.context
     names = [model.name for model in context.config.fleet.models]
     try:
-        with context.database.unit_of_work() as session:
+        with context.house.unit_of_work() as session:
             return gauges.gauges(session, names, context.settings.lease_s)
     except RightsizeError:
         return []

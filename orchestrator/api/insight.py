@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from orchestrator import ids
 from orchestrator.api import schemas
-from orchestrator.api.auth import Caller
+from orchestrator.api.auth import Reader
 from orchestrator.api.bodies import answer, checked, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
@@ -38,7 +38,7 @@ QUESTIONS: Final = (
 
 
 @router.post("/v1/explain", openapi_extra=schemas.body_of(schemas.Explain))
-async def explain(request: Request, owner: Caller) -> Response:
+async def explain(request: Request, owner: Reader) -> Response:
     """The tree walked for a request, its four factors, and what each model would have cost and taken."""
     serving = serving_of(request)
     wanted = checked(schemas.Explain, await read_object(request))
@@ -48,7 +48,7 @@ async def explain(request: Request, owner: Caller) -> Response:
 @router.get("/v1/cost")
 async def cost(
     request: Request,
-    owner: Caller,
+    owner: Reader,
     by: Annotated[By, Query()] = "tier",
     batch: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Response:
@@ -58,7 +58,7 @@ async def cost(
 
 
 @router.get("/v1/cost/machines")
-async def machines(request: Request, owner: Caller) -> Response:
+async def machines(request: Request, owner: Reader) -> Response:
     """What machines that are priced by the hour did and cost, by model; only who runs them sees it."""
     serving = serving_of(request)
     return answer(await serving.read(_machines, serving, owner))
@@ -119,7 +119,7 @@ def _alternative(one: Alternative, chosen: Route | None) -> dict[str, Any]:
 
 
 def _cost(serving: Serving, owner: Owner, by: By, batch: str | None) -> dict[str, Any]:
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
         batch_id = None
         if batch is not None:
             row = batches.find(session, owner.tenant_id, ids.parse("batch", batch))
@@ -133,7 +133,7 @@ def _cost(serving: Serving, owner: Owner, by: By, batch: str | None) -> dict[str
 
 def _machines(serving: Serving, owner: Owner) -> dict[str, Any]:
     """Machines belong to the house, whose tenant is the one that every installation begins with."""
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.house.unit_of_work() as session:
         if not tenants.is_house(session, owner.tenant_id):
             raise NotFound("The machines' books are those of whoever runs this service. `GET /v1/cost` shows yours.")
         found = machine_books.use(session)

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from orchestrator import ids
 from orchestrator.api import schemas
-from orchestrator.api.auth import Caller
+from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import JobState, Owner
@@ -29,7 +29,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 
 @router.post("", status_code=202, openapi_extra=schemas.body_of(schemas.CreateJob))
-async def create(request: Request, owner: Caller) -> Response:
+async def create(request: Request, owner: Submitter) -> Response:
     """Accept one request to be answered within its deadline; the same Idempotency-Key gives the same job."""
     serving = serving_of(request)
     wanted = checked(schemas.CreateJob, await read_object(request))
@@ -42,14 +42,14 @@ async def create(request: Request, owner: Caller) -> Response:
 
 
 @router.get("/{job_id}")
-async def show(job_id: str, request: Request, owner: Caller) -> Response:
+async def show(job_id: str, request: Request, owner: Reader) -> Response:
     """A job's state, its route with the reasons, its attempts and charges, and its result or why there is none."""
     serving = serving_of(request)
     return answer(await serving.read(_show, serving, owner, ids.parse("job", job_id)))
 
 
 @router.post("/{job_id}/cancel")
-async def cancel(job_id: str, request: Request, owner: Caller) -> Response:
+async def cancel(job_id: str, request: Request, owner: Submitter) -> Response:
     """Cancel a job that has not ended."""
     serving, public_id = serving_of(request), ids.parse("job", job_id)
     await serving.submit(cancelling.cancel_job, serving.context, owner, public_id)
@@ -57,7 +57,7 @@ async def cancel(job_id: str, request: Request, owner: Caller) -> Response:
 
 
 def _show(serving: Serving, owner: Owner, public_id: UUID) -> dict[str, Any]:
-    with serving.context.database.unit_of_work() as session:
+    with serving.context.database.unit_of_work(owner.tenant_id) as session:
         row = jobs.find(session, owner.tenant_id, public_id)
         if row is None:
             raise NotFound(f"There is no job {ids.public('job', public_id)}.")

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from orchestrator.api.auth import Caller
+from orchestrator.api.auth import Reader
 from orchestrator.api.bodies import answer
 from orchestrator.api.serving import serving_of
 from orchestrator.contracts import Owner
@@ -20,13 +20,13 @@ router = APIRouter(prefix="/v1/models", tags=["models"])
 
 
 @router.get("")
-async def listed(request: Request, owner: Caller) -> Response:
+async def listed(request: Request, owner: Reader) -> Response:
     """Every name that `model` may have."""
     return answer({"object": "list", "data": await _names(request, owner)})
 
 
 @router.get("/{name}")
-async def show(name: str, request: Request, owner: Caller) -> Response:
+async def show(name: str, request: Request, owner: Reader) -> Response:
     """One of them."""
     entries = await _names(request, owner)
     for entry in entries:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import anyio
 from anyio import CapacityLimiter
@@ -17,6 +18,7 @@ from orchestrator.api.keys import KeyCache
 from orchestrator.api.limits import Bounds
 from orchestrator.api.metrics import Metrics
 from orchestrator.flow.context import Context
+from orchestrator.telemetry import log_fault
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +49,7 @@ class Serving:
     _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))
     _readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
     _writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
 
     async def submit(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
@@ -66,6 +69,21 @@ class Serving:
         with anyio.move_on_after(within_s):
             return await anyio.to_thread.run_sync(step, limiter=self._probes, abandon_on_cancel=True)
         return None
+
+    def later(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something after the response: it is held on to until it is done, and what fails in it is told in the log."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log_fault("request_failed", error, id="after its response")
+
+    async def settle(self) -> None:
+        """Wait for what is still done after responses."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def keep_plan(self, batch_id: int, plan: Plan) -> None:
         """Remember how the rows of an opened batch were routed."""

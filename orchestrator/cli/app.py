@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import benching, checking, learning, models, reading, serving, submitting
+from orchestrator.cli import administering, benching, checking, learning, models, reading, serving, submitting
 from orchestrator.cli.command import Command
 from orchestrator.cli.demo import demo
 
@@ -21,18 +21,17 @@ app = typer.Typer(
     "4 the batch failed, expired or was cancelled, 5 a server is away or busy (try again), 130 interrupted. "
     "A batch that completed leaves with 0 also where rows of it failed: `--strict` makes that a 3.",
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
-app.add_typer(keys, name="keys")
+for _name in ("tenants", "projects", "keys", "budgets", "quotas"):
+    app.add_typer(getattr(administering, _name), name=_name)
 app.add_typer(models.app, name="models")
 models.app.command("check", cls=Command)(checking.check)
 
 for _command in (
     demo, serving.up, submitting.submit, reading.status, reading.results, submitting.cancel, reading.explain, reading.cost,
     learning.train, learning.evaluate, benching.bench, serving.doctor, serving.migrate, serving.orchestrator, serving.api,
-    serving.worker,
+    serving.worker, administering.audit,
 ):  # fmt: skip
     app.command(cls=Command)(_command)
-keys.command("create", cls=Command)(serving.create_key)
 
 
 def _show_version(wanted: bool) -> None:

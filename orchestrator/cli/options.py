@@ -12,7 +12,7 @@ import typer
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import hints_from, window_seconds
-from orchestrator.requests import ENDPOINTS
+from orchestrator.requests import ACCEPTED
 
 
 class TierChoice(StrEnum):
@@ -47,8 +47,8 @@ def place(value: str | Path) -> Path:
 
 def known_endpoint(value: str) -> str:
     """An endpoint that the service has."""
-    if value not in ENDPOINTS:
-        raise typer.BadParameter(f"{value!r} is not served. Give one of {', '.join(sorted(ENDPOINTS))}.")
+    if value not in ACCEPTED:
+        raise typer.BadParameter(f"{value!r} is not served. Give one of {', '.join(sorted(ACCEPTED))}.")
     return value
 
 

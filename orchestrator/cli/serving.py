@@ -85,21 +85,6 @@ def migrate(
         note(f"The schema went from {done['before'] or 'nothing'} to {done['after']}.")
 
 
-def create_key(
-    name: Annotated[str, typer.Option("--name", help="What the key is for.")],
-    data_dir: DataDir = None,
-    as_json: Annotated[bool, json_flag("`id` and `key`")] = False,
-) -> None:
-    """Make an API key. It is shown this once: only its hash is stored."""
-    with with_servers(settings_of(data_dir), workers=False) as settings:
-        made = server_command("create_key")(settings, name)
-    if as_json:
-        print_json(made)
-    else:
-        typer.echo(made["key"])
-        note(f"{made['id']}: keep it safe, it is not shown again.")
-
-
 def orchestrator(data_dir: DataDir = None, config: Config = None) -> None:
     """Run an orchestrator: it reads batches, assigns jobs, recovers what was lost and finishes batches."""
     with _service(), with_servers(settings_of(data_dir, config)) as settings:

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import orjson
 
+from orchestrator.client.administration import Administration
 from orchestrator.client.lines import LineFile, lines_of
 from orchestrator.client.transport import Transport
 from orchestrator.errors import Busy, InvalidRequest
@@ -40,6 +41,7 @@ class Rightsize:
         self, base_url: str, api_key: str, timeout_s: float = 60.0, *, on_wait: Callable[[str], None] | None = None
     ) -> None:
         self._transport = Transport(base_url, api_key, timeout_s, on_wait)
+        self.admin = Administration(self._transport)
 
     def upload(
         self, content: str | os.PathLike[str] | Iterable[bytes], *, filename: str | None = None, purpose: str = "batch"

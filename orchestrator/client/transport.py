@@ -166,7 +166,8 @@ def _pause_s(tries: int, asked_s: float) -> float:
 def _known(kind: type[RightsizeError]) -> Iterator[tuple[str, type[RightsizeError]]]:
     yield kind.code, kind
     for child in kind.__subclasses__():
-        yield from _known(child)
+        if child.code != kind.code:  # a refinement of the server's own: callers know its parent
+            yield from _known(child)
 
 
 _KINDS: Final[Mapping[str, type[RightsizeError]]] = {

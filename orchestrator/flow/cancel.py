@@ -13,8 +13,9 @@ from orchestrator.contracts import JobState, Owner
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.pricing import ZERO
-from orchestrator.store import batches, jobs, tenants
+from orchestrator.store import batches, budgets, jobs
 from orchestrator.store.batches import Tally
+from orchestrator.store.budgets import Payer, Settlement
 from orchestrator.store.jobs import Swept
 
 UNSTARTED: Final = (JobState.QUEUED, JobState.WAITING)
@@ -29,7 +30,7 @@ def cancel_batch(context: Context, owner: Owner, public_id: UUID) -> None:
 
     Raises NotFound, or Conflict for a batch that has ended.
     """
-    with context.database.unit_of_work() as session:
+    with context.database.unit_of_work(owner.tenant_id) as session:
         row = batches.find(session, owner.tenant_id, public_id)
         if row is None:
             raise NotFound(f"There is no batch {ids.public('batch', public_id)}.")
@@ -40,7 +41,7 @@ def cancel_batch(context: Context, owner: Owner, public_id: UUID) -> None:
 
 def cancel_job(context: Context, owner: Owner, public_id: UUID) -> None:
     """Cancel one job that is no part of a batch, unless it has ended already."""
-    with context.database.unit_of_work() as session:
+    with context.database.unit_of_work(owner.tenant_id) as session:
         row = jobs.find(session, owner.tenant_id, public_id)
         if row is None:
             raise NotFound(f"There is no job {ids.public('job', public_id)}.")
@@ -83,11 +84,12 @@ def _in_chunks(context: Context, into: JobState, sweep: Callable[[Session, int],
 def book(session: Session, swept: Sequence[Swept], into: JobState) -> None:
     """Count what a sweep ended, and give its holds back."""
     counts: dict[tuple[int, str, str], int] = {}
-    released: dict[int, tenants.Settlement] = {}
+    released: dict[Payer, Settlement] = {}
     for one in swept:
         if one.batch_id:
             key = (one.batch_id, one.tier, one.model)
             counts[key] = counts.get(key, 0) + 1
-        released[one.project_id] = released.get(one.project_id, tenants.Settlement()).plus(one.held_usd, ZERO)
+        payer = (one.owner, one.batch_id)
+        released[payer] = released.get(payer, Settlement()).plus(one.held_usd, ZERO)
     batches.add_progress(session, [Tally(*key, into, count) for key, count in counts.items()])
-    tenants.settle(session, released)
+    budgets.settle(session, released)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Literal
 from uuid import UUID
 
 from orchestrator.contracts import ClaimedJob
 from orchestrator.crashpoints import reached
-from orchestrator.errors import NotFound
+from orchestrator.errors import NotFound, ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.store import dispatches
 from orchestrator.store.dispatches import Claim
+from orchestrator.telemetry import log
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,8 @@ class Claimed:
     jobs: Sequence[ClaimedJob]
 
 
+AT_ONCE: Final = 8
+"""Large bodies that are read at the same time."""
 SUSPECT: Final = "suspect"
 """Said of a dispatch that must run alone: its jobs were in a dispatch that was lost, and one may be what ends workers."""
 
@@ -45,10 +50,28 @@ def claim(
             dispatches.end(session, [dispatch_id], "done")
             return None
     reached("claim.after_commit")
-    for job, blob_key in rows:
-        if blob_key is not None:
-            job.body = _body(context, blob_key)
+    apart = [(job, blob_key) for job, blob_key in rows if blob_key is not None]
+    if apart and not _fetched(context, dispatch_id, apart):
+        return None
     return Claimed(found, [job for job, _ in rows])
+
+
+def _fetched(context: Context, dispatch_id: int, apart: Sequence[tuple[ClaimedJob, str]]) -> bool:
+    """Read large bodies, some at a time: the lease runs meanwhile. While their store is away the jobs go back uncounted: False."""
+    try:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rightsize-bodies") as pool:
+            bodies = list(pool.map(lambda one: _body(context, one[1]), apart))
+    except ServiceUnavailable as error:
+        log("blobs_away", logging.WARNING, detail=error.message, dispatch=dispatch_id)
+        with context.database.unit_of_work() as session:
+            dispatches.requeue(session, dispatch_id, [job.id for job, _ in apart])
+            left = dispatches.claimed_jobs(session, dispatch_id)
+            dispatches.requeue(session, dispatch_id, [job.id for job, _ in left])
+            dispatches.end(session, [dispatch_id], "given_back")
+        return False
+    for (job, _), body in zip(apart, bodies, strict=True):
+        job.body = body
+    return True
 
 
 def _body(context: Context, blob_key: str) -> bytes:

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy.orm import Session
 
-from orchestrator.blobs import BlobStore
+from orchestrator.blobs import BlobStore, open_blobs
 from orchestrator.broker import Broker
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fleet import Config, load
@@ -20,13 +20,15 @@ from orchestrator.order import Lengths
 from orchestrator.patience import retrying
 from orchestrator.routing import Situation
 from orchestrator.settings import Settings
-from orchestrator.store import lengths, versions
+from orchestrator.store import lengths, limits, versions
+from orchestrator.store.limits import Quota
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.session import Database, Role
 from orchestrator.telemetry import log_fault
 
 SPECIALISTS_FRESH_S = 2.0
 LENGTHS_FRESH_S = 60.0
+HOUSE_CONNECTIONS = 4
 T = TypeVar("T")
 
 
@@ -48,9 +50,13 @@ class Context:
     broker: Broker
     blobs: BlobStore
     versions: versions.Versions
+    house: Database
+    """The database without the bounds of a tenant, for what is nobody's own: keys to be looked up, figures of the whole. Where the
+    process is no API, it is the same as `database`."""
     backlog: Backlog = field(default_factory=Backlog)
     _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
     _lengths: dict[int, tuple[float, Lengths]] = field(default_factory=dict)
+    _quotas: dict[int, tuple[float, dict[tuple[str, int], Quota]]] = field(default_factory=dict)
 
     @property
     def limits(self) -> Limits:
@@ -64,24 +70,30 @@ class Context:
         learnt = self._fresh(self._lengths, tenant_id, LENGTHS_FRESH_S, lengths.learnt)
         return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date(), learnt)
 
+    def quotas(self, tenant_id: int) -> dict[tuple[str, int], Quota]:
+        """A tenant's quotas by scope and id, read again after two seconds."""
+        return self._fresh(self._quotas, tenant_id, SPECIALISTS_FRESH_S, limits.quotas)
+
     def _fresh(
         self, known: dict[int, tuple[float, T]], tenant_id: int, fresh_s: float, read: Callable[[Session, int], T]
     ) -> T:
         """What is known of a tenant, read again once it is older than `fresh_s`."""
         now = time.monotonic()
         if tenant_id not in known or now - known[tenant_id][0] > fresh_s:
-            with self.database.unit_of_work() as session:
+            with self.database.unit_of_work(tenant_id) as session:
                 known[tenant_id] = (now, read(session, tenant_id))
         return known[tenant_id][1]
 
     def apart(self) -> Context:
         """The same with one database connection of its own: for what must not wait while all others are in use."""
-        return replace(self, database=Database(self.settings, self.database.role, connections=1))
+        alone = Database(self.settings, self.database.role, connections=1)
+        return replace(self, database=alone, house=alone)
 
     def close(self) -> None:
         """Close every connection."""
         self.broker.close()
         self.database.close()
+        self.house.close()
 
 
 @contextmanager
@@ -107,4 +119,5 @@ def open_context(settings: Settings, role: Role, *, connections: int = 8, wait_s
     retrying(lambda: check_schema(database), wait_s)
     with database.unit_of_work() as session:
         registered = versions.register(session, config.versions)
-    return Context(settings, config, database, Broker(settings), BlobStore(settings.blobs), registered)
+    house = Database(settings, "orchestrator", connections=HOUSE_CONNECTIONS) if role == "app" else database
+    return Context(settings, config, database, Broker(settings), open_blobs(settings), registered, house)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.orm import Session
 
@@ -19,10 +18,11 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fairness import Shares, Window, window
 from orchestrator.fleet import Model
+from orchestrator.flow.bounds import Bounds, bounds_of
 from orchestrator.flow.context import Context
-from orchestrator.store import batches, dispatches
-from orchestrator.store.batches import Lane
+from orchestrator.store import dispatches, lanes
 from orchestrator.store.dispatches import Assigned
+from orchestrator.store.lanes import Lane
 from orchestrator.store.session import try_lock
 
 START: Final = (-(2**63), 0)
@@ -62,6 +62,24 @@ class Line:
 
 
 @dataclass(slots=True)
+class Space:
+    """What still fits into a model's window in one pass."""
+
+    jobs: int
+    dispatches: int
+
+    def is_full(self) -> bool:
+        """Whether nothing more fits."""
+        return self.jobs <= 0 or self.dispatches <= 0
+
+    def take(self, one: Assigned) -> Assigned:
+        """Count a new dispatch, and return it."""
+        self.jobs -= one.jobs
+        self.dispatches -= 1
+        return one
+
+
+@dataclass(slots=True)
 class Dispatcher:
     """Assigns and publishes, one pass for one model at a time."""
 
@@ -74,7 +92,7 @@ class Dispatcher:
         with self.context.database.unit_of_work() as session:
             if not try_lock(session, f"dispatch:{model.name}"):
                 return 0
-            made = list(self._assign(session, model, line))
+            made = self._assign(session, model, line)
         reached("dispatch.after_commit")
         for one in made:
             if not self._publish(model, one.dispatch_id):
@@ -82,78 +100,102 @@ class Dispatcher:
             reached("dispatch.after_publish")
         return sum(one.jobs for one in made)
 
-    def _assign(self, session: Session, model: Model, line: Line) -> Iterator[Assigned]:
+    def _assign(self, session: Session, model: Model, line: Line) -> list[Assigned]:
+        """Jobs that came back first, then the lanes in their rank, one group at a time."""
         settings = self.context.settings
         found = dispatches.capacity(session, model.name, settings.lease_s)
         latency = model.expected_latency_s if found.latency_s is None else found.latency_s
         allowed = window(
             slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs
         )
-        room = allowed.jobs - found.outstanding_jobs
-        places = allowed.dispatches - found.outstanding_dispatches
+        space = Space(allowed.jobs - found.outstanding_jobs, allowed.dispatches - found.outstanding_dispatches)
         # Waiting until a whole group fits keeps dispatches from getting ever smaller; an idle model takes any.
-        if room <= 0 or places <= 0 or (room < allowed.group and found.outstanding_jobs > found.slots):
-            return
+        if space.is_full() or (space.jobs < allowed.group and found.outstanding_jobs > found.slots):
+            return []
         suspects = SUSPECTS * found.workers - found.outstanding_alone
-        for one in self._steps(session, model, line, allowed, room, suspects):
-            yield one
-            room -= one.jobs
-            places -= 1
-            if room <= 0 or places <= 0:
-                return
+        made = self._requeued(session, model, allowed, space, suspects)
+        return made if space.is_full() else made + self._from_lanes(session, model, line, allowed, space)
 
-    def _steps(
-        self, session: Session, model: Model, line: Line, allowed: Window, room: int, suspects: int
-    ) -> Iterator[Assigned]:
-        """Jobs that came back first, then the lanes in their rank, one group at a time."""
-        claim_by_s = self.context.settings.claim_by_s
+    def _requeued(self, session: Session, model: Model, allowed: Window, space: Space, suspects: int) -> list[Assigned]:
+        """Groups of jobs that came back: suspects, then those that were only given back or tried again."""
+        made: list[Assigned] = []
         for alone, most in ((True, suspects), (False, allowed.dispatches)):
             for _ in range(most):
-                back = dispatches.assign_requeued(
-                    session,
-                    tier=model.tier,
-                    model=model.name,
-                    alone=alone,
-                    limit=min(TOGETHER if alone else allowed.group, room),
-                    in_turn=min(allowed.suspects, room),
-                    claim_by_s=claim_by_s,
+                back = (
+                    None
+                    if space.is_full()
+                    else dispatches.assign_requeued(
+                        session,
+                        tier=model.tier,
+                        model=model.name,
+                        alone=alone,
+                        limit=min(TOGETHER if alone else allowed.group, space.jobs),
+                        in_turn=min(allowed.suspects, space.jobs),
+                        claim_by_s=self.context.settings.claim_by_s,
+                    )
                 )
                 if back is None:
                     break
-                yield back
-        lanes = deque(line.shares.rank(self._lanes(session, model, line)))
-        while lanes:
-            lane = lanes[0]
+                made.append(space.take(back))
+        return made
+
+    def _from_lanes(self, session: Session, model: Model, line: Line, allowed: Window, space: Space) -> list[Assigned]:
+        """Groups of the lanes in their rank, each within what its owner may spend and have in flight."""
+        made: list[Assigned] = []
+        found = self._lanes(session, model, line)
+        bounds = bounds_of(session, found)
+        waiting = deque(line.shares.rank(found))
+        while waiting and not space.is_full():
+            lane = waiting[0]
             place = line.places.setdefault(lane.id, Place())
-            one = dispatches.assign(
-                session, tier=model.tier, model=model.name, lane=lane.id, after=place.after, limit=min(allowed.group, room),
-                claim_by_s=claim_by_s,
-            )  # fmt: skip
+            most = min(allowed.group, space.jobs, bounds.jobs(lane))
+            one = self._assign_from(session, model, lane, place, most, bounds) if most > 0 else None
             if one is not None:
-                place.move(one, grows=lane.deadline is None, now=time.monotonic())
+                place.move(one, grows=lane.grows, now=time.monotonic())
                 line.shares.served(lane, one.jobs)
-                yield one
-                lanes = deque(line.shares.rank(lanes))
+                made.append(space.take(one))
+                waiting = deque(line.shares.rank(waiting))
+            elif most <= 0 or bounds.is_held_back(lane):
+                waiting.popleft()
             elif place.after != START:
                 place.after = START
             else:
                 place.empty_since = time.monotonic()
-                lanes.popleft()
+                waiting.popleft()
+        bounds.write(session)
+        return made
+
+    def _assign_from(
+        self, session: Session, model: Model, lane: Lane, place: Place, most: int, bounds: Bounds
+    ) -> Assigned | None:
+        """The next group of a lane; None where nothing is queued in it, or nothing that its owner can pay."""
+        claim_by_s = self.context.settings.claim_by_s
+        place_in: dict[str, Any] = {
+            "tier": model.tier, "model": model.name, "lane": lane.id, "after": place.after, "limit": most, "claim_by_s": claim_by_s,
+        }  # fmt: skip
+        if not lane.limited:
+            one = dispatches.assign(session, **place_in)
+            if one is not None:
+                bounds.took(lane, one.jobs)
+            return one
+        made = dispatches.assign_within(session, **place_in, room_usd=bounds.room_usd(lane))
+        if made is not None:
+            bounds.took(lane, made[0].jobs, made[1])
+            return made[0]
+        if dispatches.is_queued(session, model=model.name, lane=lane.id, after=place.after):
+            bounds.hold_back(lane)
+        return None
 
     def _lanes(self, session: Session, model: Model, line: Line) -> list[Lane]:
-        """The lanes that may have something queued for the model: singles by tenant, and open batches."""
-        due = dispatches.urgent_singles(session, model.name)
-        singles = [
-            Lane(lane_id, -lane_id, None, urgent=lane_id in due)
-            for lane_id in dispatches.singles_lanes(session, model.name)
-        ]
+        """The lanes that may have something queued for the model: singles by project, and open batches."""
+        singles = lanes.singles(session, model.name)
         for lane in singles:
             line.places.setdefault(lane.id, Place()).empty_since = None
-        lanes = singles + batches.open_lanes(session)
-        present = {lane.id for lane in lanes}
+        found = singles + lanes.batches(session)
+        present = {lane.id for lane in found}
         line.places = {lane_id: place for lane_id, place in line.places.items() if lane_id in present}
         now = time.monotonic()
-        return [lane for lane in lanes if not _seems_empty(line.places.get(lane.id), now)]
+        return [lane for lane in found if not _seems_empty(line.places.get(lane.id), now)]
 
     def _publish(self, model: Model, dispatch_id: int) -> bool:
         """Send the message; False if Redis is away: the recovery pass sends it later, the dispatch is safe in Postgres."""

@@ -13,9 +13,11 @@ from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken
+from orchestrator.flow import notify
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.read import drop_rows
-from orchestrator.store import batches, files, jobs
+from orchestrator.store import batches, budgets, files, jobs
+from orchestrator.store.files import NewFile
 
 PAGE: Final = 1_000
 SUCCEEDED: Final = JobState.SUCCEEDED
@@ -51,6 +53,8 @@ def _finish(context: Context, batch_id: int, status: BatchStatus) -> bool:
         if wanted
     }
     lines = sum(lines for _, _, lines in written.values())
+    if row.retry_of is not None:
+        written["merged"] = _merged(context, row, written.get("output"))
     if lines != row.total:
         raise Broken(f"Batch {row.public_id} has {row.total} rows and {lines} lines. This is a bug: report it.")
     reached("finish.after_files")
@@ -59,12 +63,16 @@ def _finish(context: Context, batch_id: int, status: BatchStatus) -> bool:
     with context.database.unit_of_work() as session:
         made = {
             purpose: files.add(
-                session, owner, ids.uuid7(), purpose="batch_output", filename=f"{ids.public('batch', row.public_id)}_{purpose}.jsonl",
-                size=size, blob_key=key,
+                session, owner, ids.uuid7(),
+                NewFile("batch_output", f"{ids.public('batch', row.public_id)}_{purpose}.jsonl", size, key, row.output_expires_s),
             ).id
             for purpose, (key, size, _) in written.items()
         }  # fmt: skip
-        return batches.end(session, batch_id, ends_as, summary(progress), made.get("output"), made.get("error"))
+        budgets.drop_batch(session, batch_id)
+        ended = batches.end(session, batch_id, ends_as, summary(progress), made)
+        if ended:
+            notify.batch_ended(session, owner, row.public_id, ends_as)
+        return ended
 
 
 def _ends_as(status: BatchStatus, counts: Counter[JobState]) -> BatchStatus:
@@ -77,7 +85,12 @@ def _end_unopened(context: Context, batch_id: int) -> bool:
     """End a batch that was cancelled while its rows were read: none of them was accepted."""
     drop_rows(context, batch_id)
     with context.database.unit_of_work() as session:
-        return batches.end(session, batch_id, BatchStatus.CANCELLED, summary([]), None, None)
+        row = batches.get(session, batch_id)
+        ended = batches.end(session, batch_id, BatchStatus.CANCELLED, summary([]), {})
+        if ended:
+            owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
+            notify.batch_ended(session, owner, row.public_id, BatchStatus.CANCELLED)
+        return ended
 
 
 def _counts(progress: Sequence[Row[Any]]) -> Counter[JobState]:
@@ -118,6 +131,23 @@ def _write(context: Context, row: Row[Any], purpose: str) -> tuple[str, int, int
         for line in _lines(context, row.id, purpose):
             lines += 1
             file.write(line)
+        size = file.tell()
+    return key, size, lines
+
+
+def _merged(context: Context, row: Row[Any], own: tuple[str, int, int] | None) -> tuple[str, int, int]:
+    """The output of the batch that this one retries, and its own: only failed rows run again, so that no custom_id is there twice."""
+    with context.database.unit_of_work() as session:
+        first = batches.outputs(session, row.retry_of)
+    key = f"batches/{row.public_id.hex}/merged.jsonl"
+    lines = 0
+    with context.blobs.writing(key) as file:
+        for source in (first, own[0] if own else None):
+            if source:
+                with context.blobs.reading(source) as found:
+                    for line in found:
+                        lines += 1
+                        file.write(line)
         size = file.tell()
     return key, size, lines
 

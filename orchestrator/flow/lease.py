@@ -44,6 +44,13 @@ def ended_batches(context: Context, batch_ids: Set[int]) -> Set[int]:
         return batches.not_running(session, batch_ids)
 
 
+def gone_jobs(context: Context, running: Sequence[tuple[int, int]]) -> frozenset[int]:
+    """Those of the given (job, dispatch) pairs that are not to be run any more: cancelled, expired or handed on. Changes nothing."""
+    with context.database.unit_of_work() as session:
+        ours = dispatches.still_ours(session, running)
+    return frozenset(job for job, _ in running if job not in ours)
+
+
 def leave(context: Context, worker: UUID) -> None:
     """Take a worker that stops in order off the list, so that nothing more is sent for it."""
     with context.database.unit_of_work() as session:

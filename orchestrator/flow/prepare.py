@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from orchestrator.blobs import BlobStore
-from orchestrator.contracts import JobState
+from orchestrator.contracts import ASKED, JobState
 from orchestrator.errors import TooLarge
+from orchestrator.flow.context import Context
 from orchestrator.hints import Hints
 from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
-from orchestrator.requests import Features, engine_body, features_of
+from orchestrator.requests import CHAT, RESPONSES, Features, engine_body, features_of
+from orchestrator.responses.request import to_chat
 from orchestrator.routing import Route, Situation, route
-from orchestrator.settings import MIB, Settings
+from orchestrator.settings import MIB
 from orchestrator.store.jobs import NewJob
 
 
 def prepare(
-    endpoint: str, body: Any, batch_hints: Hints, now: Situation, settings: Settings, blobs: BlobStore,
+    context: Context, endpoint: str, body: Any, batch_hints: Hints, now: Situation,
     *, public_id: str, row_number: int = 0, custom_id: str | None = None, state: JobState = JobState.QUEUED,
+    streams: bool = False,
 ) -> NewJob:  # fmt: skip
-    """Check, route and price one request; raises InvalidRequest, UnknownModel or TierUnavailable with the remedy."""
-    features = features_of(endpoint, body, batch_hints)
+    """Check, route and price one request; what it can cost at most is held for a single one, what it is expected to for a batch's row.
+
+    Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
+    """
+    settings = context.settings
+    asked = to_chat(body) if endpoint == RESPONSES and isinstance(body, dict) else body
+    features = features_of(CHAT if endpoint == RESPONSES else endpoint, asked, batch_hints, streams=streams)
     chosen = route(features, now)
     task = features.hints.task
     learnt = now.lengths.get((task, chosen.model)) if task else None
-    content = orjson.dumps(engine_body(body, features.hints))
+    content = orjson.dumps(_stored(endpoint, body, engine_body(asked, features.hints)))
     if len(content) > settings.max_row_bytes:
         raise TooLarge(f"The body has {len(content)} bytes; at most {settings.max_row_bytes // MIB} MiB are taken.")
     blob_key = None
     if len(content) > settings.inline_body_bytes:
         blob_key = f"bodies/{public_id[:8]}/{public_id}"
-        blobs.put(blob_key, content)
+        context.blobs.put(blob_key, content)
     return NewJob(
         public_id=public_id,
         row_number=row_number,
@@ -45,11 +53,21 @@ def prepare(
         rule=chosen.rule,
         task=task,
         prefix_hash=run_order(features, learnt),
-        held_usd=chosen.estimate.hold_usd,
+        held_usd=chosen.estimate.hold_usd if custom_id is None else chosen.estimate.cost_usd,
+        worst_usd=chosen.estimate.hold_usd,
         reasons="\n".join(chosen.reasons),
         features=features_json(features, chosen),
         body=None if blob_key else content,
         blob_key=blob_key,
+    )
+
+
+def _stored(endpoint: str, body: Mapping[str, Any], content: dict[str, Any]) -> dict[str, Any]:
+    """What the worker gets; of a response also how it was asked for, since that stands in the answer."""
+    return (
+        {**content, ASKED: {name: value for name, value in body.items() if name != "input"}}
+        if endpoint == RESPONSES
+        else content
     )
 
 
@@ -59,7 +77,7 @@ def unreadable(
     """The job of a row that could not be read: it fails at birth, and its line in the error file says why."""
     return NewJob(
         public_id=public_id, row_number=row_number, custom_id=custom_id, state=JobState.FAILED, tier=default_tier, model="none",
-        endpoint=endpoint, rule="unreadable", task=None, prefix_hash=0, held_usd=ZERO, reasons="The row could not be read.",
+        endpoint=endpoint, rule="unreadable", task=None, prefix_hash=0, held_usd=ZERO, worst_usd=ZERO, reasons="The row could not be read.",
         features="{}", body=None, fault_code=code, fault_message=message,
     )  # fmt: skip
 

@@ -19,11 +19,13 @@ from sqlalchemy import Row
 from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
-from orchestrator.errors import BudgetExhausted, NotFound, Refused
-from orchestrator.flow.admit import admit
+from orchestrator.errors import BudgetExhausted, NotFound, OverQuota, Refused
+from orchestrator.flow import notify
+from orchestrator.flow.admit import OverBudget, admit_batch, note_refusal
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
+from orchestrator.flow.quotas import check_jobs_queued
 from orchestrator.hints import Hints, hints_from
 from orchestrator.pricing import usd
 from orchestrator.routing import Situation
@@ -103,7 +105,9 @@ def read_batch(context: Context, batch_id: int) -> None:
             _open(context, reading)
     except Overtaken:
         return
-    except (BudgetExhausted, NotFound) as error:
+    except (BudgetExhausted, NotFound, OverQuota) as error:
+        if isinstance(error, OverBudget):
+            note_refusal(context, reading.frame.owner, error)
         reading.errors = [_error_entry(error.code, error.message, None, None)]
         _fail(context, reading)
 
@@ -205,7 +209,7 @@ def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> Ne
         )
     try:
         return prepare(
-            endpoint, row.get("body"), reading.hints, reading.now, context.settings, context.blobs,
+            context, endpoint, row.get("body"), reading.hints, reading.now,
             public_id=public_id, row_number=line.number, custom_id=custom_id,
         )  # fmt: skip
     except Refused as error:
@@ -273,7 +277,7 @@ def _open(context: Context, reading: Reading) -> None:
     row = reading.row
     if reading.hold_usd >= MOST_HELD_USD:
         raise BudgetExhausted(
-            f"This could cost up to {usd(reading.hold_usd)}, more than any budget can hold. Split it, or lower max_tokens."
+            f"This is expected to cost {usd(reading.hold_usd)}, more than any budget can hold. Split it, or lower max_tokens."
         )
     with context.database.unit_of_work() as session:
         if not batches.open_batch(session, row.id, reading.rows, reading.hold_usd):
@@ -284,7 +288,8 @@ def _open(context: Context, reading: Reading) -> None:
             if count
         ]
         batches.add_progress(session, tallies)
-        admit(session, reading.frame.owner, reading.hold_usd, row.max_cost_usd)
+        check_jobs_queued(context, session, reading.frame.owner, reading.rows)
+        admit_batch(session, reading.frame.owner, row.id, reading.hold_usd, row.max_cost_usd)
     context.broker.wake()
 
 
@@ -296,6 +301,7 @@ def _fail(context: Context, reading: Reading) -> None:
     final = {"total": 0, "completed": 0, "failed": 0}
     with context.database.unit_of_work() as session:
         batches.fail(session, reading.row.id, {"object": "list", "data": reading.errors}, final)
+        notify.batch_ended(session, reading.frame.owner, reading.row.public_id, BatchStatus.FAILED)
     drop_rows(context, reading.row.id)
 
 

@@ -17,11 +17,13 @@ from sqlalchemy.orm import Session
 from orchestrator.contracts import ClaimedJob, Fault, Fence, JobState, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import InvalidConfig
+from orchestrator.flow import notify
 from orchestrator.flow.context import Context
 from orchestrator.lifecycle import after, is_terminal, retry_delay_s
 from orchestrator.pricing import ZERO, RateCard, card_on, price
-from orchestrator.store import batches, dispatches, prices, recording, tenants
+from orchestrator.store import batches, budgets, dispatches, prices, recording
 from orchestrator.store.batches import Tally
+from orchestrator.store.budgets import Payer, Settlement
 from orchestrator.store.recording import Metered, Move
 
 NOTHING: Final = Usage()
@@ -77,7 +79,9 @@ class Recorder:
             asked = outcome.fault.retry_after_s if outcome.fault else None
             delay_s = retry_delay_s(job.attempt, limits, random.random(), asked)  # noqa: S311 - jitter, not a secret
         amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
-        charge = amount if state is JobState.SUCCEEDED else ZERO
+        # Nobody is charged more than was held for it: what a model takes beyond the most that was told is ours.
+        most = amount if job.worst_usd is None else min(amount, job.worst_usd)
+        charge = most if state is JobState.SUCCEEDED else ZERO
         blob_key = self._blob(job, outcome, state)
         return Move(job, outcome, state, delay_s, amount, charge, blob_key)
 
@@ -123,8 +127,16 @@ def _write(
     batches.add_progress(session, _tallies(won))
     if done:
         dispatches.end(session, done, "done")
-    tenants.settle(session, _settlements(won))
+    for move in won:
+        if is_told(move.job, move.state):
+            notify.job_ended(session, move.job.owner, move.job.public_id, move.state)
+    budgets.settle(session, _settlements(won))
     return {move.job.fence: move.charge_usd for move in won}
+
+
+def is_told(job: ClaimedJob, state: JobState) -> bool:
+    """Whether somebody may wait to hear of a job's end: nobody waits for it in a call, and it is no part of a batch."""
+    return is_terminal(state) and not job.batch_id and not job.interactive
 
 
 def _tallies(won: Sequence[Move]) -> list[Tally]:
@@ -143,11 +155,12 @@ def _tallies(won: Sequence[Move]) -> list[Tally]:
     return [Tally(*key, *total) for key, total in sums.items()]  # type: ignore[arg-type]
 
 
-def _settlements(won: Sequence[Move]) -> dict[int, tenants.Settlement]:
-    """What this group gives back of each project's hold, and what it charges."""
-    sums: dict[int, tuple[Decimal, Decimal]] = {}
+def _settlements(won: Sequence[Move]) -> dict[Payer, Settlement]:
+    """What this group gives back of each payer's hold, and what it charges."""
+    sums: dict[Payer, tuple[Decimal, Decimal]] = {}
     for move in won:
         if is_terminal(move.state):
-            released, spent = sums.get(move.job.owner.project_id, (ZERO, ZERO))
-            sums[move.job.owner.project_id] = (released + move.job.held_usd, spent + move.charge_usd)
-    return {project: tenants.Settlement(*both) for project, both in sums.items()}
+            payer = (move.job.owner, move.job.batch_id)
+            released, spent = sums.get(payer, (ZERO, ZERO))
+            sums[payer] = (released + move.job.held_usd, spent + move.charge_usd)
+    return {payer: Settlement(*both) for payer, both in sums.items()}

@@ -17,12 +17,14 @@ from orchestrator.contracts import JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound, TierUnavailable
 from orchestrator.fleet import Fleet
-from orchestrator.flow.admit import admit, check_backpressure
+from orchestrator.flow.admit import OverBudget, admit, check_backpressure, note_refusal
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import prepare
+from orchestrator.flow.quotas import check_jobs_queued
 from orchestrator.hints import NO_HINTS, hints_from, usd_from, window_seconds
-from orchestrator.requests import ENDPOINTS
+from orchestrator.requests import ACCEPTED
 from orchestrator.store import batches, files, single
+from orchestrator.store.batches import NewBatch
 from orchestrator.store.jobs import NewJob
 
 
@@ -52,12 +54,12 @@ def submit_job(
     public_id = ids.uuid7()
     state = JobState.ASSIGNED if interactive else JobState.QUEUED
     job = prepare(
-        endpoint, body, NO_HINTS, context.situation(owner.tenant_id), context.settings, context.blobs,
-        public_id=public_id.hex, state=state,
+        context, endpoint, body, NO_HINTS, context.situation(owner.tenant_id),
+        public_id=public_id.hex, state=state, streams=interactive,
     )  # fmt: skip
     digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
     try:
-        with context.database.unit_of_work() as session:
+        with context.database.unit_of_work(owner.tenant_id) as session:
             if idempotency_key is not None and not single.remember_key(
                 session, owner.tenant_id, idempotency_key, digest, public_id
             ):
@@ -65,11 +67,15 @@ def submit_job(
                     _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), job
                 )
             check_backpressure(context, session)
+            check_jobs_queued(context, session, owner, 1)
             dispatch_id = single.add(
                 session, owner, job, context.versions, within_s=within_s, claim_by_s=context.settings.claim_by_s
             )
-            admit(session, owner, job.held_usd, None)
+            admit(session, owner, job.held_usd)
             reached("submit.before_commit")
+    except OverBudget as error:
+        note_refusal(context, owner, error)
+        raise
     except IntegrityError as error:
         raise InvalidRequest("The request holds text that cannot be stored, such as a NUL character.") from error
     reached("submit.after_commit")
@@ -96,7 +102,8 @@ def _same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
 
 def create_batch(
     context: Context, owner: Owner, *, input_file: UUID, endpoint: str, window: str, metadata: Mapping[str, str] | None,
-    hints: Mapping[str, Any] | None, idempotency_key: str | None = None,
+    hints: Mapping[str, Any] | None, idempotency_key: str | None = None, output_expires_s: int | None = None,
+    retry_of: int | None = None,
 ) -> Row[Any]:  # fmt: skip
     """Create a batch as `validating`; the reader takes it from there. Returns its row.
 
@@ -105,15 +112,22 @@ def create_batch(
     """
     hints = dict(hints or {})
     _check_hints(hints, context.config.fleet)
-    if endpoint not in ENDPOINTS:
+    if endpoint not in ACCEPTED:
         raise InvalidRequest(
-            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ENDPOINTS))}.", param="endpoint"
+            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ACCEPTED))}.", param="endpoint"
         )
     window_s = window_seconds(window)
-    described = {"file": input_file.hex, "endpoint": endpoint, "window": window, "metadata": metadata, "hints": hints}
+    described = {
+        "file": input_file.hex,
+        "endpoint": endpoint,
+        "window": window,
+        "metadata": metadata,
+        "hints": hints,
+        "expires": output_expires_s,
+    }
     digest = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).digest()
     public_id = ids.uuid7()
-    with context.database.unit_of_work() as session:
+    with context.database.unit_of_work(owner.tenant_id) as session:
         if idempotency_key is not None and not single.remember_key(
             session, owner.tenant_id, idempotency_key, digest, public_id
         ):
@@ -131,10 +145,11 @@ def create_batch(
                 f"The file {ids.public('file', input_file)} has purpose {file.purpose}. Upload the input with purpose=batch.",
                 param="input_file_id",
             )
-        batch_id = batches.add(
-            session, owner, public_id, endpoint=endpoint, window=window, window_s=window_s, input_file_id=file.id,
-            metadata=metadata, hints=hints, max_cost_usd=usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
+        new = NewBatch(
+            endpoint, window, window_s, file.id, metadata, hints, usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
+            retry_of=retry_of, output_expires_s=output_expires_s,
         )  # fmt: skip
+        batch_id = batches.add(session, owner, public_id, new)
         row = batches.get(session, batch_id)
     context.broker.wake("read")
     return row

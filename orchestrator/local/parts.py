@@ -79,6 +79,9 @@ class Part:
         return cls(**{**data, "argv": tuple(data["argv"]), "stops": stops, "account": account})
 
 
+_ALL_SCOPES: Final = ("--scope", "submit", "--scope", "read", "--scope", "admin")
+
+
 def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[str] = ()) -> tuple[Part, ...]:
     """The ordinary parts beside the servers: migrations, a key, orchestrator, API and a worker for each tier.
 
@@ -92,7 +95,7 @@ def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[
     services += [_worker(tier, stops, loads=tier in loading) for tier in tiers]
     return (
         Part("migrate", command("migrate", "--json"), kind="once", stage=SCHEMA, ready_within_s=240.0),
-        Part("key", command("keys", "create", "--name", "local", "--json"), kind="key"),
+        Part("key", command("keys", "create", "--name", "local", *_ALL_SCOPES, "--json"), kind="key"),
         *services,
     )
 

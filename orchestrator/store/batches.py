@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
@@ -17,17 +16,19 @@ from orchestrator.contracts import BatchStatus, JobState, Owner
 
 ADD: Final = text("""
     INSERT INTO batches (public_id, tenant_id, project_id, api_key_id, status, endpoint, completion_window, input_file_id,
-        metadata, hints, max_cost_usd, deadline)
+        metadata, hints, max_cost_usd, retry_of, output_expires_s, deadline)
     VALUES (:public_id, :tenant, :project, :key, 'validating', :endpoint, :window, :input_file, CAST(:metadata AS jsonb),
-        CAST(:hints AS jsonb), :max_cost, now() + make_interval(secs => :window_s))
+        CAST(:hints AS jsonb), :max_cost, :retry_of, :output_expires_s, now() + make_interval(secs => :window_s))
     RETURNING id
 """)
 _COLUMNS: Final = """b.id, b.public_id, b.tenant_id, b.project_id, b.api_key_id, b.status, b.endpoint,
     b.completion_window, b.input_file_id, b.metadata, b.hints, b.errors, b.total, b.estimate_usd, b.max_cost_usd, b.final, b.deadline,
     b.created_at, b.in_progress_at, b.finalizing_at, b.completed_at, b.failed_at, b.expired_at, b.cancelling_at,
-    b.cancelled_at, i.public_id AS input_file, o.public_id AS output_file, e.public_id AS error_file"""
+    b.cancelled_at, b.paused_at, b.held_back, b.retry_of, b.output_expires_s, i.public_id AS input_file, o.public_id AS output_file,
+    e.public_id AS error_file, m.public_id AS merged_file, r.public_id AS retried"""
 _FROM: Final = """FROM batches b JOIN files i ON i.id = b.input_file_id
-    LEFT JOIN files o ON o.id = b.output_file_id LEFT JOIN files e ON e.id = b.error_file_id"""
+    LEFT JOIN files o ON o.id = b.output_file_id LEFT JOIN files e ON e.id = b.error_file_id
+    LEFT JOIN files m ON m.id = b.merged_file_id LEFT JOIN batches r ON r.id = b.retry_of"""
 NOT_RUNNING: Final = text(
     "SELECT id FROM batches WHERE id = ANY(CAST(:batches AS bigint[])) AND status <> 'in_progress'"
 )
@@ -36,6 +37,10 @@ GET: Final = text(f"SELECT {_COLUMNS} {_FROM} WHERE b.id = :id")
 RECENT: Final = text(
     f"SELECT {_COLUMNS} {_FROM} WHERE b.project_id = :project AND b.id < :before ORDER BY b.id DESC LIMIT :limit"
 )
+OUTPUTS: Final = text("""
+    SELECT f.blob_key FROM batches b JOIN files f ON f.id = coalesce(b.merged_file_id, b.output_file_id)
+    WHERE b.id = :id AND f.deleted_at IS NULL
+""")
 OF_STATUS: Final = text("SELECT id FROM batches WHERE status = :status ORDER BY id LIMIT 1000")
 PAST_DEADLINE: Final = text("""
     SELECT id FROM batches WHERE status = 'in_progress' AND deadline <= now() ORDER BY id LIMIT 100
@@ -55,6 +60,13 @@ FAIL: Final = text("""
 """)
 CANCEL: Final = text("""
     UPDATE batches SET status = 'cancelling', cancelling_at = now()
+    WHERE id = :id AND status IN ('validating', 'in_progress') RETURNING id
+""")
+PAUSE: Final = text("""
+    UPDATE batches SET paused_at = coalesce(paused_at, now()) WHERE id = :id AND status IN ('validating', 'in_progress') RETURNING id
+""")
+RESUME: Final = text("""
+    UPDATE batches SET paused_at = NULL, max_cost_usd = coalesce(:max_cost, max_cost_usd)
     WHERE id = :id AND status IN ('validating', 'in_progress') RETURNING id
 """)
 PROGRESS: Final = text("""
@@ -84,6 +96,7 @@ FINALIZING: Final = text("""
 """)
 END: Final = text("""
     UPDATE batches SET status = :status, final = CAST(:final AS jsonb), output_file_id = :output, error_file_id = :error,
+        merged_file_id = :merged, held_back = NULL,
         completed_at = CASE WHEN :status = 'completed' THEN now() END,
         expired_at = CASE WHEN :status = 'expired' THEN now() END,
         cancelled_at = CASE WHEN :status = 'cancelled' THEN now() END
@@ -107,16 +120,28 @@ class Tally:
     reasoning_tokens: int = 0
 
 
-def add(
-    session: Session, owner: Owner, public_id: UUID, *, endpoint: str, window: str, window_s: float, input_file_id: int,
-    metadata: Mapping[str, str] | None, hints: Mapping[str, Any], max_cost_usd: Decimal | None,
-) -> int:  # fmt: skip
+@dataclass(frozen=True, slots=True)
+class NewBatch:
+    """What a batch is made of."""
+
+    endpoint: str
+    window: str
+    window_s: float
+    input_file_id: int
+    metadata: Mapping[str, str] | None
+    hints: Mapping[str, Any]
+    max_cost_usd: Decimal | None
+    retry_of: int | None = None
+    output_expires_s: int | None = None
+
+
+def add(session: Session, owner: Owner, public_id: UUID, new: NewBatch) -> int:
     """Create a batch as `validating`; its rows are read afterwards."""
     values = {
         "public_id": public_id, "tenant": owner.tenant_id, "project": owner.project_id, "key": owner.api_key_id,
-        "endpoint": endpoint, "window": window, "window_s": window_s, "input_file": input_file_id,
-        "metadata": json.dumps(metadata) if metadata is not None else None, "hints": json.dumps(hints),
-        "max_cost": max_cost_usd,
+        "endpoint": new.endpoint, "window": new.window, "window_s": new.window_s, "input_file": new.input_file_id,
+        "metadata": json.dumps(new.metadata) if new.metadata is not None else None, "hints": json.dumps(new.hints),
+        "max_cost": new.max_cost_usd, "retry_of": new.retry_of, "output_expires_s": new.output_expires_s,
     }  # fmt: skip
     return int(session.execute(ADD, values).scalar_one())
 
@@ -134,6 +159,12 @@ def get(session: Session, batch_id: int) -> Row[Any]:
 def recent(session: Session, project_id: int, *, before: int = 2**62, limit: int = 20) -> Sequence[Row[Any]]:
     """A project's batches, the newest first."""
     return session.execute(RECENT, {"project": project_id, "before": before, "limit": limit}).all()
+
+
+def outputs(session: Session, batch_id: int) -> str | None:
+    """The blob key of all that a batch and those it retries have put out, or None where nothing is left of it."""
+    key: str | None = session.execute(OUTPUTS, {"id": batch_id}).scalar_one_or_none()
+    return key
 
 
 def of_status(session: Session, status: BatchStatus) -> list[int]:
@@ -170,6 +201,16 @@ def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapp
 def cancel(session: Session, batch_id: int) -> bool:
     """Flip a batch to `cancelling` at once; its jobs are swept afterwards."""
     return session.execute(CANCEL, {"id": batch_id}).one_or_none() is not None
+
+
+def pause(session: Session, batch_id: int) -> bool:
+    """Assign nothing of a batch from now on; False if it has ended or is ending."""
+    return session.execute(PAUSE, {"id": batch_id}).one_or_none() is not None
+
+
+def resume(session: Session, batch_id: int, max_cost_usd: Decimal | None) -> bool:
+    """Assign a batch's jobs again, with another cap if one is given; False if it has ended or is ending."""
+    return session.execute(RESUME, {"id": batch_id, "max_cost": max_cost_usd}).one_or_none() is not None
 
 
 def progress(session: Session, batch_id: int) -> Sequence[Row[Any]]:
@@ -218,29 +259,11 @@ def end(
     batch_id: int,
     status: BatchStatus,
     final: Mapping[str, Any],
-    output_id: int | None,
-    error_id: int | None,
+    files: Mapping[str, int],
 ) -> bool:
-    """End a batch with its frozen counts and its files; False if somebody else did."""
-    values = {"id": batch_id, "status": status, "final": json.dumps(final), "output": output_id, "error": error_id}
+    """End a batch with its frozen counts and its files by purpose (`output`, `error`, `merged`); False if somebody else did."""
+    values = {
+        "id": batch_id, "status": status, "final": json.dumps(final), "output": files.get("output"),
+        "error": files.get("error"), "merged": files.get("merged"),
+    }  # fmt: skip
     return session.execute(END, values).one_or_none() is not None
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """Where queued jobs stand in line together: a batch (its id), or the singles of a tenant (minus its id)."""
-
-    id: int
-    tenant_id: int
-    deadline: datetime | None
-    urgent: bool
-
-
-LANES: Final = text("""
-    SELECT id, tenant_id, deadline, deadline < now() + interval '1 hour' AS urgent FROM batches WHERE status = 'in_progress'
-""")
-
-
-def open_lanes(session: Session) -> list[Lane]:
-    """Every open batch as a lane."""
-    return [Lane(*row) for row in session.execute(LANES)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,16 +22,18 @@ CAPACITY: Final = text("""
         (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND NOT interactive),
         (SELECT count(*) FROM dispatches WHERE model = :model AND ended_at IS NULL AND alone)
 """)
+_TAKEN: Final = "state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()"
+_MORE: Final = ", (SELECT max(upto_usd) FROM picked)"
 _MAKE: Final = """
     made AS (
         INSERT INTO dispatches (tier, model, alone, one_by_one, job_ids, size, claim_by)
         SELECT :tier, :model, :alone, {one_by_one}, array_agg(id ORDER BY attempts, prefix_hash, id), count(*), now() + make_interval(secs => :claim_by)
         FROM picked HAVING count(*) > 0 RETURNING id
     ), taken AS (
-        UPDATE jobs SET state = 2, dispatch_id = (SELECT id FROM made), assigned_at = now()
+        UPDATE jobs SET {taken}
         FROM picked WHERE jobs.id = picked.id
     )
-    SELECT (SELECT id FROM made), (SELECT count(*) FROM picked), last.prefix_hash, last.id
+    SELECT (SELECT id FROM made), (SELECT count(*) FROM picked), last.prefix_hash, last.id {more}
     FROM (SELECT prefix_hash, id FROM picked ORDER BY prefix_hash DESC, id DESC LIMIT 1) last
 """
 ASSIGN: Final = text(f"""
@@ -38,11 +41,28 @@ ASSIGN: Final = text(f"""
         SELECT id, prefix_hash, attempts FROM jobs
         WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
         ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
-    ), {_MAKE.format(one_by_one="false")}
+    ), {_MAKE.format(one_by_one="false", taken=_TAKEN, more="")}
+""")
+# Of jobs whose owner has a budget only as many as can cost at most what is left of it: from here on that is what they hold.
+ASSIGN_WITHIN: Final = text(f"""
+    WITH locked AS MATERIALIZED (
+        SELECT id, prefix_hash, attempts, greatest(coalesce(worst_usd, held_usd) - held_usd, 0) AS more_usd FROM jobs
+        WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued AND (prefix_hash, id) > (:prefix, :after)
+        ORDER BY prefix_hash, id LIMIT :limit FOR UPDATE SKIP LOCKED
+    ), summed AS MATERIALIZED (
+        SELECT *, sum(more_usd) OVER (ORDER BY prefix_hash, id) AS upto_usd FROM locked
+    ), picked AS MATERIALIZED (
+        SELECT * FROM summed WHERE upto_usd <= :room
+    ), {_MAKE.format(one_by_one="false", taken=f"{_TAKEN}, held_usd = held_usd + picked.more_usd", more=_MORE)}
+""")
+IS_QUEUED: Final = text("""
+    SELECT EXISTS (SELECT FROM jobs WHERE model = :model AND lane = :lane AND state = 1 AND NOT requeued
+        AND (prefix_hash, id) > (:prefix, :after))
 """)
 _BACK: Final = """
     FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
-    WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone AND (b.id IS NULL OR b.status = 'in_progress')
+    WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone
+        AND (b.id IS NULL OR b.status = 'in_progress' AND b.paused_at IS NULL)
 """
 ASSIGN_REQUEUED: Final = text(f"""
     WITH first AS MATERIALIZED (
@@ -51,21 +71,7 @@ ASSIGN_REQUEUED: Final = text(f"""
         SELECT j.id, j.prefix_hash, j.attempts {_BACK} AND (j.losses > 1) = (SELECT one_by_one FROM first)
         ORDER BY j.attempts, j.id LIMIT CASE WHEN (SELECT one_by_one FROM first) THEN :in_turn ELSE :limit END
         FOR UPDATE OF j SKIP LOCKED
-    ), {_MAKE.format(one_by_one="(SELECT one_by_one FROM first)")}
-""")
-SINGLES: Final = text("""
-    WITH RECURSIVE lanes AS (
-        (SELECT min(lane) AS lane FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane < 0)
-        UNION ALL
-        SELECT (SELECT min(lane) FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane > lanes.lane AND lane < 0)
-        FROM lanes WHERE lanes.lane IS NOT NULL
-    ) SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT 1000
-""")
-URGENT_SINGLES: Final = text("""
-    SELECT DISTINCT lane FROM (
-        SELECT lane, model, state FROM jobs WHERE batch_id = 0 AND state IN (1, 3) AND deadline < now() + interval '1 hour'
-        ORDER BY deadline LIMIT 1000
-    ) due WHERE model = :model AND state = 1
+    ), {_MAKE.format(one_by_one="(SELECT one_by_one FROM first)", taken=_TAKEN, more="")}
 """)
 CLAIM: Final = text("""
     UPDATE dispatches SET worker_id = :worker, claimed_at = now(), lease_until = now() + make_interval(secs => :lease)
@@ -77,7 +83,7 @@ IS_SUSPECT: Final = text("""
 """)
 CLAIMED_JOBS: Final = text("""
     SELECT j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
-        j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.stored_on,
+        j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.worst_usd, j.stored_on,
         extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key
     FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
     JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2
@@ -212,6 +218,24 @@ def assign(
     return Assigned(*row) if row else None
 
 
+def assign_within(
+    session: Session, *, tier: str, model: str, lane: int, after: tuple[int, int], limit: int, claim_by_s: float, room_usd: Decimal
+) -> tuple[Assigned, Decimal] | None:  # fmt: skip
+    """The same, of jobs that can cost no more than `room_usd` beyond what they hold; also how much more they hold now."""
+    values = {
+        "tier": tier, "model": model, "lane": lane, "prefix": after[0], "after": after[1], "limit": limit, "claim_by": claim_by_s,
+        "alone": False, "room": room_usd,
+    }  # fmt: skip
+    row = session.execute(ASSIGN_WITHIN, values).one_or_none()
+    return (Assigned(*row[:4]), row[4]) if row else None
+
+
+def is_queued(session: Session, *, model: str, lane: int, after: tuple[int, int]) -> bool:
+    """Whether anything is queued in a lane beyond a place."""
+    values = {"model": model, "lane": lane, "prefix": after[0], "after": after[1]}
+    return bool(session.execute(IS_QUEUED, values).scalar_one())
+
+
 def assign_requeued(
     session: Session, *, tier: str, model: str, alone: bool, limit: int, in_turn: int, claim_by_s: float
 ) -> Assigned | None:
@@ -224,16 +248,6 @@ def assign_requeued(
     }  # fmt: skip
     row = session.execute(ASSIGN_REQUEUED, values).one_or_none()
     return Assigned(*row) if row else None
-
-
-def singles_lanes(session: Session, model: str) -> list[int]:
-    """The lanes of singles in which something is queued for a model, by a loose scan of the index."""
-    return list(session.execute(SINGLES, {"model": model}).scalars())
-
-
-def urgent_singles(session: Session, model: str) -> set[int]:
-    """Those of them with a job among the next thousand that are due within the hour, as batches are urgent then."""
-    return set(session.execute(URGENT_SINGLES, {"model": model}).scalars())
 
 
 def claim(session: Session, dispatch_id: int, worker: UUID, lease_s: float, *, alone: bool) -> Claim | None:
@@ -279,6 +293,7 @@ def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
         held_usd=row.held_usd,
         stored_on=row.stored_on,
         body=row.body or b"",
+        worst_usd=row.worst_usd,
     )
 
 

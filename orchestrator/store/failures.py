@@ -62,7 +62,7 @@ def refused(error: Exception) -> InvalidConfig | None:
     if "permission denied to set role" in detail:
         return InvalidConfig(
             f"The database refuses this user: {detail}. Run `rightsize migrate` with the owner's RIGHTSIZE_DATABASE_URL, or as "
-            "an administrator: GRANT rightsize_app, rightsize_worker TO <owner>;"
+            "an administrator: GRANT rightsize_app, rightsize_orchestrator, rightsize_worker TO <owner>;"
         )
     if 'role "rightsize_' in detail:
         return InvalidConfig("The database has no Rightsize schema yet. Run `rightsize migrate`.")

@@ -32,6 +32,11 @@ OPEN_BATCH: Final = (
     "(j.batch_id = 0 OR EXISTS (SELECT FROM batches b WHERE b.id = j.batch_id AND b.in_progress_at IS NOT NULL))"
 )
 
+OF_BUDGET: Final = (
+    "CASE b.scope WHEN 'tenant' THEN {row}.tenant_id WHEN 'project' THEN {row}.project_id WHEN 'key' THEN {row}.api_key_id "
+    "ELSE {row}.batch_id END = b.scope_id AND {row}.tenant_id = b.tenant_id"
+)
+
 # Whole numbers, so that no division rounds: what was metered is US dollars an hour, times seconds.
 AT_END: Final = "(i.carried + i.usd_per_hour * extract(epoch FROM i.ended_at - i.started_at))"
 METERED_MICRO: Final = "div({metered} * 2000000 + 3600, 7200)"
@@ -77,14 +82,20 @@ CHECKS: Final = (
     ),
     Check("I3-hold", "no hold outlives its job", "SELECT id FROM jobs WHERE state >= 10 AND held_usd <> 0"),
     Check(
-        "I3-held", "a project's holds are those of its open jobs",
-        "SELECT u.project_id FROM budgets u WHERE u.held_usd <> (SELECT coalesce(sum(j.held_usd), 0) FROM jobs j "
-        "WHERE j.project_id = u.project_id AND j.state < 10 AND " + OPEN_BATCH + ")",
+        "I3-held", "what a budget holds is what its open jobs hold",
+        "SELECT b.scope || ' ' || b.scope_id FROM budgets b WHERE b.held_usd <> (SELECT coalesce(sum(j.held_usd), 0) FROM jobs j "
+        f"WHERE j.state < 10 AND {OPEN_BATCH} AND {OF_BUDGET.format(row='j')})",
     ),
     Check(
-        "I3-spent", "what a project has spent is the sum of its charges",
-        "SELECT u.project_id FROM budgets u WHERE u.spent_usd <> (SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t "
-        "WHERE t.project_id = u.project_id AND t.kind = 'charge')",
+        "I3-spent", "what a budget has spent in its period is the sum of its charges",
+        "SELECT b.scope || ' ' || b.scope_id FROM budgets b WHERE b.spent_usd <> (SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t "
+        f"WHERE t.kind = 'charge' AND t.created_at >= b.period_start AND {OF_BUDGET.format(row='t')})",
+    ),
+    Check(
+        "I3-overrun", "what a job took is what it was charged, and what of it we bear beyond the most that was held",
+        "SELECT c.job_id FROM transfers c JOIN transfers k ON k.job_id = c.job_id AND k.attempt = c.attempt AND k.kind = 'cost' "
+        "LEFT JOIN transfers o ON o.job_id = c.job_id AND o.attempt = c.attempt AND o.kind = 'overrun' "
+        "WHERE c.kind = 'charge' AND c.amount_usd + coalesce(o.amount_usd, 0) <> k.amount_usd",
     ),
     Check(
         "I3-machine", "jobs plus idle are the bill of each closed interval of a machine, as the ledger has them",

@@ -17,7 +17,7 @@ from orchestrator.store.session import copy_rows
 
 JOB_COLUMNS: Final = (
     "id", "public_id", "tenant_id", "project_id", "api_key_id", "batch_id", "lane", "prefix_hash", "deadline", "row_number",
-    "fleet_version", "policy_version", "price_version", "stored_on", "state", "held_usd", "tier", "model",
+    "fleet_version", "policy_version", "price_version", "stored_on", "state", "held_usd", "worst_usd", "tier", "model",
     "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at",
 )  # fmt: skip
 REQUEST_COLUMNS: Final = ("stored_on", "job_id", "body", "blob_key", "reasons", "features")
@@ -43,13 +43,13 @@ SWEEP: Final = text("""
     )
     UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
 """)
 SWEEP_ONE: Final = text("""
     WITH picked AS (SELECT id, held_usd FROM jobs WHERE id = :id AND state IN (1, 2, 3) FOR UPDATE)
     UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
 """)
 EXPIRE_SINGLES: Final = text("""
     WITH picked AS (
@@ -58,7 +58,7 @@ EXPIRE_SINGLES: Final = text("""
     )
     UPDATE jobs SET state = 13, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.project_id, jobs.tier, jobs.model, picked.held_usd
+    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
 """)
 WAKE_WAITING: Final = text("""
     WITH due AS (
@@ -93,6 +93,15 @@ LINES: Final = text("""
 """)
 
 
+FAILED_REQUESTS: Final = text("""
+    SELECT j.id, j.custom_id, j.tier, j.task, j.endpoint, r.body, r.blob_key FROM (
+        SELECT * FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state > 10 AND rule <> 'unreadable'
+            AND (CAST(:only AS text) IS NULL OR fault_code = :only)
+        ORDER BY batch_id, id LIMIT :limit
+    ) j JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on ORDER BY j.id
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A routed job on its way in."""
@@ -109,6 +118,9 @@ class NewJob:
     task: str | None
     prefix_hash: int
     held_usd: Decimal
+    """What is held for it from the beginning."""
+    worst_usd: Decimal
+    """The most that it may cost."""
     reasons: str
     """One reason a line."""
     features: str
@@ -138,10 +150,15 @@ class Swept:
 
     id: int
     batch_id: int
-    project_id: int
+    owner: Owner
     tier: str
     model: str
     held_usd: Decimal
+
+
+def _swept(row: Row[Any]) -> Swept:
+    owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
+    return Swept(row.id, row.batch_id, owner, row.tier, row.model, row.held_usd)
 
 
 def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:
@@ -160,7 +177,7 @@ def _job_rows(
         yield (
             job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, frame.batch_id, job.prefix_hash,
             frame.deadline, job.row_number, frame.fleet_version, frame.policy_version, frame.price_version, stored_on,
-            int(job.state), job.held_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
+            int(job.state), job.held_usd, job.worst_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
             job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None,
         )  # fmt: skip
 
@@ -191,19 +208,20 @@ def sweep(
         "batch": batch_id, "state": int(into), "states": [int(s) for s in states], "code": code, "message": message,
         "after": after, "limit": limit,
     }  # fmt: skip
-    return [Swept(*row) for row in session.execute(SWEEP, values)]
+    return [_swept(row) for row in session.execute(SWEEP, values)]
 
 
 def sweep_one(session: Session, job_id: int, into: JobState, code: str, message: str) -> Swept | None:
     """End one job unless it has ended."""
     values = {"id": job_id, "state": int(into), "code": code, "message": message}
     row = session.execute(SWEEP_ONE, values).one_or_none()
-    return Swept(*row) if row else None
+    return _swept(row) if row else None
 
 
 def expire_singles(session: Session, code: str, message: str, *, limit: int = 2000) -> list[Swept]:
     """End jobs outside batches whose deadline passed while they waited."""
-    return [Swept(*row) for row in session.execute(EXPIRE_SINGLES, {"code": code, "message": message, "limit": limit})]
+    rows = session.execute(EXPIRE_SINGLES, {"code": code, "message": message, "limit": limit})
+    return [_swept(row) for row in rows]
 
 
 def wake_waiting(session: Session, *, limit: int = 5000) -> set[str]:
@@ -229,6 +247,12 @@ def transfers(session: Session, job_id: int) -> Sequence[Row[Any]]:
 def result(session: Session, job_id: int, stored_on: date) -> Row[Any] | None:
     """The result of a job."""
     return session.execute(RESULT, {"job": job_id, "stored_on": stored_on}).one_or_none()
+
+
+def failed_requests(session: Session, batch_id: int, *, only: str | None, after: int, limit: int) -> Sequence[Row[Any]]:
+    """A page of a batch's jobs that ended without an answer, with their stored bodies, in id order; `only` those of one code."""
+    values = {"batch": batch_id, "only": only, "after": after, "limit": limit}
+    return session.execute(FAILED_REQUESTS, values).all()
 
 
 def ended_lines(

@@ -19,9 +19,9 @@ from orchestrator.store.failures import explained, refused
 from orchestrator.store.session import Database
 
 FIRST: Final = "0001"
-OLDEST: Final = "0003"
+OLDEST: Final = "0004"
 """The oldest schema that this release can run on."""
-NEWEST: Final = "0003"
+NEWEST: Final = "0004"
 """The schema that this release migrates to. Revisions are numbered, so that they can be compared."""
 OLDEST_SERVER: Final = 150000
 SERVER: Final = text("""
@@ -104,7 +104,8 @@ def _refused(error: ProgrammingError) -> InvalidConfig:
     return InvalidConfig(
         f"The migration was refused: {told}. The owner in RIGHTSIZE_DATABASE_URL needs CREATE on "
         "the schema and CREATEROLE, or a database administrator runs once: CREATE ROLE rightsize_app NOLOGIN; "
-        "CREATE ROLE rightsize_worker NOLOGIN; GRANT rightsize_app, rightsize_worker TO <owner>;"
+        "CREATE ROLE rightsize_orchestrator NOLOGIN; CREATE ROLE rightsize_worker NOLOGIN; "
+        "GRANT rightsize_app, rightsize_orchestrator, rightsize_worker TO <owner>;"
     )
 
 

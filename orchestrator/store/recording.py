@@ -120,7 +120,10 @@ def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:
 
 
 def _transfers(m: Move) -> list[tuple[object, ...]]:
-    """A cost for every attempt, borne by the caller if it succeeded and by us if not; a charge for a success."""
+    """A cost for every attempt, borne by the caller if it succeeded and by us if not; a charge for a success.
+
+    What a success took beyond the most that was held for it is an overrun, which we bear.
+    """
     job, owner = m.job, m.job.owner
     succeeded = m.state is JobState.SUCCEEDED
     tail = (owner.tenant_id, owner.project_id, owner.api_key_id, job.batch_id, job.tier, job.model, job.price_version)
@@ -128,4 +131,7 @@ def _transfers(m: Move) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = [(job.id, job.attempt, "cost", bearer, f"model:{job.model}", m.cost_usd, *tail)]
     if succeeded:
         rows.append((job.id, job.attempt, "charge", f"project:{owner.project_id}", "revenue", m.charge_usd, *tail))
+        if m.cost_usd > m.charge_usd:
+            beyond = m.cost_usd - m.charge_usd
+            rows.append((job.id, job.attempt, "overrun", "overrun:house", "revenue", beyond, *tail))
     return rows

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from functools import cache
+from typing import Any, Final, Literal
 
 import psycopg
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, TextClause, create_engine, text
+from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.engine import URL, Engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.orm import Session
@@ -15,12 +17,20 @@ from sqlalchemy.orm import Session
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.settings import Settings
 from orchestrator.store.failures import explained
+from orchestrator.store.models import Base
 
-Role = Literal["owner", "app", "worker"]
+Role = Literal["owner", "app", "orchestrator", "worker"]
+
+_DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
+AS_TENANT: Final = text("SELECT set_config('rightsize.tenant', :tenant, true)")
 
 
 class Database:
-    """A bounded pool of connections, each under one of the three database roles."""
+    """A bounded pool of connections, each under one of the four database roles.
+
+    Under `app` a transaction sees the rows of the one tenant that it names, and none without; `orchestrator` and `worker` see
+    those of all, `owner` none: it only changes tables.
+    """
 
     def __init__(
         self, settings: Settings, role: Role, *, connections: int = 8, statement_timeout_s: float = 60.0
@@ -54,12 +64,14 @@ class Database:
         )
 
     @contextmanager
-    def unit_of_work(self) -> Iterator[Session]:
-        """A session whose work is committed at the end of the block, or rolled back if it raises.
+    def unit_of_work(self, tenant_id: int | None = None) -> Iterator[Session]:
+        """A session whose work is committed at the end of the block, or rolled back if it raises; as a tenant, if one is named.
 
         Raises ServiceUnavailable when the server does not answer: nothing was committed, or its answer was lost.
         """
         with explained(), Session(self.engine, expire_on_commit=False) as session, session.begin():
+            if tenant_id is not None:
+                session.execute(AS_TENANT, {"tenant": str(tenant_id)})
             yield session
 
     @contextmanager
@@ -83,9 +95,15 @@ class Database:
 def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """COPY rows into a table inside the session's transaction; names come from our own code only.
 
+    A role that is under row-level security may not COPY: then they go in by an INSERT, at about half the speed.
     Raises what SQLAlchemy would raise for an INSERT of a row that the table does not take.
     """
     connection = session.connection()
+    if _is_bound(connection):
+        values = {name: list(column) for name, column in zip(columns, zip(*rows, strict=True), strict=False)}
+        if values:
+            session.execute(_insert_of(table, tuple(columns)), values)
+        return
     driver = connection.connection.driver_connection
     if driver is None:
         raise ServiceUnavailable("The database connection is gone. Try again.")
@@ -99,6 +117,20 @@ def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterab
             connection.invalidate(error)
             raise
         raise DBAPIError.instance(f"COPY {table}", None, error, psycopg.Error) from error
+
+
+def _is_bound(connection: Connection) -> bool:
+    """Whether row-level security holds for a connection's role; asked once of each connection."""
+    if "is_bound" not in connection.info:
+        connection.info["is_bound"] = connection.execute(text("SELECT row_security_active('jobs')")).scalar_one()
+    return bool(connection.info["is_bound"])
+
+
+@cache
+def _insert_of(table: str, columns: tuple[str, ...]) -> TextClause:
+    kinds = {column.name: column.type.compile(_DIALECT) for column in Base.metadata.tables[table].columns}
+    arrays = ", ".join(f"CAST(:{name} AS {kinds[name]}[])" for name in columns)
+    return text(f"INSERT INTO {table} ({', '.join(columns)}) SELECT * FROM unnest({arrays})")
 
 
 def try_lock(session: Session, name: str) -> bool:

@@ -21,10 +21,10 @@ ADD: Final = text("""
         RETURNING id
     ), job AS (
         INSERT INTO jobs (id, stored_on, dispatch_id, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline,
-            fleet_version, policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task)
-        SELECT id, stored_on, (SELECT id FROM sent), :public_id, :tenant, :project, :api_key, -CAST(:tenant AS bigint),
+            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task)
+        SELECT id, stored_on, (SELECT id FROM sent), :public_id, :tenant, :project, :api_key, -CAST(:project AS bigint),
             :prefix_hash, now() + make_interval(secs => :within), :fleet, :policy, :prices, :state, :interactive, :held_usd,
-            :tier, :model, :endpoint, :rule, :task
+            :held_usd, :tier, :model, :endpoint, :rule, :task
         FROM new
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, blob_key, reasons, features)

@@ -64,7 +64,9 @@ def test_every_field_of_a_batch_is_there_from_the_start(api: Api) -> None:
     assert (made["status"], made["completion_window"]) == ("validating", "24h")
     assert made["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
     assert set(api.http.get(f"/v1/batches/{made['id']}").json()) == FIELDS
-    assert set(made["rightsize"]) == {"tiers", "states", "cost_usd", "estimate_usd", "max_cost_usd"}
+    assert set(made["rightsize"]) == {
+        "tiers", "states", "cost_usd", "estimate_usd", "max_cost_usd", "paused", "retry_of", "merged_output_file_id",
+    }  # fmt: skip
 
 
 def test_a_malformed_row_fails_the_validation_with_its_line(api: Api) -> None:
@@ -293,7 +295,7 @@ def test_what_is_not_there_is_a_404_in_openais_form(api: Api) -> None:
         response = api.http.get(path)
         assert response.status_code == 404
         assert response.json()["error"]["type"] == "not_found_error"
-    refused = api.http.delete("/v1/files/file_x")
+    refused = api.http.put("/v1/files/file_x")
     assert (refused.status_code, refused.json()["error"]["code"]) == (405, "method_not_allowed")
 
 

@@ -174,7 +174,8 @@ def test_the_added_latency_is_small(api: Api) -> None:
     [
         {"messages": []},
         {"messages": "x"},
-        {**chat("x"), "stream": True},
+        {**chat("x"), "stream": "yes"},
+        {**chat("x"), "stream_options": {"include_usage": True}},
         {**chat("x"), "n": 10**6},
         {**chat("x"), "best_of": 2},
         {**chat("x"), "tenant_id": 2},
@@ -189,7 +190,7 @@ def test_the_added_latency_is_small(api: Api) -> None:
             ]
         },
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_a16_a_request_that_is_wrong_is_refused_with_a_remedy(api: Api, body: dict[str, object]) -> None:
     response = api.post("/v1/chat/completions", body)

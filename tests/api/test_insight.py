@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from contextlib import closing
 from decimal import Decimal
 from typing import Any
@@ -13,7 +11,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
 from orchestrator import telemetry
-from orchestrator.flow import read
+from orchestrator.flow import administer, read
+from orchestrator.flow.administer import Actor
+from orchestrator.flow.authenticate import SCOPES
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.store import gauges
 from orchestrator.store.session import Database
@@ -137,9 +137,7 @@ def test_i8_another_tenant_sees_nothing_of_it(api: Api) -> None:
     made = api.post("/v1/jobs", {"body": chat("Canary")}).json()["id"]
     batch = api.stack.submit(rows(1))
     shown = api.stack.batch(batch)
-    key = f"rs_{secrets.token_urlsafe(32)}"
-    other_tenant(api, hashlib.sha256(key.encode()).digest())
-    theirs = {"Authorization": f"Bearer {key}"}
+    theirs = {"Authorization": f"Bearer {other_tenant(api)}"}
     name, file = f"batch_{shown.public_id.hex}", f"file_{shown.input_file.hex}"
     for path in (
         f"/v1/jobs/{made}",
@@ -158,16 +156,11 @@ def test_i8_another_tenant_sees_nothing_of_it(api: Api) -> None:
     assert api.http.get("/v1/cost", headers=theirs).json()["total"]["charge_usd"] == "0"
 
 
-def other_tenant(api: Api, key_hash: bytes) -> None:
-    statement = text("""
-        WITH t AS (INSERT INTO tenants (public_id, name) VALUES (gen_random_uuid(), 'other') RETURNING id),
-        p AS (INSERT INTO projects (public_id, tenant_id, name) SELECT gen_random_uuid(), id, 'other' FROM t RETURNING id, tenant_id),
-        b AS (INSERT INTO budgets (project_id, tenant_id) SELECT id, tenant_id FROM p)
-        INSERT INTO api_keys (public_id, tenant_id, project_id, name, hash)
-        SELECT gen_random_uuid(), tenant_id, id, 'other', :hash FROM p
-    """)
-    with api.stack.context.database.unit_of_work() as session:
-        session.execute(statement, {"hash": key_hash})
+def other_tenant(api: Api) -> str:
+    """A key of a tenant of its own, which may do everything there."""
+    actor = Actor(1, "test")
+    row = administer.create_tenant(api.stack.context, actor, "other")
+    return administer.create_key(api.stack.context, Actor(row.id, "test"), "other", scopes=SCOPES).key
 
 
 # Models, health, metrics

@@ -23,7 +23,7 @@ from orchestrator.settings import Settings
 from orchestrator.flow.context import open_context
 from orchestrator.flow.submit import submit_job
 from orchestrator.contracts import Owner
-context = open_context(Settings.load(), "app")
+context = open_context(Settings.load(), "orchestrator")
 submit_job(context, Owner(1, 1, 1), "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hello"}]},
            interactive=True, within_s=60.0, idempotency_key="once")
 """

@@ -191,7 +191,7 @@ def context(hourly: Settings) -> Iterator[Context]:
 
 @pytest.fixture
 def ours(hourly: Settings) -> Iterator[Context]:
-    with closing(open_context(hourly, "app")) as made:
+    with closing(open_context(hourly, "orchestrator")) as made:
         yield made
 
 

@@ -87,13 +87,13 @@ def test_the_order_within_a_batch_follows_what_the_tasks_answers_have_taught(sta
         for n in range(LEAST_SEEN)
     ]
     stack.wait(stack.submit(before))
-    with closing(open_context(stack.settings, "app")) as fresh:
+    with closing(open_context(stack.settings, "orchestrator")) as fresh:
         learnt = fresh.situation(OWNER.tenant_id).lengths
         assert round(learnt["brief", "fast"].expected(12)) == 1 < learnt["essay", "fast"].expected(12) < 400
         made = [
             prepare(
-                CHAT, chat("Hello", rightsize={"task": task}, max_tokens=400), Hints(), fresh.situation(OWNER.tenant_id), fresh.settings,
-                fresh.blobs, public_id="0" * 32,
+                fresh, CHAT, chat("Hello", rightsize={"task": task}, max_tokens=400), Hints(), fresh.situation(OWNER.tenant_id),
+                public_id="0" * 32,
             )
             for task in ("brief", "essay", "unknown")
         ]  # fmt: skip

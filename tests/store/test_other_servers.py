@@ -98,19 +98,19 @@ def test_a_batch_runs_on_servers_given_by_url_as_a_role_that_is_no_superuser(mak
     assert done.returncode == 0, done.stdout
 
 
-def test_a_role_without_createrole_is_enough_once_an_administrator_has_made_the_two_roles(
+def test_a_role_without_createrole_is_enough_once_an_administrator_has_made_the_roles(
     make: Make, server: Server
 ) -> None:
     plain = make("plain", "")
     refused = command(plain, "migrate")
     assert refused.returncode == 1
     said = " ".join(refused.stderr.split())
-    assert "GRANT rightsize_app, rightsize_worker TO" in said
-    for role in ("rightsize_app", "rightsize_worker"):
+    assert "GRANT rightsize_app, rightsize_orchestrator, rightsize_worker TO" in said
+    for role in ("rightsize_app", "rightsize_orchestrator", "rightsize_worker"):
         with psycopg.connect(server.url("postgres"), autocommit=True) as admin:
             if not admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [role]).fetchone():
                 admin.execute(f"CREATE ROLE {role} NOLOGIN".encode())
-    server.run("GRANT rightsize_app, rightsize_worker TO plain")
+    server.run("GRANT rightsize_app, rightsize_orchestrator, rightsize_worker TO plain")
     assert command(plain, "migrate").returncode == 0
     assert command(plain, "doctor").returncode == 0
 

@@ -18,7 +18,9 @@ from tests.stack import Stack, until
 from tests.vllm.fleet import fleet_toml, model
 from workers.engines.vllm import VLLMEngine
 
-pytest.register_assert_rewrite("tests.workers.engines.test_conformance")
+pytest.register_assert_rewrite(
+    "tests.workers.engines.test_conformance", "tests.workers.engines.test_conformance_streams"
+)
 T = TypeVar("T")
 WARM_WITHIN_S = 300.0
 Run = Callable[[Coroutine[Any, Any, T]], T]

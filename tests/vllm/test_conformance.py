@@ -11,11 +11,14 @@ import pytest
 from orchestrator.fleet import Model
 from tests.vllm.conftest import Run
 from tests.workers.engines import test_conformance as suite
+from tests.workers.engines import test_conformance_streams as streams
 from tests.workers.engines.test_conformance import Subject
 from workers.engines.base import EngineRequest
 from workers.engines.vllm import VLLMEngine
 
-globals().update({name: test for name, test in vars(suite).items() if name.startswith("test_")})
+globals().update(
+    {name: test for one in (suite, streams) for name, test in vars(one).items() if name.startswith("test_")}
+)
 
 
 class Kept:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
+from orchestrator.contracts import ClaimedJob, Fault, Outcome, OutcomeKind
 from orchestrator.flow.context import open_context
 from orchestrator.settings import Settings
+from workers.gate import Gate
+from workers.held import Running, Singles
 from workers.recording import Item, Open
-from workers.runtime import Running, Runtime
+from workers.runtime import Runtime
 
 FLEET = """
 [policy]
@@ -43,7 +45,7 @@ def test_a_worker_of_a_machine_priced_by_the_hour_ends_its_last_interval_itself(
     runtime.start()
     time.sleep(0.2)
     runtime.stop()
-    after = open_context(settings, "app")
+    after = open_context(settings, "orchestrator")
     with after.database.engine.connect() as connection:
         found = [(row.kind, row.ended) for row in connection.execute(text(INTERVALS))]
     after.close()
@@ -69,6 +71,7 @@ def test_a_fault_of_ours_before_a_jobs_turn_is_its_outcome_and_the_dispatch_ends
         item.open.settle(1)
 
     runtime._served, runtime._bulk_recorder = {"house": Broken()}, SimpleNamespace(put=put)
+    runtime._singles = Singles()
     job = SimpleNamespace(id=1, public_id="one", batch_id=1, interactive=False, model="house")
     claim = SimpleNamespace(model="house", one_by_one=False, interactive=False)
     running: Any = Running(SimpleNamespace(jobs=[job], claim=claim), Open(7, 1), 0.0, None)  # type: ignore[arg-type]
@@ -76,3 +79,29 @@ def test_a_fault_of_ours_before_a_jobs_turn_is_its_outcome_and_the_dispatch_ends
     assert [outcome.kind for outcome in recorded] == [OutcomeKind.RETRY]
     assert running.open.settled.is_set()
     assert not running.tasks
+
+
+@pytest.mark.parametrize("said", [True, False])
+def test_a_job_in_an_engine_that_died_goes_back_unless_its_reader_has_seen_half_of_an_answer(said: bool) -> None:
+    runtime: Any = Runtime.__new__(Runtime)
+    left: list[str] = []
+    recorded: list[Outcome] = []
+    pieces = SimpleNamespace(said=said, cut=False, settled=lambda: asyncio.sleep(0))
+    runtime._leave, runtime._singles = left.append, Singles()
+    runtime._line = SimpleNamespace(open=lambda job: pieces)
+    runtime._now_recorder = SimpleNamespace(put=lambda item: recorded.append(item.outcome))
+
+    async def died(*_: object) -> Outcome:
+        return Outcome(OutcomeKind.RETRY, fault=Fault("engine_dead", "It ended.", 503))
+
+    runtime._perform = died
+    served: Any = SimpleNamespace(asked=lambda job: None, gate=Gate(1), model=SimpleNamespace(name="house"))
+    job: Any = SimpleNamespace(id=1, public_id="one", batch_id=0, interactive=True, attempt=1)
+    claim = SimpleNamespace(one_by_one=False, interactive=True)
+    running: Any = Running(SimpleNamespace(jobs=[job], claim=claim), Open(7, 1), 0.0, None)  # type: ignore[arg-type]
+    asyncio.run(runtime._run_one(job, served, running))
+    assert left == ["house: It ended."]
+    assert running.suspects == ([] if said else [job])
+    assert [(one.kind, one.fault and one.fault.code) for one in recorded] == (
+        [(OutcomeKind.FAILED, "stream_broken")] if said else []
+    )

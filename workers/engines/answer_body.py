@@ -69,7 +69,7 @@ def completion_answer(
 ) -> Answer:
     """The response body of a completion."""
     rows = [
-        {"index": index, "text": one.text, "finish_reason": one.finish, "logprobs": _flat(one.logprobs)}
+        {"index": index, "text": one.text, "finish_reason": one.finish, "logprobs": flat(one.logprobs)}
         for index, one in enumerate(choices)
     ]
     return _answer(request, "text_completion", (model, revision), read, choices, rows)
@@ -162,8 +162,8 @@ def _pooled(name: str, model: str, revision: str, read: Read, data: list[dict[st
     return Answer(body, usage, revision)
 
 
-def _flat(logprobs: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-    """The same in the older form of completions."""
+def flat(logprobs: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """Log probabilities of a chat's form in the older form of completions."""
     if logprobs is None:
         return None
     return {

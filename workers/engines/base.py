@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
@@ -40,10 +40,25 @@ class EngineRequest:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """One piece of a streamed answer; the last one carries the usage and the whole body."""
+    """One piece of a streamed answer. All pieces joined are the answer that the last chunk carries."""
 
-    delta: str
+    choices: Sequence[dict[str, Any]]
+    """What is new, in OpenAI's form of a streamed event (`workers.engines.assembly`); the last chunk may hold nothing new."""
+    usage: Usage | None = None
+    """All that was consumed so far, exactly; None where the engine does not know."""
     answer: Answer | None = None
+    """In the last chunk, and only there."""
+    model_revision: str = ""
+    """Whose answer it is, as the Answer will say."""
+    simulated: bool = False
+
+    @property
+    def delta(self) -> str:
+        """What is new in the text of the first choice."""
+        for row in self.choices:
+            if row["index"] == 0:
+                return str(row.get("text") or (row.get("delta") or {}).get("content") or "")
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +136,12 @@ class Engine(Protocol):
     async def perform(self, request: EngineRequest) -> Answer:
         """Run one request to its answer: an OpenAI response body with exact usage."""
 
-    def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
-        """Run one request and yield its pieces as they come; the last carries the Answer."""
+    def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Run one request and yield its pieces as they come; the last carries the Answer. Closing it stops the request.
+
+        Several choices, calls of functions, log probabilities and completions come piece by piece where the engine can, else whole
+        in one piece. What is only read (embeddings and their like) has no pieces.
+        """
 
     async def abort(self, job_id: str) -> None:
         """Stop a request that is running; unknown ids are ignored."""

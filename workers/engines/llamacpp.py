@@ -14,7 +14,7 @@ import importlib.util
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -25,14 +25,16 @@ from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
 from orchestrator.fleet import Model
 from orchestrator.telemetry import log
-from workers.engines._llamacpp.answer import Growing, fault_of
+from workers.engines._llamacpp.answer import Choice, Rows, fault_of
 from workers.engines._llamacpp.gguf import Weights, read_weights
 from workers.engines._llamacpp.options import USUAL_CONTEXT, Options, context_of, options_of, threads_of
 from workers.engines._llamacpp.process import LlamaProcess
 from workers.engines._llamacpp.request import CHAT, COMPLETIONS, Requests
-from workers.engines._llamacpp.thinking import Thinking, count
-from workers.engines.answer_body import Read, chat_answer, completion_answer
+from workers.engines._llamacpp.thinking import Thinking
+from workers.engines.answer_body import Read, Written, chat_answer, completion_answer
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
+from workers.engines.growing import Totals
+from workers.engines.merged import merged
 from workers.engines.running import Runs
 from workers.engines.server_answer import checked
 
@@ -120,7 +122,7 @@ class LlamaEngine:
         )
         self._watch = asyncio.create_task(self._watched(self._process))
         if model.reasoning is not None and CHAT in self._endpoints:
-            self._thinking = Thinking(model, self._requests, context, weights.revision, self._briefly, self._events)
+            self._thinking = Thinking(model, self._requests, context, self._briefly, self._events)
             await self._look()
 
     async def _look(self) -> None:
@@ -170,34 +172,21 @@ class LlamaEngine:
         """Run one request to its answer."""
         self._check(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            if request.endpoint == EMBEDDINGS:
-                return await run.step(self._embedded(request))
-            if self._thinking is not None and self._thinking.takes(request):
-                return await run.step(self._thinking.answer(request))
-            asked = self._asked(request)
-            return await run.step(self._answered(request, asked))
+            return await run.step(
+                self._embedded(request) if request.endpoint == EMBEDDINGS else self._answered(request)
+            )
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
-        """Run one request and yield its pieces as they come; embeddings and several answers come whole."""
-        self._check(request)
-        asked = [] if request.endpoint == EMBEDDINGS else self._asked(request)
-        if len(asked) != 1:
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Run one request and yield its pieces as they come; embeddings come whole."""
+        if request.endpoint == EMBEDDINGS:
             answer = await self.perform(request)
-            yield Chunk(_text_of(answer), answer)
+            yield Chunk([], answer.usage, answer, answer.model_revision)
             return
-        growing = Growing()
+        self._check(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            if self._thinking is not None and self._thinking.takes(request):
-                async with aclosing(self._thinking.stream(request)) as chunks:
-                    while (chunk := await run.step(anext(chunks, None))) is not None:
-                        yield chunk
-                return
-            async with aclosing(self._events(request.endpoint, asked[0])) as events:
-                while (event := await run.step(anext(events, None))) is not None:
-                    if delta := growing.add(event):
-                        yield Chunk(delta)
-            answer = await run.step(self._made(request, [growing], [growing]))
-            yield Chunk("", answer)
+            async with aclosing(self._chunks(request)) as chunks:
+                while (chunk := await run.step(anext(chunks, None))) is not None:
+                    yield chunk
 
     def _asked(self, request: EngineRequest) -> list[dict[str, Any]]:
         asked = self._requests.of(request.endpoint, request.body)
@@ -254,31 +243,51 @@ class LlamaEngine:
                 message += " Its file has no chat template: take an instruct model's file for chats."
             raise EngineFault(message, code="unsupported_endpoint", retryable=False, http_status=400)
 
-    async def _answered(self, request: EngineRequest, asked: list[dict[str, Any]]) -> Answer:
-        growings = [Growing() for _ in asked]
-        try:
-            async with asyncio.TaskGroup() as group:
-                for growing, one in zip(growings, asked, strict=True):
-                    group.create_task(self._grown(growing, request.endpoint, one))
-        except ExceptionGroup as several:
-            raise several.exceptions[0] from None
-        n = request.body.get("n") or 1
-        return await self._made(request, growings, growings[::n])
+    async def _answered(self, request: EngineRequest) -> Answer:
+        async with aclosing(self._chunks(request)) as chunks:
+            answers = [chunk.answer async for chunk in chunks if chunk.answer is not None]
+        return answers[0]
 
-    async def _grown(self, growing: Growing, endpoint: str, asked: dict[str, Any]) -> None:
+    async def _chunks(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """The pieces of all answers as llama.cpp writes them, and the Answer; each prompt counts once, however many answers it has."""
+        asked = self._asked(request)
+        totals = Totals()
+        choices = [Choice(request.endpoint, index, totals) for index in range(len(asked))]
+        each = len(choices) if request.endpoint == CHAT else int(request.body.get("n") or 1)
+        prompts = [choices[start : start + each] for start in range(0, len(choices), each)]
+        revision = self._weights.revision
+        async with aclosing(merged(await self._streams(request, asked, choices))) as pieces:
+            async for rows in pieces:
+                if rows:
+                    yield Chunk(rows, totals.usage(_read(prompts), images=0), model_revision=revision)
+        written = [await self._counted(choice) for choice in choices]
+        make = chat_answer if request.endpoint == CHAT else completion_answer
+        answer = make(request, self._model.name, revision, _read(prompts), written)
+        yield Chunk([], answer.usage, answer, revision)
+
+    async def _streams(
+        self, request: EngineRequest, asked: Sequence[dict[str, Any]], choices: Sequence[Choice]
+    ) -> list[AsyncGenerator[Rows, None]]:
+        """The pieces of each choice."""
+        thinking = self._thinking
+        if thinking is not None and thinking.takes(request):
+            prompt = await thinking.prompt(request)
+            return [thinking.written(prompt, request, choice) for choice in choices]
+        return [self._written(request.endpoint, one, choice) for one, choice in zip(asked, choices, strict=True)]
+
+    async def _written(self, endpoint: str, asked: dict[str, Any], choice: Choice) -> AsyncGenerator[Rows, None]:
         async with aclosing(self._events(endpoint, asked)) as events:
             async for event in events:
-                growing.add(event)
+                yield choice.hear(event)
+        choice.end()
 
-    async def _made(self, request: EngineRequest, growings: list[Growing], prompts: list[Growing]) -> Answer:
-        """The response body; each prompt counts once, however many answers it has."""
-        choices = [growing.written() for growing in growings]
-        for choice in choices:
-            await count(self._whole, choice)
-        counts = [one.read() for one in prompts]
-        read = Read(sum(tokens for tokens, _ in counts), sum(cached for _, cached in counts))
-        make = chat_answer if request.endpoint == CHAT else completion_answer
-        return make(request, self._model.name, self._weights.revision, read, choices)
+    async def _counted(self, choice: Choice) -> Written:
+        """The whole choice, with the tokens of a thought that llama.cpp itself told from the answer."""
+        written = choice.written()
+        if written.thought is not None and not choice.thought_over:
+            found = await self._whole("/tokenize", {"content": written.thought, "add_special": False})
+            written.thought_tokens = min(len(found.get("tokens", ())), written.tokens)
+        return written
 
     async def _embedded(self, request: EngineRequest) -> Answer:
         asked: dict[str, Any] = {key: request.body[key] for key in ("input", "encoding_format") if key in request.body}
@@ -363,8 +372,7 @@ def _dead() -> EngineFault:
     )
 
 
-def _text_of(answer: Answer) -> str:
-    for choice in answer.body.get("choices", ()):
-        said = choice["message"]["content"] if "message" in choice else choice["text"]
-        return said or ""
-    return ""
+def _read(prompts: Sequence[Sequence[Choice]]) -> Read:
+    """What llama.cpp read, of each prompt by the first of its answers that it has begun."""
+    begun = [next((choice for choice in answers if choice.read), answers[0]) for answers in prompts]
+    return Read(sum(one.read for one in begun), sum(one.cached for one in begun))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,9 +26,10 @@ from workers.engines._openai.faults import NO_ANSWER, Unreached, none_reached
 from workers.engines._openai.http import Wire
 from workers.engines._openai.replica_watch import Watch
 from workers.engines._openai.replicas import Pace, Replica, Replicas, prefix_of
-from workers.engines._openai.stream import Assembly
+from workers.engines._openai.stream import Streamed
+from workers.engines.assembly import as_pieces
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
-from workers.engines.prompt import output_limit, wanted_choices
+from workers.engines.prompt import output_limit
 from workers.engines.running import Runs
 from workers.engines.server_answer import checked
 
@@ -78,10 +79,11 @@ class OpenAIEngine:
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
             return await run.step(self._performed(request))
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """Run one request and yield its pieces as they come."""
         if request.endpoint in POOLING:
-            yield Chunk("", await self.perform(request))
+            answer = await self.perform(request)
+            yield Chunk([], answer.usage, answer, answer.model_revision)
             return
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
             async with aclosing(self._chunks(request)) as chunks:
@@ -130,28 +132,36 @@ class OpenAIEngine:
 
     async def _performed(self, request: EngineRequest) -> Answer:
         async with self._sent(request, stream=False) as (wire, sent):
-            return self._answer(request, sent, await wire.body(sent.response))
+            body = await wire.body(sent.response)
+            with self._noticing(sent.replica):
+                return checked(request, self._name, sent.replica.key, body, sent.size)
 
     async def _chunks(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """The pieces of a streamed answer, and the Answer; a server that does not stream gives both at once."""
-        assembly = Assembly(request.endpoint, wanted_choices(request.body))
         async with self._sent(request, stream=True) as (wire, sent), aclosing(wire.events(sent.response)) as events:
-            async for event in events:
-                if "choices" in event and _is_whole(event):
-                    yield Chunk(_text_of(event), self._answer(request, sent, event))
-                    return
-                if delta := assembly.add(event):
-                    yield Chunk(delta)
-            yield Chunk("", self._answer(request, sent, assembly.body()))
+            streamed = Streamed(
+                request, self._name, sent.replica.key, sent.size, counts_each=bool(sent.replica.is_vllm)
+            )
+            with self._noticing(sent.replica):
+                async for event in events:
+                    if "choices" in event and _is_whole(event):
+                        answer = checked(request, self._name, sent.replica.key, event, sent.size)
+                        yield Chunk(as_pieces(answer.body), answer.usage, answer, answer.model_revision)
+                        return
+                    if rows := streamed.add(event):
+                        yield Chunk(rows, streamed.usage, model_revision=streamed.revision)
+                answer = checked(request, self._name, sent.replica.key, streamed.body(), sent.size)
+            yield Chunk([], answer.usage, answer, answer.model_revision)
 
-    def _answer(self, request: EngineRequest, sent: _Sent, body: dict[str, Any]) -> Answer:
-        """The checked answer. A server that answers with another model gets no more requests while others are left."""
+    @contextmanager
+    def _noticing(self, replica: Replica) -> Iterator[None]:
+        """Notice a server that answers with another model: it gets no more requests while others are left."""
         try:
-            return checked(request, self._name, sent.replica.key, body, sent.size)
+            yield
         except EngineFault as fault:
             if fault.fault_code == "wrong_model" and self._watch is not None:
-                self._watch.misfit(sent.replica, fault.message)
-                fault.retryable = self._replicas.others(sent.replica)
+                self._watch.misfit(replica, fault.message)
+                fault.retryable = self._replicas.others(replica)
             raise
 
     @asynccontextmanager
@@ -244,7 +254,7 @@ class OpenAIEngine:
         if ranked and _ranks(request, replica):
             body["priority"] = BULK_PRIORITY
         if stream:
-            body.update(stream=True, stream_options={"include_usage": True})
+            body.update(stream=True, stream_options=_counting(replica))
         try:
             return json.dumps(body, allow_nan=False, separators=(",", ":")).encode()
         except (ValueError, TypeError, RecursionError):
@@ -286,10 +296,9 @@ def _is_whole(event: dict[str, Any]) -> bool:
     return isinstance(rows, list) and bool(rows) and isinstance(rows[0], dict) and "message" in rows[0]
 
 
-def _text_of(body: dict[str, Any]) -> str:
-    message = body["choices"][0]["message"]
-    said = message.get("content") if isinstance(message, dict) else None
-    return said if isinstance(said, str) else ""
+def _counting(replica: Replica) -> dict[str, bool]:
+    """How a stream is to count its tokens: at its end, and where the server is vLLM with every piece."""
+    return {"include_usage": True, **({"continuous_usage_stats": True} if replica.is_vllm else {})}
 
 
 def _key(model: Model) -> str | None:

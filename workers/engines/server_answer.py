@@ -52,7 +52,7 @@ def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], 
     `asked` is the name of the model that was asked for, `key` the entry of rightsize.toml that names the server, and
     `request_bytes` the length of the request's body.
     """
-    revision = _revision(asked, key, body)
+    revision = revision_of(asked, key, body)
     if request.endpoint in POOLING:
         _check_rows(request, body)
     else:
@@ -60,7 +60,7 @@ def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], 
     images = count_images(request.body)
     counts = body.get("usage")
     if counts is None:
-        usage = _estimated(request, body, images)
+        usage = estimated(request, body, images)
         body["usage"] = {
             "prompt_tokens": usage.input_tokens,
             "completion_tokens": usage.output_tokens,
@@ -68,11 +68,12 @@ def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], 
         }
         body["rightsize_usage"] = "estimated"
     else:
-        usage = _usage(request, counts, images, request_bytes)
+        usage = usage_of(request, counts, images, request_bytes)
     return Answer(body, usage, revision)
 
 
-def _revision(asked: str, key: str, body: dict[str, Any]) -> str:
+def revision_of(asked: str, key: str, body: dict[str, Any]) -> str:
+    """Which model answered; raises EngineFault `wrong_model` for another than was asked."""
     answered = body.get("model") or asked
     if not isinstance(answered, str) or not (
         answered == asked or answered.startswith(tuple(asked + c for c in "-@:."))
@@ -142,7 +143,8 @@ def _indexes(rows: list[Any], what: str) -> set[int]:
     return seen
 
 
-def _usage(request: EngineRequest, counts: object, images: int, request_bytes: int) -> Usage:
+def usage_of(request: EngineRequest, counts: object, images: int, request_bytes: int) -> Usage:
+    """The usage that a server counts; raises EngineFault `bad_usage` for counts that cannot be."""
     if not isinstance(counts, dict):
         raise _bad_usage("usage is no object")
     reads_only = request.endpoint in POOLING
@@ -184,7 +186,8 @@ def _bad_usage(why: str) -> EngineFault:
     return bad_answer("bad_usage", f"The server's count of tokens cannot be right: {why}.")
 
 
-def _estimated(request: EngineRequest, body: dict[str, Any], images: int) -> Usage:
+def estimated(request: EngineRequest, body: dict[str, Any], images: int) -> Usage:
+    """About what an answer took, where nobody counts: by four characters a token."""
     written = 0
     for choice in body.get("choices", ()):
         message = choice["message"] if isinstance(choice.get("message"), dict) else choice
@@ -192,7 +195,7 @@ def _estimated(request: EngineRequest, body: dict[str, Any], images: int) -> Usa
         parts = (
             message.get("content"),
             message.get("text"),
-            message.get("reasoning_content"),
+            message.get("reasoning_content") or message.get("reasoning"),
             tools and json.dumps(tools),
         )
         written += sum(estimate_tokens(part) for part in parts if isinstance(part, str))

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,12 +22,16 @@ from orchestrator.fleet import Model
 from orchestrator.requests import ENDPOINTS
 from workers.engines._simulated.answer import Voice, draws
 from workers.engines._simulated.options import WAITING_KINDS, Failure, Markers, fault_of, markers_in, options_from
+from workers.engines.assembly import as_pieces
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import prompt_text
 from workers.engines.running import Run, Runs
 
 _COUNTED_JOBS: Final = 100_000
-_PIECES: Final = 20
+_MOST_PIECES: Final = 2_000
+"""Of one answer: a longer one comes in larger pieces than words."""
+_WORD: Final = re.compile(r"\s*\S+|\s+")
+"""With the blanks before it."""
 
 
 def open_engine(model: Model, _blobs: Path) -> Engine:
@@ -65,8 +71,8 @@ class SimulatedEngine:
                 raise fault_of(failure.kind, self._options.retry_after_s)
             return self._timed(self._voice.answer(request, text), latency_s)
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
-        """Answer one request in pieces that come over its simulated time."""
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Answer one request word by word, over its simulated time; what is only read comes at its end."""
         if request.endpoint not in self._endpoints:
             raise _unsupported(request.endpoint, self._endpoints)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
@@ -77,15 +83,15 @@ class SimulatedEngine:
                 raise fault_of(failure.kind, self._options.retry_after_s)
             latency_s = self._latency_s(request)
             answer = self._timed(self._voice.answer(request, text), latency_s)
-            pieces = _pieces(_content(answer.body))
-            pause_s = (latency_s + markers.sleep_s) / (len(pieces) + 1)
-            await self._sleep(run, pause_s)
-            for index, piece in enumerate(pieces):
-                if failure and failure.kind == "cut" and index >= len(pieces) // 2:
+            pieces = list(_pieces(answer))
+            began, takes_s = asyncio.get_running_loop().time(), latency_s + markers.sleep_s
+            for place, piece in enumerate(pieces, 1):
+                if failure and failure.kind == "cut" and place > len(pieces) // 2:
                     raise fault_of("cut", self._options.retry_after_s)
-                await self._sleep(run, pause_s)
-                yield Chunk(piece)
-            yield Chunk("", answer)
+                await self._until(run, began + takes_s * place / (len(pieces) + 1))
+                yield piece
+            await self._until(run, began + takes_s)
+            yield Chunk([], answer.usage, answer, answer.model_revision, simulated=True)
 
     async def abort(self, job_id: str) -> None:
         """Stop a request that is running; unknown ids are ignored."""
@@ -159,17 +165,36 @@ class SimulatedEngine:
         if seconds > 0:
             await run.step(asyncio.sleep(seconds))
 
-
-def _content(body: dict[str, Any]) -> str:
-    if "choices" not in body:
-        return ""
-    choice = body["choices"][0]
-    return str(choice["message"]["content"] if "message" in choice else choice["text"])
+    async def _until(self, run: Run, when: float) -> None:
+        """Wait for a time of the loop's clock; where it is over already, let others have their turn."""
+        await run.step(asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time())))
 
 
-def _pieces(text: str) -> list[str]:
-    size = max(1, -(-len(text) // _PIECES))
-    return [text[start : start + size] for start in range(0, len(text), size)]
+def _pieces(answer: Answer) -> Iterator[Chunk]:
+    """The answer word by word, all its choices together, each piece with what was consumed up to it: the thoughts come first."""
+    usage, whole = answer.usage, as_pieces(answer.body)
+    if not whole:
+        return
+    text = _text_of(whole[0])
+    words = [found[0] for found in _WORD.finditer(text)] or [""]
+    each = -(-len(words) // _MOST_PIECES)
+    visible, told = usage.output_tokens - usage.reasoning_tokens, 0
+    for start in range(0, len(words), each):
+        said = "".join(words[start : start + each])
+        told += len(said)
+        last = start + each >= len(words)
+        rows = [_with_text(row, said, row["finish_reason"] if last else None) for row in whole]
+        so_far = usage.reasoning_tokens + (visible if last else -(-visible * told // max(1, len(text))))
+        yield Chunk(rows, replace(usage, output_tokens=so_far), None, answer.model_revision, simulated=True)
+
+
+def _text_of(row: dict[str, Any]) -> str:
+    return str(row["delta"]["content"] if "delta" in row else row["text"])
+
+
+def _with_text(row: dict[str, Any], text: str, finish: str | None) -> dict[str, Any]:
+    said: dict[str, Any] = {"delta": {"content": text}} if "delta" in row else {"text": text}
+    return {"index": row["index"], **said, "finish_reason": finish}
 
 
 def _unsupported(endpoint: str, served: frozenset[str]) -> EngineFault:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault, InvalidConfig, RightsizeError
 from orchestrator.fleet import Model
 from orchestrator.rightsizing.labels import MAX_TEXT_CHARS
+from workers.engines.assembly import as_pieces
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import estimate_tokens, last_user_text
 from workers.engines.running import Runs
@@ -93,10 +94,10 @@ class SpecialistEngine:
             prediction, version = await run.step(waiting.done)
         return self._answer(request, prediction, f"{task}@{version}", text)
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """The label of one text, in one piece."""
         answer = await self.perform(request)
-        yield Chunk(str(answer.body["choices"][0]["message"]["content"]), answer)
+        yield Chunk(as_pieces(answer.body), answer.usage, answer, answer.model_revision)
 
     async def abort(self, job_id: str) -> None:
         """Stop waiting for a request; unknown ids are ignored."""

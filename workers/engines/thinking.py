@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.fleet import Model, Reasoning
-from workers.engines.answer_body import Written
 from workers.engines.base import EngineRequest
 from workers.engines.prompt import output_limit
 
@@ -56,33 +55,70 @@ def marks_of(reasoning: Reasoning, tokenizer: Any) -> Marks:
     return Marks(begin.strip(), end.strip())
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
-    """What of a text is a thought."""
-
-    text: str
-    """The thought without its marks."""
-    began: bool
-    """Whether the model thinks at all in this answer."""
-    closed: bool
-    """Whether it ended the thought itself."""
-
-
 def may_begin(text: str, begin: str) -> bool:
     """Whether what was written so far can still be the beginning of a thought."""
     said = text.lstrip()
     return begin.startswith(said) or said.startswith(begin)
 
 
-def split(text: str, marks: Marks, *, opened: bool) -> Split:
-    """Tell thought from answer. `opened` says that the prompt ended with the beginning mark already."""
-    before, begun, behind = text.partition(marks.begin)
-    if begun and not before.strip():
-        opened, text = True, behind
-    thought, ended, _ = text.partition(marks.end)
-    if not opened and not ended:
-        return Split("", began=False, closed=False)
-    return Split(thought.strip(), began=True, closed=bool(ended))
+class Listening:
+    """Tells a thought from its marks while it is written: what may still be part of a mark, or blanks at its end, waits."""
+
+    def __init__(self, marks: Marks, *, opened: bool) -> None:
+        """`opened` says that the prompt ended with the beginning mark already."""
+        self._marks, self._opened = marks, opened
+        self._waiting = ""
+        self.inside = False
+        """Whether the thought has begun, and its marks are behind."""
+        self._told = self.closed = False
+
+    @property
+    def may_begin(self) -> bool:
+        """Whether what was written so far is a thought, or can still be the beginning of one."""
+        return self.inside or self._opened or may_begin(self._waiting, self._marks.begin)
+
+    def add(self, text: str) -> str:
+        """What of the thought can be told now. All of it together, with `end`, is the thought without blanks around it."""
+        self._waiting += text
+        if self.closed or not self._enter(at_end=False):
+            return ""
+        thought, ended, _ = self._waiting.partition(self._marks.end)
+        self.closed = bool(ended)
+        keep = 0 if ended else _overlap(thought, self._marks.end)
+        sure = thought[: len(thought) - keep]
+        said = sure.rstrip()
+        self._waiting = "" if ended else sure[len(said) :] + thought[len(sure) :]
+        return self._begun(said)
+
+    def end(self) -> str:
+        """What is left to tell of a thought that was not closed."""
+        if self.closed or not self._enter(at_end=True):
+            return ""
+        said, self._waiting = self._waiting.rstrip(), ""
+        return self._begun(said)
+
+    def _enter(self, *, at_end: bool) -> bool:
+        """Whether the text is known to be within the thought."""
+        if self.inside:
+            return True
+        begin, said = self._marks.begin, self._waiting.lstrip()
+        if said.startswith(begin):
+            self._waiting = said[len(begin) :]
+        elif not self._opened or (begin.startswith(said) and not at_end):
+            return False
+        self.inside = True
+        return True
+
+    def _begun(self, said: str) -> str:
+        """Without the blanks before its first word."""
+        said = said if self._told else said.lstrip()
+        self._told = self._told or bool(said)
+        return said
+
+
+def _overlap(text: str, mark: str) -> int:
+    """How many characters at the end of a text may be the beginning of a mark."""
+    return next((size for size in range(min(len(mark) - 1, len(text)), 0, -1) if mark.startswith(text[-size:])), 0)
 
 
 def budget(model: Model, reasoning: Reasoning, request: EngineRequest, prompt_tokens: int, context: int) -> int:
@@ -90,9 +126,3 @@ def budget(model: Model, reasoning: Reasoning, request: EngineRequest, prompt_to
     asked = request.thinking_tokens or reasoning.tokens_for(request.body.get("reasoning_effort"))
     answer = output_limit(request.body) or min(model.max_output_tokens, context // 4)
     return max(1, min(asked, MAX_THOUGHT, context - prompt_tokens - answer - _SPARE))
-
-
-def joined(thought: Written, answer: Written) -> Written:
-    """One choice of a thought and an answer that were written apart."""
-    tokens = thought.tokens + answer.tokens
-    return Written(answer.text, tokens, answer.finish, thought.thought, thought.thought_tokens, answer.logprobs)

@@ -10,8 +10,8 @@ import asyncio
 import importlib.util
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import suppress
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -153,26 +153,20 @@ class VLLMEngine:
             if request.endpoint in POOLING:
                 pooled: Answer = await run.step(self._pools.answer(request, self.revision))
                 return pooled
-            if request.endpoint == COMPLETIONS:
-                answer: Answer = await run.step(self._chats.complete(request))
-            else:
-                answer = await run.step(self._chats.answer(request))
+            answer: Answer = await run.step(self._chats.answer(request))
             return answer
 
-    async def stream(self, request: EngineRequest) -> AsyncIterator[Chunk]:
-        """Run one request and yield its pieces as they come; what is no chat, and several choices, come whole."""
-        if request.endpoint != CHAT or (request.body.get("n") or 1) > 1 or request.body.get("tools"):
-            answer = await self.perform(request)
-            yield Chunk(_text_of(answer), answer)
-            return
+    async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Run one request and yield its pieces as vLLM's steps write them."""
         self._check(request)
+        if request.endpoint in POOLING:
+            answer = await self.perform(request)
+            yield Chunk([], answer.usage, answer, answer.model_revision)
+            return
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            pieces = self._chats.stream(request)
-            try:
-                while (chunk := await run.step(anext(pieces, None))) is not None:
-                    yield chunk if chunk.answer is None else replace(chunk, answer=self._named(request, chunk.answer))
-            finally:
-                await pieces.aclose()
+            async with aclosing(self._chats.stream(request)) as chunks:
+                while (chunk := await run.step(anext(chunks, None))) is not None:
+                    yield chunk if request.adapter is None else self._chunk_named(request, chunk)
 
     async def abort(self, job_id: str) -> None:
         """Stop a request that is running; unknown ids are ignored."""
@@ -248,6 +242,11 @@ class VLLMEngine:
             return answer
         return replace(answer, model_revision=f"{answer.model_revision}+{request.adapter}"[:200])
 
+    def _chunk_named(self, request: EngineRequest, chunk: Chunk) -> Chunk:
+        """The same for a piece of it."""
+        answer = chunk.answer and self._named(request, chunk.answer)
+        return replace(chunk, answer=answer, model_revision=f"{chunk.model_revision}+{request.adapter}"[:200])
+
     def _check(self, request: EngineRequest) -> None:
         if self._dead is not None:
             raise self._death()
@@ -304,8 +303,3 @@ def _is_cpu() -> bool:
     from vllm.platforms import current_platform
 
     return bool(current_platform.is_cpu())
-
-
-def _text_of(answer: Answer) -> str:
-    choice = (answer.body.get("choices") or [{}])[0]
-    return str((choice.get("message") or choice).get("content") or choice.get("text") or "")

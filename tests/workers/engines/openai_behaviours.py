@@ -86,10 +86,15 @@ class Exchange:
             "object": "chat.completion" if chat else "text_completion",
             "created": 1,
             "model": model,
-            "choices": [{"index": 0, "finish_reason": "stop", **said}],
+            "choices": [{"index": index, "finish_reason": "stop", **said} for index in self.indexes()],
             "usage": USAGE,
             **changes,
         }
+
+    def indexes(self) -> range:
+        """Of the choices that are asked for."""
+        prompts = self.body.get("prompt")
+        return range((self.body.get("n") or 1) * (len(prompts) if isinstance(prompts, list) else 1))
 
     def numbers(self) -> dict[str, Any]:
         """What vLLM answers to a classification or a score."""
@@ -109,9 +114,9 @@ class Exchange:
         rows: list[object] = []
         for word in (SAID[:5], SAID[5:]):
             said: dict[str, Any] = {"delta": {"content": word}} if chat else {"text": word}
-            rows.append({**head, "choices": [{"index": 0, "finish_reason": None, **said}]})
+            rows += [{**head, "choices": [{"index": n, "finish_reason": None, **said}]} for n in self.indexes()]
         last: dict[str, Any] = {"delta": {}} if chat else {"text": ""}
-        rows.append({**head, "choices": [{"index": 0, "finish_reason": "stop", **last}]})
+        rows += [{**head, "choices": [{"index": n, "finish_reason": "stop", **last}]} for n in self.indexes()]
         return [*rows, {**head, "choices": [], "usage": USAGE, **changes}]
 
 
@@ -264,6 +269,50 @@ async def tools(exchange: Exchange, *_: str) -> None:
     await exchange.events([*rows, last])
 
 
+async def counting(exchange: Exchange, *_: str) -> None:
+    """Counts with each piece what its own choice has taken, as vLLM does; and at the end all of it."""
+    rows: list[object] = []
+    for written, index in ((1, 0), (2, 0), (1, 1)):
+        counts = {"prompt_tokens": 12, "completion_tokens": written, "total_tokens": 12 + written}
+        choice = {"index": index, "delta": {"content": f"{written} "}, "finish_reason": None}
+        rows.append({"model": exchange.body["model"], "choices": [choice], "usage": counts})
+    ends = [{"index": index, "delta": {}, "finish_reason": "stop"} for index in (0, 1)]
+    end = {
+        "prompt_tokens": 12,
+        "completion_tokens": 3,
+        "total_tokens": 15,
+        "prompt_tokens_details": {"cached_tokens": 8},
+    }
+    await exchange.events([*rows, {"choices": ends}, {"choices": [], "usage": end}])
+
+
+async def junk(exchange: Exchange, *_: str) -> None:
+    """Streams fields of which nobody has heard, and known ones that are of another kind."""
+    delta = {"content": "Yes.", "reasoning": 7, "refusal": None, "audio": {"id": "x"}, "role": ["assistant"]}
+    choice = {"index": 0, "delta": delta, "finish_reason": 3, "token_ids": [1], "logprobs": {"content": "no", "x": [1]}}
+    last = {"index": 0, "delta": None, "finish_reason": "stop", "logprobs": None}
+    await exchange.events([{"choices": [choice]}, {"choices": [last], "usage": USAGE}])
+
+
+async def logprobs(exchange: Exchange, *_: str) -> None:
+    """Streams log probabilities with its words."""
+    rows: list[object] = [
+        {
+            "choices": [
+                {"index": 0, "delta": {"content": word}, "logprobs": {"content": [{"token": word, "logprob": -1.0}]}}
+            ]
+        }
+        for word in ("a", "b")
+    ]
+    await exchange.events([*rows, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "usage": USAGE}])
+
+
+async def another(exchange: Exchange, *_: str) -> None:
+    """Streams the words of another model."""
+    choice = {"index": 0, "delta": {"content": "Hm."}, "finish_reason": None}
+    await exchange.events([{"model": "somebody-else", "choices": [choice]}])
+
+
 async def midway(exchange: Exchange, *_: str) -> None:
     """Streams a piece, then an error."""
     await exchange.events([exchange.pieces()[0], {"error": {"message": "out of memory", "code": 500}}])
@@ -286,6 +335,10 @@ BEHAVIOURS: Final[dict[str, Callable[..., Awaitable[None]]]] = {
     for function in (
         whole,
         tools,
+        counting,
+        junk,
+        logprobs,
+        another,
         midway,
         good,
         status,

@@ -155,7 +155,7 @@ def test_a_template_that_begins_the_thought_is_seen_and_the_mark_stands_once(tmp
     own.write_bytes(whole.replace(begins, begun))
 
     async def body(made: Any) -> None:
-        prompt = await made._thinking._prompt(chat("Hello <think>"))
+        prompt = await made._thinking.prompt(chat("Hello <think>"))
         assert prompt.text.count("<think>") == 2, "the caller's own word, and one mark"
         answer = await made.perform(budgeted(chat(**FORM), 6))
         assert message(answer)["reasoning"]

@@ -7,27 +7,37 @@ from typing import Any
 
 import pytest
 
-from orchestrator.contracts import Answer
+from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
 from tests.workers.engines.build import chat, completion, embeddings, engine
 from tests.workers.engines.openai_behaviours import SAID
 from tests.workers.engines.openai_server import OpenAIServer
-from workers.engines.base import EngineRequest
+from workers.engines.assembly import Assembly
+from workers.engines.base import Chunk, EngineRequest
 
 
-def streamed(behaviour: str, request: EngineRequest) -> tuple[list[str], Answer]:
-    async def main() -> tuple[list[str], Answer]:
+def chunks_of(behaviour: str, request: EngineRequest, *, vllm: bool = False) -> tuple[list[Chunk], dict[str, Any]]:
+    """The chunks, and what the server was asked."""
+
+    async def main() -> tuple[list[Chunk], dict[str, Any]]:
         async with OpenAIServer() as server:
+            if vllm:
+                server.listing = {"object": "list", "data": [{"id": "under-test", "owned_by": "vllm"}]}
             made = engine("openai", address=server.address(behaviour))
             await made.load()
             try:
                 chunks = [chunk async for chunk in made.stream(request)]
             finally:
                 await made.close()
-            assert chunks[-1].answer is not None
-            return [chunk.delta for chunk in chunks if chunk.delta], chunks[-1].answer
+            return chunks, server.exchanges[0].body
 
     return asyncio.run(main())
+
+
+def streamed(behaviour: str, request: EngineRequest) -> tuple[list[str], Answer]:
+    chunks, _ = chunks_of(behaviour, request)
+    assert chunks[-1].answer is not None
+    return [chunk.delta for chunk in chunks if chunk.delta], chunks[-1].answer
 
 
 def test_a_chat_comes_in_pieces() -> None:
@@ -65,6 +75,63 @@ def test_calls_of_tools_and_thoughts_are_put_together() -> None:
     assert message["reasoning_content"] == "think"
     assert message["content"] is None
     assert answer.body["choices"][0]["finish_reason"] == "tool_calls"
+
+
+def test_calls_and_thoughts_come_in_the_pieces_that_the_server_sends() -> None:
+    chunks, _ = chunks_of("tools", chat())
+    deltas = [row["delta"] for chunk in chunks for row in chunk.choices]
+    assert deltas[0] == {"reasoning_content": "think"}
+    assert [call["function"].get("arguments") for delta in deltas[1:4] for call in delta["tool_calls"]] == [
+        "",
+        '{"a":',
+        " 1}",
+    ]
+    assembly = Assembly("/v1/chat/completions")
+    for chunk in chunks:
+        assembly.add(chunk.choices)
+    assert chunks[-1].answer is not None
+    assert assembly.whole() == chunks[-1].answer.body["choices"]
+
+
+def test_log_probabilities_come_with_their_words_and_stand_in_the_whole_answer() -> None:
+    chunks, _ = chunks_of("logprobs", chat())
+    answer = chunks[-1].answer
+    assert answer is not None
+    assert [row["token"] for row in answer.body["choices"][0]["logprobs"]["content"]] == ["a", "b"]
+    assert chunks[0].choices[0]["logprobs"]["content"] == [{"token": "a", "logprob": -1.0}]
+
+
+def test_a_vllm_server_is_asked_to_count_with_each_piece_and_its_choices_add_up() -> None:
+    chunks, asked = chunks_of("counting", chat(n=2), vllm=True)
+    assert asked["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
+    assert [chunk.usage for chunk in chunks] == [
+        Usage(12, 0, 1),
+        Usage(12, 0, 2),
+        Usage(12, 0, 3),
+        None,
+        Usage(12, 8, 3),
+    ]
+    _, other = chunks_of("good", chat())
+    assert other["stream_options"] == {"include_usage": True}
+
+
+def test_of_several_choices_of_another_server_only_the_last_count_is_believed() -> None:
+    chunks, _ = chunks_of("counting", chat(n=2))
+    assert [chunk.usage for chunk in chunks[:-1]] == [None] * (len(chunks) - 1)
+    assert chunks[-1].usage == Usage(12, 8, 3)
+
+
+def test_only_fields_that_are_known_are_handed_on_each_of_its_own_kind() -> None:
+    chunks, _ = chunks_of("junk", chat())
+    assert chunks[0].choices == [{"index": 0, "delta": {"content": "Yes."}, "finish_reason": None}]
+    assert chunks[-1].answer is not None
+    assert chunks[-1].answer.body["choices"][0]["message"] == {"role": "assistant", "content": "Yes."}
+
+
+def test_another_models_stream_is_refused_before_any_of_it_is_told() -> None:
+    with pytest.raises(EngineFault, match="somebody-else") as caught:
+        streamed("another", chat())
+    assert caught.value.fault_code == "wrong_model"
 
 
 def test_f28_an_error_in_the_middle_of_a_stream_is_a_fault() -> None:

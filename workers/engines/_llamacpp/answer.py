@@ -1,81 +1,105 @@
-"""One streamed answer of llama.cpp as it grows, and what its errors mean."""
+"""One choice that llama.cpp writes, event by event, and what its errors mean."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
-from workers.engines.answer_body import Written
 from workers.engines.base import bad_request
+from workers.engines.growing import Growing, Totals
 
+Rows = list[dict[str, Any]]
 _MESSAGE_CHARS: Final = 300
-_FINISHES: Final = frozenset({"stop", "length", "tool_calls"})
+_FINISHES: Final = {"stop": "stop", "length": "length", "tool_calls": "stop"}
+"""How llama.cpp says that it ended; a call of a function is seen by its pieces."""
 
 
-class Growing:
-    """One choice, event by event."""
+class Choice(Growing):
+    """One choice: an answer, or a thought and an answer that are asked for one after the other."""
 
-    def __init__(self) -> None:
-        self._text: list[str] = []
-        self._thought: list[str] = []
-        self._logprobs: list[dict[str, Any]] = []
-        self._tools: dict[int, dict[str, Any]] = {}
-        self._finish: str | None = None
-        self._usage: dict[str, Any] | None = None
+    def __init__(self, endpoint: str, index: int, totals: Totals) -> None:
+        super().__init__(endpoint, index, totals)
+        self.read = self.cached = 0
+        """Tokens of the prompt, and how many of them were in the cache."""
+        self.thought_over = False
+        """Whether a thought of ours is behind: what llama.cpp reads for the answer is that prompt again."""
+        self._counted = self._ended = False
 
-    def add(self, event: dict[str, Any]) -> str:
-        """Take one event in; what it adds to the text."""
+    def hear(self, event: dict[str, Any]) -> Rows:
+        """Take in one event of the answer; the piece that tells it."""
+        known = self.tokens
+        self._take_counts(event)
+        rows: Rows = []
+        for one in event.get("choices") or ():
+            delta = one.get("delta", one)
+            thought = delta.get("reasoning_content") or ""
+            if thought:
+                self.count(self.tokens, self.thought_tokens + self.tokens - known)
+            finish = _FINISHES.get(one.get("finish_reason") or "")
+            self._ended = self._ended or finish is not None
+            rows += self.add(
+                text=delta.get("content", delta.get("text")) or "",
+                thought=thought,
+                calls=[{"index": 0, **call} for call in delta.get("tool_calls") or ()],
+                logprobs=[_told(row) for row in (one.get("logprobs") or {}).get("content") or ()],
+                finish=finish,
+            )
+        return rows
+
+    def hear_thought(self, event: dict[str, Any]) -> str:
+        """Take in one event of a thought that is asked for apart; what it adds to its text."""
+        self._take_counts(event)
+        self.count(self.tokens, self.tokens)
+        said = ""
+        for one in event.get("choices") or ():
+            said += one.get("text") or ""
+            self.finish = _FINISHES.get(one.get("finish_reason") or "", self.finish)
+            self._ended = self.finish is not None
+        return said
+
+    def end(self) -> None:
+        """See that it is whole; raises EngineFault where the stream ended before its end."""
+        if not self._counted or not self._ended:
+            raise EngineFault("llama.cpp broke its answer off.", code="cut_stream", retryable=True)
+
+    def end_thought(self) -> None:
+        """See that the thought is whole, and go on to the answer."""
+        self.end()
+        self.thought_over, self.finish = True, None
+        self._counted = self._ended = False
+
+    def forget(self) -> None:
+        """Count nothing of what turned out to be no thought: the answer is asked for anew."""
+        self.count(0, 0)
+        self.read = self.cached = 0
+        self.finish, self._counted, self._ended = None, False, False
+
+    def _take_counts(self, event: dict[str, Any]) -> None:
+        """Take in what an event says of tokens: the last one says all, and each one how many it is up to then."""
         if event.get("error"):
             raise fault_of(event["error"])
-        self._usage = event.get("usage") or self._usage
-        added = ""
-        for choice in event.get("choices") or ():
-            delta = choice.get("delta", choice)
-            said = delta.get("content", delta.get("text")) or ""
-            self._text.append(said)
-            self._thought.append(delta.get("reasoning_content") or "")
-            self._logprobs += (choice.get("logprobs") or {}).get("content") or ()
-            self._finish = choice.get("finish_reason") or self._finish
-            for call in delta.get("tool_calls") or ():
-                self._tool(call)
-            added += said
-        return added
-
-    def _tool(self, call: dict[str, Any]) -> None:
-        empty = {"id": "", "type": "function", "function": {"name": "", "arguments": ""}}
-        whole = self._tools.setdefault(call.get("index", 0), empty)
-        whole["id"] = call.get("id") or whole["id"]
-        for name, piece in (call.get("function") or {}).items():
-            whole["function"][name] = whole["function"].get(name, "") + (piece or "")
-
-    def written(self) -> Written:
-        """The whole; raises EngineFault where the stream ended before its end."""
-        if self._usage is None or self._finish not in _FINISHES:
-            raise EngineFault("llama.cpp broke its answer off.", code="cut_stream", retryable=True)
-        thought = "".join(self._thought)
-        return Written(
-            text="".join(self._text),
-            tokens=self._count("completion_tokens"),
-            finish="stop" if self._finish == "tool_calls" else self._finish,
-            thought=thought or None,
-            logprobs=[_told(row) for row in self._logprobs] or None,
-            tool_calls=[call for _, call in sorted(self._tools.items())] or None,
-        )
-
-    def read(self) -> tuple[int, int]:
-        """Tokens of the prompt, and how many of them were in the cache."""
-        prompt = self._count("prompt_tokens")
-        details = (self._usage or {}).get("prompt_tokens_details") or {}
-        cached = details.get("cached_tokens") or 0
-        if not isinstance(cached, int) or not 0 <= cached <= prompt:
+        if usage := event.get("usage"):
+            self._counted = True
+            details = usage.get("prompt_tokens_details") or {}
+            cached = details.get("cached_tokens") or 0
+            prompt, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        elif timings := event.get("timings"):
+            cached, written = timings.get("cache_n"), timings.get("predicted_n")
+            prompt = _whole(timings.get("prompt_n")) + _whole(cached)
+        else:
+            return
+        before = self.thought_tokens if self.thought_over else 0
+        self.count(before + _whole(written), self.thought_tokens)
+        if not self.thought_over:
+            self.read, self.cached = _whole(prompt), _whole(cached)
+        if self.cached > self.read:
             raise _bad_usage()
-        return prompt, cached
 
-    def _count(self, name: str) -> int:
-        count = (self._usage or {}).get(name)
-        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
-            raise _bad_usage()
-        return count
+
+def _whole(count: object) -> int:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise _bad_usage()
+    return count
 
 
 def fault_of(error: object) -> EngineFault:

@@ -95,6 +95,7 @@ class Requests:
             "stream_options": {"include_usage": True},
             # A line for each batch of the prompt: llama.cpp sees only when it writes that nobody reads any more.
             "return_progress": True,
+            "timings_per_token": True,  # how many tokens it is so far: what is cut off is charged by that
             **_logprobs(body),
         }
 

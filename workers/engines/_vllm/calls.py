@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
@@ -24,13 +24,13 @@ class Calls:
         self._llm, self._adapters, self._died = llm, adapters, died
         self._ids = itertools.count()
 
-    async def generate(self, prompt: Prompt, params: Any, request: EngineRequest) -> AsyncIterator[Any]:
-        """VLLM's outputs for one prompt, each as it is told by `params`; raises EngineFault."""
+    async def generate(self, prompt: Prompt, params: Any, request: EngineRequest) -> AsyncGenerator[Any, None]:
+        """VLLM's outputs for one prompt, each as it is told by `params`; raises EngineFault. Closing it ends the request there."""
         with self._faults():
-            async for output in self._llm.generate(
-                prompt.engine_input, params, self._name(request), **self._how(request)
-            ):
-                yield output
+            generating = self._llm.generate(prompt.engine_input, params, self._name(request), **self._how(request))
+            async with aclosing(generating) as outputs:
+                async for output in outputs:
+                    yield output
 
     async def encode(self, prompt: Prompt, params: Any, request: EngineRequest) -> Any:
         """VLLM's output for a text that it only reads; raises EngineFault."""

@@ -5,24 +5,30 @@ from __future__ import annotations
 from typing import Any, Final
 
 from orchestrator.errors import EngineFault
-from workers.engines.answer_body import Written
 
 _FINISH: Final = {"stop": "stop", "length": "length", "repetition": "stop"}
 
 
-def written(output: Any, tokenizer: Any) -> Written:
-    """One of vLLM's completion outputs; raises EngineFault for one that the engine gave up."""
-    finish = _FINISH.get(output.finish_reason or "")
+def finish_of(output: Any) -> str | None:
+    """Why a completion output ended, None while it goes on; raises EngineFault for one that the engine gave up."""
+    if output.finish_reason is None:
+        return None
+    finish = _FINISH.get(output.finish_reason)
     if finish is None:
-        message = (
-            "The engine gave the request up before it was done. Where the answer is held to a schema or a grammar: see that it "
-            "does not ask for itself without end, and make it simpler."
-        )
-        raise EngineFault(message, code="aborted", retryable=True, http_status=503)
-    return Written(output.text, len(output.token_ids), finish, logprobs=_logprobs(output, tokenizer))
+        raise given_up()
+    return finish
 
 
-def _logprobs(output: Any, tokenizer: Any) -> list[dict[str, Any]] | None:
+def given_up() -> EngineFault:
+    """The fault of a request that the engine ended before it was done."""
+    message = (
+        "The engine gave the request up before it was done. Where the answer is held to a schema or a grammar: see that it "
+        "does not ask for itself without end, and make it simpler."
+    )
+    return EngineFault(message, code="aborted", retryable=True, http_status=503)
+
+
+def logprobs_of(output: Any, tokenizer: Any) -> list[dict[str, Any]] | None:
     """Of each token its log probability and those of the likeliest others, as OpenAI lists them."""
     if output.logprobs is None:
         return None

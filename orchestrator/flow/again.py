@@ -1,0 +1,117 @@
+"""Again: the failed rows of a batch as a batch of their own, one tier up, whose output is merged with that of the first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import orjson
+from sqlalchemy import Row
+
+from orchestrator import ids
+from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
+from orchestrator.errors import Conflict, InvalidRequest, NotFound
+from orchestrator.fleet import Fleet
+from orchestrator.flow.context import Context
+from orchestrator.flow.submit import create_batch
+from orchestrator.requests import RESPONSES
+from orchestrator.store import batches, files, jobs
+from orchestrator.store.files import NewFile
+
+PAGE: Final = 200
+UP: Final = "up"
+LADDER: Final = (Tier.SLM, Tier.LLM, Tier.RLM)
+"""From the smallest; what sees and hears has nothing above it."""
+ENDED: Final = frozenset({BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """What is to run again, and where."""
+
+    tier: str = UP
+    """`up`, or the name of a tier."""
+    only: str | None = None
+    """Only rows that failed with this code."""
+    window: str = "24h"
+
+
+def retry_batch(
+    context: Context, owner: Owner, public_id: UUID, wanted: Again, idempotency_key: str | None
+) -> Row[Any]:
+    """Make a batch of another's failed rows; returns its row. Raises NotFound, Conflict, or InvalidRequest where there are none."""
+    if wanted.tier != UP and wanted.tier not in context.config.fleet.tiers:
+        known = ", ".join((UP, *context.config.fleet.tiers))
+        raise InvalidRequest(f"`tier` must be one of {known}; it is {wanted.tier[:40]!r}.", param="tier")
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        row = batches.find(session, owner.tenant_id, public_id)
+    if row is None:
+        raise NotFound(f"There is no batch {ids.public('batch', public_id)}.")
+    if row.status not in ENDED:
+        raise Conflict(f"The batch is {row.status}: its failed rows can be tried again when it has ended.")
+    file_id = ids.uuid7()
+    key = f"inputs/{file_id.hex}"
+    lines = 0
+    with context.blobs.writing(key) as file:
+        for line in _lines(context, owner, row, wanted):
+            lines += 1
+            file.write(line + b"\n")
+        size = file.tell()
+    if not lines:
+        context.blobs.delete(key)
+        told = f" with the code {wanted.only!r}" if wanted.only else ""
+        raise InvalidRequest(
+            f"No row of the batch failed{told} that can be tried again.", param="only" if wanted.only else None
+        )
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        name = f"{ids.public('batch', public_id)}_again.jsonl"
+        files.add(session, owner, file_id, NewFile("batch", name, size, key))
+    return create_batch(
+        context, owner, input_file=file_id, endpoint=row.endpoint, window=wanted.window, metadata=row.metadata,
+        hints={"on_invalid_row": "report"}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s, retry_of=row.id,
+    )  # fmt: skip
+
+
+def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> Iterator[bytes]:
+    after = 0
+    while True:
+        with context.database.unit_of_work(owner.tenant_id) as session:
+            page: Sequence[Row[Any]] = jobs.failed_requests(
+                session, batch.id, only=wanted.only, after=after, limit=PAGE
+            )
+        for job in page:
+            content = context.blobs.get(job.blob_key) if job.blob_key else job.body
+            if content:
+                yield orjson.dumps(_row(job, orjson.loads(content), _tier(job.tier, wanted.tier, context.config.fleet)))
+        if len(page) < PAGE:
+            return
+        after = page[-1].id
+
+
+def _row(job: Row[Any], content: dict[str, Any], tier: str) -> dict[str, Any]:
+    """The row as its caller would write it: the stored body, with its hints, on the tier."""
+    hints: Mapping[str, Any] = content.pop("rightsize", None) or {}
+    asked = content.pop(ASKED, None)
+    if job.endpoint == RESPONSES:
+        content = {**(asked or {}), "input": _input(content)}
+        content.pop("instructions", None)
+    task = {"task": job.task} if job.task else {}
+    body = {**content, "model": tier, "rightsize": {**hints, **task}}
+    return {"custom_id": job.custom_id, "method": "POST", "url": job.endpoint, "body": body}
+
+
+def _input(chat: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The messages of a stored chat as the input of a response: whoever asked it wrote them, in this order."""
+    return [{"type": "message", **message} for message in chat["messages"]]
+
+
+def _tier(was: str, wanted: str, fleet: Fleet) -> str:
+    """The tier that a row runs on now: the one that is named, or the next above that the fleet has."""
+    if wanted != UP:
+        return wanted
+    if was not in LADDER:
+        return was
+    above = LADDER[LADDER.index(Tier(was)) + 1 :]
+    return next((tier for tier in above if tier in fleet.tiers), was)
