@@ -190,6 +190,11 @@ class ClaimedJob:
     """The most that it may be charged; None for a job of before that was known."""
 
     @property
+    def engine_endpoint(self) -> str:
+        """What its engine is asked: a response is a chat to it."""
+        return "/v1/chat/completions" if self.endpoint == "/v1/responses" else self.endpoint
+
+    @property
     def fence(self) -> Fence:
         """What every write for this job is held against; a worker may hold one job under two dispatches, of which one was lost."""
         return self.id, self.dispatch_id

@@ -36,6 +36,8 @@ class Wanted:
     vote: str = "majority"
     stream: bool = False
     """Whether the answer is to be told piece by piece while it comes."""
+    response: dict[str, Any] | None = None
+    """How a response was asked for, where the answer is to be one and no chat."""
 
 
 async def perform(engine: Engine, request: EngineRequest, wanted: Wanted) -> Answer:

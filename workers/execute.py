@@ -9,10 +9,11 @@ from typing import Any
 
 import orjson
 
-from orchestrator.contracts import Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
+from orchestrator.contracts import ASKED, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
+from orchestrator.responses.answer import from_chat
 from orchestrator.telemetry import log_fault
 from workers import deliberation, media, telling
 from workers.deliberation import Wanted
@@ -66,9 +67,10 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
     hints = body.pop("rightsize", None) or {}
     stream = bool(body.pop("stream", None))
     body.pop("stream_options", None)
+    asked_as = body.pop(ASKED, None)
     request = EngineRequest(
         job_id=job.public_id,
-        endpoint=job.endpoint,
+        endpoint=job.engine_endpoint,
         body=body,
         task=job.task,
         seconds_left=job.seconds_left,
@@ -76,7 +78,9 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         thinking_tokens=hints.get("thinking_tokens"),
         adapter=hints.get("adapter"),
     )
-    asked = Wanted(bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"), stream)
+    asked = Wanted(
+        bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"), stream, asked_as
+    )
     return request, asked
 
 
@@ -87,6 +91,8 @@ def normalise(job: ClaimedJob, answer: Answer, wanted: Wanted, engine_s: float) 
     body = answer.body
     body["model"] = job.model
     _settle_messages(body, keep_reasoning=wanted.reasoning)
+    if wanted.response is not None:
+        body = from_chat(body, wanted.response, f"resp_{job.public_id}", int(time.time()))
     try:
         content = orjson.dumps(body)
     except (TypeError, ValueError) as error:

@@ -141,7 +141,7 @@ class Pieces:
             self._idle.set()
 
     def _joined(self) -> list[dict[str, Any]]:
-        assembly = Assembly(self._job.endpoint)
+        assembly = Assembly(self._job.engine_endpoint)
         for choices in self._waiting:
             assembly.add(choices)
         return assembly.joined()

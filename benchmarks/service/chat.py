@@ -5,15 +5,17 @@ Both arms run for the whole benchmark, so that neither pays for its start; they 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
+
+import psutil
 
 from benchmarks.report import Row, Scale, at_least, median, percentile, spread, told
 from benchmarks.service import litellm_peer
 from benchmarks.service.generator import Generator, Target, Told, trivial
-from benchmarks.service.litellm_peer import Peer
-from benchmarks.service.ours import Ours, service
+from benchmarks.service.ours import busy_s, service
 from benchmarks.stack import fleet
 
 CLIENTS: Final = 64
@@ -30,6 +32,8 @@ class Arm:
     rounds: list[Told] = field(default_factory=list)
     cpu_s: list[Mapping[str, float]] = field(default_factory=list)
     """Of each part in each round."""
+    elsewhere: list[float] = field(default_factory=list)
+    """The share of the machine that neither these parts nor the generator used: a round beside other work says little."""
 
     @property
     def rates(self) -> list[float]:
@@ -46,6 +50,20 @@ class Arm:
             for part in self.cpu_s[0]
         }  # fmt: skip
 
+    def add_round(
+        self, generator: Generator, target: Target, seconds: float, cpu_s: Callable[[], Mapping[str, float]]
+    ) -> Told:
+        """Warm up, then measure."""
+        generator.closed(target, CLIENTS, WARM_UP_S)
+        before, busy, began = cpu_s(), busy_s(), time.monotonic()
+        told = generator.closed(target, CLIENTS, seconds)
+        passed, busy = time.monotonic() - began, busy_s() - busy
+        used = {part: after - before[part] for part, after in cpu_s().items()}
+        self.rounds.append(told)
+        self.cpu_s.append(used)
+        self.elsewhere.append(max(0.0, busy - sum(used.values()) - told.cpu_s) / passed / (psutil.cpu_count() or 1))
+        return told
+
 
 def measure(scale: Scale) -> list[Row]:
     seconds = QUICK_ROUND_S if scale.quick else ROUND_S
@@ -55,25 +73,11 @@ def measure(scale: Scale) -> list[Row]:
             ceiling = generator.closed(target, CLIENTS, QUICK_ROUND_S)
         ours_arm, peer_arm = Arm(), Arm()
         for _ in range(scale.rounds):
-            one_round(generator, ours, ours_arm, seconds)
-            peer_round(generator, peer, peer_arm, seconds)
+            since = ours.last_job()
+            told = ours_arm.add_round(generator, ours.target, seconds, ours.cpu_s)
+            ours.check_books(since, len(told.latencies_ms))
+            peer_arm.add_round(generator, peer.target, seconds, peer.cpu_s)
     return rows(ours_arm, peer_arm, ceiling, seconds)
-
-
-def one_round(generator: Generator, ours: Ours, arm: Arm, seconds: float) -> None:
-    """Warm up, then measure; every answer must be in the books."""
-    generator.closed(ours.target, CLIENTS, WARM_UP_S)
-    before, since = ours.cpu_s(), ours.last_job()
-    arm.rounds.append(generator.closed(ours.target, CLIENTS, seconds))
-    arm.cpu_s.append({part: used - before[part] for part, used in ours.cpu_s().items()})
-    ours.check_books(since, len(arm.rounds[-1].latencies_ms))
-
-
-def peer_round(generator: Generator, peer: Peer, arm: Arm, seconds: float) -> None:
-    generator.closed(peer.target, CLIENTS, WARM_UP_S)
-    before = peer.cpu_s()
-    arm.rounds.append(generator.closed(peer.target, CLIENTS, seconds))
-    arm.cpu_s.append({"proxy": peer.cpu_s() - before})
 
 
 def closed_rate(generator: Generator, target: Target, seconds: float) -> float:
@@ -96,11 +100,14 @@ def rows(ours: Arm, peer: Arm, ceiling: Told, seconds: float) -> list[Row]:
                       "backend, no callbacks, no database: nothing of a request is durable, and it has no row and no ledger entry"),
         told("interactive chat", rate, "1/s",
              note=f"one process each of API, orchestrator and worker; every request committed with its charge; {spread(ours.rates)}"),
-        told(f"{name}", theirs, "1/s", note=spread(peer.rates)),
+        told(name, theirs, "1/s", note=spread(peer.rates)),
         *latency_rows("interactive chat", ours.latencies_ms),
         *latency_rows(name, peer.latencies_ms),
         told("CPU of a request, all parts", sum(ours.cpu_ms().values()), "ms", note=parts(ours.cpu_ms())),
         told(f"CPU of a request, {name}", sum(peer.cpu_ms().values()), "ms"),
+        told("the machine's CPU that others used meanwhile", 100 * median(ours.elsewhere + peer.elsewhere), "%",
+             note=f"in rounds of ours {shares(ours.elsewhere)}, of LiteLLM's {shares(peer.elsewhere)}; the idle arm is among them. Beside "
+                  "other work one process gets less of two cores than five do: only a quiet machine compares them fairly"),
         told("the generator's ceiling", ceiling.per_second, "1/s",
              note=f"the same generator against a server that does nothing; it used {own_ms:.2f} ms of CPU for a request of ours"),
     ]  # fmt: skip
@@ -115,3 +122,7 @@ def latency_rows(name: str, latencies_ms: Sequence[float]) -> list[Row]:
 
 def parts(cpu_ms: Mapping[str, float]) -> str:
     return ", ".join(f"{part} {ms:.2f}" for part, ms in cpu_ms.items())
+
+
+def shares(values: Sequence[float]) -> str:
+    return ", ".join(f"{100 * value:.0f}%" for value in values)

@@ -65,9 +65,9 @@ class Generator:
         """So many requests a second, at fixed times."""
         return self._run(target, seconds, run="timed", rate=rate, seconds=seconds, clients=64)
 
-    def streams(self, target: Target, clients: int, each: int) -> Told:
-        """Streams of so many callers at once."""
-        return self._run(target, 0.0, run="streams", clients=clients, each=each)
+    def streams(self, target: Target, clients: int, each: int, spread_s: float) -> Told:
+        """Streams of so many callers at once, who begin spread over some time."""
+        return self._run(target, 0.0, run="streams", clients=clients, each=each, spread_s=spread_s)
 
     def _run(self, target: Target, for_s: float, **how: object) -> Told:
         self.process.say(json.dumps({**target.asked(), **how}))

@@ -64,8 +64,8 @@ class Peer:
     target: Target
     process: Process
 
-    def cpu_s(self) -> float:
-        return cpu_s([self.process.pid])
+    def cpu_s(self) -> dict[str, float]:
+        return {"proxy": cpu_s([self.process.pid])}
 
 
 def environment() -> Path:

@@ -220,7 +220,10 @@ async def wait_until(due: float) -> None:
 
 
 async def streams(asked: dict[str, Any]) -> dict[str, object]:
-    """`clients` callers at once, each with `each` streams one after another; tells when each piece of each stream came."""
+    """`clients` callers at once, each with `each` streams one after another; tells when each piece of each stream came.
+
+    Callers begin one after another within `spread_s`, so that streams of equal length do not all begin together for ever.
+    """
     run = Run(asked, Stream)
     left, pieces_us = asked["clients"] * asked["each"], list[Sequence[int]]()
     waiting = left - asked["clients"]
@@ -241,6 +244,7 @@ async def streams(asked: dict[str, Any]) -> dict[str, object]:
 
     for client in [await run.connect(ended) for _ in range(asked["clients"])]:
         client.ask(now())
+        await asyncio.sleep(asked["spread_s"] / asked["clients"])
     await run.over(WITHIN_S)
     return run.told(pieces_us=pieces_us)
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+import psutil
+
 from benchmarks import arms
 from benchmarks.processes import cpu_s
 from benchmarks.service.generator import Target
@@ -21,6 +23,12 @@ ANSWERED: Final = """
     FROM jobs j LEFT JOIN results r ON r.job_id = j.id
     LEFT JOIN transfers t ON t.job_id = j.id AND t.kind = 'charge' WHERE j.id > %s
 """
+
+
+def busy_s() -> float:
+    """CPU-seconds so far in which this machine's cores worked, for us or for anybody."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,9 @@ def measure(scale: Scale) -> list[Row]:
     with service(FLEET, STREAMED) as ours:
         alone = asyncio.run(engine_alone(ours.stack.config, each))
         generator = Generator.start(ours.stack)
-        generator.streams(ours.target, CLIENTS, WARM_UPS)
+        generator.streams(ours.target, CLIENTS, WARM_UPS, LATENCY_S)
         since = ours.last_job()
-        found = generator.streams(ours.target, CLIENTS, each).pieces_ms
+        found = generator.streams(ours.target, CLIENTS, each, LATENCY_S).pieces_ms
         ours.check_books(since, len(found))
     return rows(found, alone)
 
@@ -60,14 +60,15 @@ async def engine_alone(config: Path, each: int) -> Pieces:
     engine = open_engine(model, config.parent)
     await engine.load()
     try:
-        callers = await asyncio.gather(*(_streams(engine, WARM_UPS + each) for _ in range(CLIENTS)))
+        callers = await asyncio.gather(*(_streams(engine, WARM_UPS + each, caller) for caller in range(CLIENTS)))
     finally:
         await engine.close()
     return [one for streams in callers for one in streams[WARM_UPS:]]
 
 
-async def _streams(engine: Engine, count: int) -> list[list[float]]:
-    """Some streams, one after another."""
+async def _streams(engine: Engine, count: int, caller: int) -> list[list[float]]:
+    """Some streams, one after another; callers begin spread over the time of one."""
+    await asyncio.sleep(LATENCY_S * caller / CLIENTS)
     found: list[list[float]] = []
     for _ in range(count):
         request = EngineRequest(ids.uuid7().hex, PATH, dict(BODY), None, 600.0, interactive=True)

@@ -8,7 +8,21 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 import orchestrator
-from orchestrator.api import administration, batches, chat, failures, files, health, insight, jobs, models, webhooks
+from orchestrator.api import (
+    administration,
+    batches,
+    chat,
+    failures,
+    files,
+    health,
+    insight,
+    jobs,
+    models,
+    progress,
+    responses,
+    usage,
+    webhooks,
+)  # fmt: skip
 from orchestrator.api.answers import Answers
 from orchestrator.api.limits import Bounds, LimitBody
 from orchestrator.api.metrics import Measured
@@ -37,7 +51,9 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = serving
-    for part in (files, batches, chat, models, jobs, insight, webhooks, administration, health):
+    for part in (
+        files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, administration, health,
+    ):  # fmt: skip
         app.include_router(part.router)
     failures.install(app)
     # The last one added is the outermost: what it counts includes what the others refuse.

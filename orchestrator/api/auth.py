@@ -45,6 +45,8 @@ async def _reader(who: Annotated[Identity, Depends(_with("read"))]) -> Owner:
     return who.owner
 
 
+reading = _with("read")
+"""Whoever may read, as routes ask for it that must know whether it is somebody of the house."""
 Submitter = Annotated[Owner, Depends(_submitter)]
 """The owner of a key that may hand work in, as routes ask for it."""
 Reader = Annotated[Owner, Depends(_reader)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy import Row
 from starlette.responses import Response
 
@@ -27,6 +29,10 @@ from orchestrator.store import jobs
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+MOST_WAIT_S: Final = 60.0
+FIRST_LOOK_S: Final = 0.05
+MOST_LOOK_S: Final = 1.0
+
 
 @router.post("", status_code=202, openapi_extra=schemas.body_of(schemas.CreateJob))
 async def create(request: Request, owner: Submitter) -> Response:
@@ -42,10 +48,22 @@ async def create(request: Request, owner: Submitter) -> Response:
 
 
 @router.get("/{job_id}")
-async def show(job_id: str, request: Request, owner: Reader) -> Response:
-    """A job's state, its route with the reasons, its attempts and charges, and its result or why there is none."""
-    serving = serving_of(request)
-    return answer(await serving.read(_show, serving, owner, ids.parse("job", job_id)))
+async def show(
+    job_id: str, request: Request, owner: Reader, wait_s: Annotated[float, Query(ge=0, le=MOST_WAIT_S)] = 0.0
+) -> Response:
+    """A job's state, its route with the reasons, its attempts and charges, and its result or why there is none.
+
+    With `wait_s` it is waited for until it has ended, or so long.
+    """
+    serving, public_id = serving_of(request), ids.parse("job", job_id)
+    until, pause_s = time.monotonic() + wait_s, FIRST_LOOK_S
+    while True:
+        found = await serving.read(_show, serving, owner, public_id)
+        left = until - time.monotonic()
+        if found["ended_at"] is not None or left <= 0 or await request.is_disconnected():
+            return answer(found)
+        await asyncio.sleep(min(left, pause_s))
+        pause_s = min(MOST_LOOK_S, 1.5 * pause_s)
 
 
 @router.post("/{job_id}/cancel")

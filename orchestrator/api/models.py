@@ -14,7 +14,8 @@ from orchestrator.api.bodies import answer
 from orchestrator.api.serving import serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import UnknownModel
-from orchestrator.fleet import Fleet, Model
+from orchestrator.fleet import Fleet
+from orchestrator.pricing import RateCard
 
 router = APIRouter(prefix="/v1/models", tags=["models"])
 
@@ -50,15 +51,14 @@ def _entries(fleet: Fleet, trained: Sequence[str]) -> Iterator[dict[str, Any]]:
         tasks = model.tasks or (trained if model.engine == "specialist" else ())
         about = {
             "kind": "model", "tier": model.tier, "default": fleet.is_default(model), "tasks": tasks,
-            "simulated": model.engine == "simulated", "engine": model.engine, "slots": model.slots, "prices": _prices(model), "max_input_tokens": model.max_input_tokens,
+            "simulated": model.engine == "simulated", "engine": model.engine, "slots": model.slots, "prices": prices_of(model.card_on(datetime.now(UTC).date())), "max_input_tokens": model.max_input_tokens,
             "max_output_tokens": model.max_output_tokens, "endpoints": model.endpoints, "adapters": sorted(model.adapters),
         }  # fmt: skip
         yield _entry(model.name, about)
 
 
-def _prices(model: Model) -> dict[str, str]:
-    """Today's prices that are not zero: unit -> US dollars. Token prices are per million."""
-    card = model.card_on(datetime.now(UTC).date())
+def prices_of(card: RateCard) -> dict[str, str]:
+    """The prices of a card that are not zero: unit -> US dollars. Token prices are per million."""
     units = {
         "per M input": card.input, "per M cached": card.cached, "per M output": card.output, "per M reasoning": card.reasoning,
         "per request": card.request, "per image": card.image, "per audio second": card.audio_second, "per hour": card.hour,

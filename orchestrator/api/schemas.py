@@ -193,6 +193,14 @@ class ChatRequest(ModelRequest):
     temperature: float | None = None
 
 
+class ResponseRequest(ModelRequest):
+    """OpenAI's response request; `docs/openai.md` lists its fields."""
+
+    input: str | list[dict[str, Any]]
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+
+
 class CompletionRequest(ModelRequest):
     """OpenAI's completion request."""
 

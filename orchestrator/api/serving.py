@@ -44,6 +44,8 @@ class Serving:
     answers: Answers
     metrics: Metrics = field(default_factory=Metrics)
     keys: KeyCache = field(default_factory=KeyCache)
+    followers: int = 0
+    """How many follow a batch by its events."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
     """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
     _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))

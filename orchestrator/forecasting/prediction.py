@@ -22,7 +22,7 @@ from orchestrator.forecasting.history import Basis, Found, Moments, Sums, Weight
 
 SHARE: Final = 0.8
 """Of all totals, so many lie in their interval: a tenth below it, a tenth above."""
-GROUPS_DIFFER: Final = {Basis.TASK_ON_MODEL: 0.1, Basis.TASK_ELSEWHERE: 0.4, Basis.MODEL: 0.7}
+GROUPS_DIFFER: Final = {Basis.TASK_ON_MODEL: 0.1, Basis.TASK_ELSEWHERE: 0.4, Basis.MODEL: 1.0}
 """By what part of their mean batches of a task, models, or tasks usually differ."""
 GROUPS_DF: Final = 2.0
 """What is usual counts as much as so many groups beyond the first."""

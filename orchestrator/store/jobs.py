@@ -77,6 +77,7 @@ ATTEMPTS: Final = text("""
 """)
 TRANSFERS: Final = text("SELECT * FROM transfers WHERE job_id = :job ORDER BY attempt, kind")
 RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND stored_on = :stored_on")
+REQUEST: Final = text("SELECT body, blob_key FROM job_requests WHERE job_id = :job AND stored_on = :stored_on")
 LINES: Final = text("""
     SELECT j.id, j.public_id, j.custom_id, j.state, j.tier, j.model, j.rule, j.attempts, j.fault_code, j.fault_message,
         q.reasons, r.body, r.blob_key, coalesce(t.amount_usd, 0) AS charge_usd, coalesce(a.simulated, false) AS simulated, a.engine_s
@@ -247,6 +248,11 @@ def transfers(session: Session, job_id: int) -> Sequence[Row[Any]]:
 def result(session: Session, job_id: int, stored_on: date) -> Row[Any] | None:
     """The result of a job."""
     return session.execute(RESULT, {"job": job_id, "stored_on": stored_on}).one_or_none()
+
+
+def request(session: Session, job_id: int, stored_on: date) -> Row[Any] | None:
+    """The stored body of a job, or the key of the blob that holds it."""
+    return session.execute(REQUEST, {"job": job_id, "stored_on": stored_on}).one_or_none()
 
 
 def failed_requests(session: Session, batch_id: int, *, only: str | None, after: int, limit: int) -> Sequence[Row[Any]]:
