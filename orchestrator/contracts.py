@@ -14,6 +14,15 @@ from typing import Any, Final, Literal
 EXECUTE_TASK: Final = "rightsize.execute.v1"
 """The one Celery task of the bulk path; its only argument is `dispatch_id`."""
 
+SUBMIT_TASK: Final = "rightsize.submit"
+"""The Celery task by which other services hand in a job, from any Celery 5 producer that knows its name."""
+RESULT_TASK: Final = "rightsize.result"
+"""The Celery task by which they read what became of it."""
+SUBMIT_QUEUE: Final = "rightsize.submit"
+"""The Celery queue that both are sent to."""
+OF_CELERY: Final = "celery:"
+"""With the id of a Celery task behind it: the name of the job that it handed in, and its idempotency key."""
+
 WAKE_KEY: Final = "rightsize.wake"
 """The Redis list that wakes the dispatcher: a hint, pushed after every flush and every submit."""
 

@@ -5,12 +5,11 @@ Both arms run for the whole benchmark, so that neither pays for its start; they 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
-
-import psutil
 
 from benchmarks.report import Row, Scale, at_least, median, percentile, spread, told
 from benchmarks.service import litellm_peer
@@ -61,7 +60,7 @@ class Arm:
         used = {part: after - before[part] for part, after in cpu_s().items()}
         self.rounds.append(told)
         self.cpu_s.append(used)
-        self.elsewhere.append(max(0.0, busy - sum(used.values()) - told.cpu_s) / passed / (psutil.cpu_count() or 1))
+        self.elsewhere.append(max(0.0, busy - sum(used.values()) - told.cpu_s) / passed / (os.cpu_count() or 1))
         return told
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from random import Random
@@ -208,7 +208,7 @@ def unknown(count: int, seed: int = SEED) -> Iterator[Trial]:
     for _ in range(count):
         task, *others = draw.sample(talkers, draw.randint(2, 6))
         known = {(other.name, other.model.name): _history(draw, other) for other in others}
-        yield trial(Histories(known), [made(draw, replace(task), _between(draw, 5, 2_000))])
+        yield trial(Histories(known), [made(draw, task, _between(draw, 5, 2_000))])
 
 
 def measure(scale: Scale) -> list[Row]:

@@ -29,9 +29,6 @@ GRACE_S: Final = 1.0
 """Beyond the job's deadline, for the worker to say that it has passed."""
 SAME: Final = frozenset({400, 409, 413, 422, 503, 504})
 """Statuses of a failed job that its caller sees as they are."""
-BYTES_PER_TOKEN: Final = 4
-UNTOLD_TOKENS: Final = 200
-"""What an answer counts to a quota where the request does not say how long it may be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,18 +62,9 @@ async def ask(request: Request, owner: Owner, endpoint: str) -> Asked:
 def _accept(serving: Serving, owner: Owner, endpoint: str, body: dict[str, Any], key: str | None) -> Asked:
     context = serving.context
     within_s = context.settings.request_timeout_s
-    headers = quotas.take(context, owner, tokens_of(body))
+    headers = quotas.take(context, owner, quotas.tokens_of(body))
     made = submit.submit_job(context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key)
     return Asked(owner, body, made, within_s, key is not None, headers)
-
-
-def tokens_of(body: Mapping[str, Any]) -> int:
-    """About how many tokens a request may take, for a quota: its text, and as much as its answer may have."""
-    most = next(
-        (body[name] for name in ("max_completion_tokens", "max_tokens", "max_output_tokens") if name in body), None
-    )
-    answer = most if isinstance(most, int) else UNTOLD_TOKENS
-    return len(orjson.dumps(body)) // BYTES_PER_TOKEN + max(0, answer)
 
 
 async def answered(request: Request, owner: Owner, endpoint: str) -> Response:

@@ -21,6 +21,7 @@ from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import pause as pausing
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.again import Again, retry_batch
+from orchestrator.flow.estimate import as_object, estimate_batch
 from orchestrator.hints import usd_from
 from orchestrator.store import batches
 
@@ -39,6 +40,15 @@ async def create(request: Request, owner: Submitter) -> Response:
     # The official client sends no idempotency key, but says when it sends a request again.
     again = key is None and request.headers.get("x-stainless-retry-count", "0") != "0"
     return answer(await serving.submit(_create, serving, owner, wanted, key, again=again))
+
+
+@router.post("/estimate", openapi_extra=schemas.body_of(schemas.EstimateBatch))
+async def estimate(request: Request, owner: Reader) -> Response:
+    """What a batch of an uploaded file would cost, use and take, with an interval that holds 80%, and on every other tier."""
+    serving = serving_of(request)
+    wanted = checked(schemas.EstimateBatch, await read_object(request))
+    async with serving.estimating:
+        return answer(await serving.read(_estimate, serving, owner, wanted))
 
 
 @router.get("")
@@ -93,6 +103,12 @@ async def retry(batch_id: str, request: Request, owner: Submitter) -> Response:
     wanted = checked(schemas.RetryBatch, await read_object(request, empty=True))
     key = idempotency_key(request)
     return answer(await serving.submit(_retry, serving, owner, batch_id, wanted, key))
+
+
+def _estimate(serving: Serving, owner: Owner, wanted: schemas.EstimateBatch) -> dict[str, Any]:
+    hints = submit.shared_hints(wanted.rightsize or {}, wanted.endpoint, serving.context.config.fleet)
+    file = ids.parse("file", wanted.input_file_id)
+    return as_object(estimate_batch(serving.context, owner, file, wanted.endpoint, hints))
 
 
 def _retry(

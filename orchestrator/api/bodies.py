@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from orchestrator.api.limits import json_object
 from orchestrator.api.serving import serving_of
 from orchestrator.errors import InvalidRequest, Unsupported
+from orchestrator.incoming import checked, json_object
 
-T = TypeVar("T", bound=BaseModel)
+__all__ = ["answer", "checked", "idempotency_key", "read_object"]
 
 _IDEMPOTENCY_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -30,19 +29,6 @@ async def read_object(request: Request, *, empty: bool = False) -> dict[str, Any
         raise Unsupported(f"The body is {kind[:80]!r}. Send JSON with Content-Type: application/json.")
     raw = await request.body()
     return {} if empty and not raw else json_object(raw, serving_of(request).bounds.json_depth)
-
-
-def checked(kind: type[T], data: Mapping[str, Any]) -> T:
-    """A body in its schema; raises InvalidRequest that names the field."""
-    try:
-        return kind.model_validate(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = ".".join(str(part) for part in first["loc"])
-        hint = f" Known fields: {', '.join(kind.model_fields)}." if first["type"] == "extra_forbidden" else ""
-        raise InvalidRequest(
-            f"`{name[:80]}`: {first['msg'].removeprefix('Value error, ')}.{hint}", param=name[:80]
-        ) from None
 
 
 def idempotency_key(request: Request) -> str | None:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from dataclasses import dataclass
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator.api.failures import of_error
@@ -18,13 +16,6 @@ from orchestrator.settings import MIB, Settings
 UPLOADS: Final = "/v1/files"
 FORM_BYTES: Final = 64 * 1024
 """What a form may hold around its file."""
-MOST_NESTED: Final = 1_000_000
-"""Arrays and objects in one request."""
-# A string that is not closed counts to the end, so that no text makes this search twice.
-_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)', re.DOTALL)
-_ALIKE: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,35 +113,3 @@ def too_large(most: int) -> TooLarge:
     return TooLarge(
         f"The request is larger than {told}. Split it, or raise RIGHTSIZE_MAX_REQUEST_BYTES or RIGHTSIZE_MAX_FILE_BYTES."
     )
-
-
-def json_object(raw: bytes, most_depth: int) -> dict[str, Any]:
-    """The JSON object in a body; raises InvalidRequest for anything else, for NUL, and for nesting beyond the bound."""
-    _check_depth(raw, most_depth)
-    try:
-        value = orjson.loads(raw)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise InvalidRequest(f"The body is not valid JSON: {str(error)[:200]}.") from None
-    if not isinstance(value, dict):
-        raise InvalidRequest("The body must be a JSON object.")
-    if b"\\u0000" in raw and _NUL.search(raw):
-        raise InvalidRequest("The body holds a NUL character, which cannot be stored. Remove it.")
-    return value
-
-
-def _check_depth(raw: bytes, most: int) -> None:
-    """Refuse deep nesting before anything is parsed. Runs in C throughout: a body may have 32 MiB."""
-    if raw.count(b"[") + raw.count(b"{") <= most:
-        return
-    left = _STRINGS.sub(b"", raw).translate(None, _NOT_BRACKETS).translate(_ALIKE)
-    if len(left) > 2 * MOST_NESTED:
-        raise InvalidRequest(f"The body holds more than {MOST_NESTED} arrays and objects. Send less at once.")
-    for _ in range(most):
-        if not left:
-            return
-        shorter = left.replace(b"[]", b"")
-        if len(shorter) == len(left):
-            break
-        left = shorter
-    if left:
-        raise InvalidRequest(f"The body nests arrays and objects more than {most} deep, or does not close them.")

@@ -36,6 +36,16 @@ class CreateBatch(Exact):
     """Hints for every row, `max_cost_usd` for the whole batch, and `on_invalid_row`: fail or report."""
 
 
+class EstimateBatch(Exact):
+    """A batch that would be made of an uploaded file."""
+
+    input_file_id: str = Field(max_length=128)
+    endpoint: str = Field(default="/v1/chat/completions", max_length=128)
+    rightsize: dict[str, Any] | None = None
+    completion_window: str | None = Field(default=None, max_length=16)
+    metadata: Metadata | None = None
+
+
 class ResumeBatch(Exact):
     """How a batch is to go on."""
 

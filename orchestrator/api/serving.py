@@ -44,6 +44,8 @@ class Serving:
     answers: Answers
     metrics: Metrics = field(default_factory=Metrics)
     keys: KeyCache = field(default_factory=KeyCache)
+    estimating: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    """Estimates that are made at the same time: each reads a whole file."""
     followers: int = 0
     """How many follow a batch by its events."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)

@@ -30,8 +30,7 @@ def prepare(
     Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
     """
     settings = context.settings
-    asked = to_chat(body) if endpoint == RESPONSES and isinstance(body, dict) else body
-    features = features_of(CHAT if endpoint == RESPONSES else endpoint, asked, batch_hints, streams=streams)
+    asked, features = seen(endpoint, body, batch_hints, streams=streams)
     chosen = route(features, now)
     task = features.hints.task
     learnt = now.lengths.get((task, chosen.model)) if task else None
@@ -60,6 +59,12 @@ def prepare(
         body=None if blob_key else content,
         blob_key=blob_key,
     )
+
+
+def seen(endpoint: str, body: Any, batch_hints: Hints, *, streams: bool = False) -> tuple[Any, Features]:
+    """A body as engines are asked it, and what routing sees of it; raises InvalidRequest with the remedy."""
+    asked = to_chat(body) if endpoint == RESPONSES and isinstance(body, dict) else body
+    return asked, features_of(CHAT if endpoint == RESPONSES else endpoint, asked, batch_hints, streams=streams)
 
 
 def _stored(endpoint: str, body: Mapping[str, Any], content: dict[str, Any]) -> dict[str, Any]:

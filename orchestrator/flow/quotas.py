@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import orjson
 from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
@@ -27,6 +28,9 @@ KEPT_S: Final = 120
 """A bucket that was not touched for so long is full again, and is forgotten."""
 MOST_LOCAL: Final = 10_000
 QUEUED_RETRY_S: Final = 10.0
+BYTES_PER_TOKEN: Final = 4
+UNTOLD_TOKENS: Final = 200
+"""What an answer counts to a quota where the request does not say how long it may be."""
 
 # KEYS are buckets; ARGV holds for each its size and what is to be taken of it. All are taken from, or none.
 TAKE: Final = """
@@ -104,6 +108,15 @@ class LocalBuckets:
 
 
 _local: Final = LocalBuckets()
+
+
+def tokens_of(body: Mapping[str, Any]) -> int:
+    """About how many tokens a request may take, for a quota: its text, and as much as its answer may have."""
+    most = next(
+        (body[name] for name in ("max_completion_tokens", "max_tokens", "max_output_tokens") if name in body), None
+    )
+    answer = most if isinstance(most, int) else UNTOLD_TOKENS
+    return len(orjson.dumps(body)) // BYTES_PER_TOKEN + max(0, answer)
 
 
 def take(context: Context, owner: Owner, tokens: int) -> dict[str, str]:

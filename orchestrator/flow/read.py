@@ -6,7 +6,6 @@ reader that dies leaves nothing half done: the next one goes on after the last r
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
 from orchestrator.flow.quotas import check_jobs_queued
+from orchestrator.flow.rows import RowError, RowParser, not_text
 from orchestrator.hints import Hints, hints_from
 from orchestrator.pricing import usd
 from orchestrator.routing import Situation
@@ -35,23 +35,12 @@ from orchestrator.store.jobs import Frame, NewJob
 
 CHUNK_ROWS: Final = 2_000
 CHUNK_BYTES: Final = 16 * MIB
-MAX_CUSTOM_ID: Final = 512
 MOST_HELD_USD: Final = 10**8
 """What the database's sums can hold."""
 
 
 class Overtaken(Exception):
     """The batch was cancelled, or another reader has it: the lock's connection may be lost while ours lives on."""
-
-
-class RowError(Exception):
-    """A row that cannot become a job: what OpenAI's validation would say of it."""
-
-    def __init__(
-        self, code: str, message: str, line: int | None, param: str | None = None, custom_id: str | None = None
-    ) -> None:
-        super().__init__(message)
-        self.code, self.message, self.line, self.param, self.custom_id = code, message, line, param, custom_id
 
 
 @dataclass(slots=True)
@@ -64,7 +53,7 @@ class Reading:
     """Whether an invalid row gets a line in the error file, instead of failing the batch."""
     now: Situation
     frame: Frame
-    seen: set[bytes] = field(default_factory=set)
+    parser: RowParser
     rows: int = 0
     stored: int = 0
     """The number of the last row that is in."""
@@ -123,6 +112,7 @@ def _start(context: Context, row: Row[Any]) -> Reading:
         reports=row.hints.get("on_invalid_row") == "report",
         now=context.situation(owner.tenant_id),
         frame=frame,
+        parser=RowParser(row.endpoint, context.settings.max_row_bytes),
     )
 
 
@@ -185,81 +175,23 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
 
 def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> NewJob:
     """A line as a job; raises RowError with OpenAI's code for what is wrong."""
-    row = _row_of(line, context.settings.max_row_bytes)
-    custom_id = _custom_id(reading, row, line.number)
-    if b"\\u0000" in (line.content or b""):
-        message = "The row holds a NUL character, which cannot be stored. Remove it."
-        raise RowError("invalid_text", message, line.number, custom_id=custom_id)
-    if "rightsize" in row:
-        message = "`rightsize` stands beside `body`, where nothing reads it. Put it into the body."
-        raise RowError("misplaced_hints", message, line.number, "rightsize", custom_id)
-    endpoint = reading.row.endpoint
-    declared = row.get("error")
-    if isinstance(declared, dict) and "body" not in row:
-        code, message = (
-            str(declared.get("code", "unreadable"))[:64],
-            str(declared.get("message", "The row could not be read."))[:2000],
-        )
-        raise RowError(code, message, line.number, custom_id=custom_id)
-    if row.get("method", "POST") != "POST":
-        raise RowError("invalid_method", "`method` must be POST.", line.number, "method", custom_id)
-    if row.get("url", endpoint) != endpoint:
-        raise RowError(
-            "mismatched_endpoint", f"`url` must be the batch's endpoint, {endpoint}.", line.number, "url", custom_id
-        )
+    row = reading.parser.parsed(line)
     try:
         return prepare(
-            context, endpoint, row.get("body"), reading.hints, reading.now,
-            public_id=public_id, row_number=line.number, custom_id=custom_id,
+            context, reading.row.endpoint, row.body, reading.hints, reading.now,
+            public_id=public_id, row_number=line.number, custom_id=row.custom_id,
         )  # fmt: skip
     except Refused as error:
-        raise RowError(error.code, error.message, line.number, error.param, custom_id) from None
+        raise RowError(error.code, error.message, line.number, error.param, row.custom_id) from None
     except (UnicodeEncodeError, TypeError, orjson.JSONEncodeError):
-        raise RowError(
-            "invalid_text", "The row holds text that is not valid Unicode.", line.number, "body", custom_id
-        ) from None
-
-
-def _row_of(line: Line, most_bytes: int) -> dict[str, Any]:
-    if line.content is None:
-        raise RowError(
-            "row_too_large",
-            f"The row is longer than {most_bytes} bytes. Split it, or raise max_row_bytes.",
-            line.number,
-        )
-    try:
-        row = orjson.loads(line.content)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise RowError("invalid_json_line", f"The line is not valid JSON: {str(error)[:200]}.", line.number) from None
-    if not isinstance(row, dict):
-        raise RowError(
-            "invalid_row", "The line must be a JSON object with custom_id, method, url and body.", line.number
-        )
-    return row
-
-
-def _custom_id(reading: Reading, row: dict[str, Any], number: int) -> str:
-    custom_id = row.get("custom_id")
-    if not isinstance(custom_id, str) or not 0 < len(custom_id) <= MAX_CUSTOM_ID or "\0" in custom_id:
-        raise RowError(
-            "missing_custom_id",
-            f"`custom_id` must be text of 1 to {MAX_CUSTOM_ID} characters, without NUL.",
-            number,
-            "custom_id",
-        )
-    mark = hashlib.blake2b(custom_id.encode("utf-8", "surrogatepass"), digest_size=10).digest()
-    if mark in reading.seen:
-        raise RowError("duplicate_custom_id", f"The custom_id {custom_id[:80]!r} appears twice.", number, "custom_id")
-    reading.seen.add(mark)
-    return custom_id
+        raise not_text(line.number, row.custom_id) from None
 
 
 def _invented_id(reading: Reading, number: int) -> str:
     """A custom_id for a row that has none of its own, kept apart from the file's."""
     custom_id = f"line-{number}"
-    while (mark := hashlib.blake2b(custom_id.encode(), digest_size=10).digest()) in reading.seen:
+    while not reading.parser.is_new(custom_id):
         custom_id = f"{custom_id}-again"
-    reading.seen.add(mark)
     return custom_id
 
 

@@ -21,7 +21,7 @@ from orchestrator.flow.admit import OverBudget, admit, check_backpressure, note_
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import prepare
 from orchestrator.flow.quotas import check_jobs_queued
-from orchestrator.hints import NO_HINTS, hints_from, usd_from, window_seconds
+from orchestrator.hints import NO_HINTS, Hints, hints_from, usd_from, window_seconds
 from orchestrator.requests import ACCEPTED
 from orchestrator.store import batches, files, single
 from orchestrator.store.batches import NewBatch
@@ -111,11 +111,7 @@ def create_batch(
     `on_invalid_row` (`fail` as OpenAI does it, or `report` to give such rows a line in the error file).
     """
     hints = dict(hints or {})
-    _check_hints(hints, context.config.fleet)
-    if endpoint not in ACCEPTED:
-        raise InvalidRequest(
-            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ACCEPTED))}.", param="endpoint"
-        )
+    shared_hints(hints, endpoint, context.config.fleet)
     window_s = window_seconds(window)
     described = {
         "file": input_file.hex,
@@ -161,7 +157,12 @@ def _existing(row: Row[Any] | None) -> Row[Any]:
     return row
 
 
-def _check_hints(hints: Mapping[str, Any], fleet: Fleet) -> None:
+def shared_hints(hints: Mapping[str, Any], endpoint: str, fleet: Fleet) -> Hints:
+    """The hints that a batch's rows share, checked as all that its creation checks; raises a Refused error with the remedy."""
+    if endpoint not in ACCEPTED:
+        raise InvalidRequest(
+            f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ACCEPTED))}.", param="endpoint"
+        )
     if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
         raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
     given = hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
@@ -173,3 +174,5 @@ def _check_hints(hints: Mapping[str, Any], fleet: Fleet) -> None:
             "or add a model in rightsize.toml.",
             param="rightsize",
         )
+    shared = {key: value for key, value in hints.items() if key not in ("on_invalid_row", "max_cost_usd")}
+    return hints_from(shared or None)

@@ -1,9 +1,10 @@
 """What a batch will cost, read, write and take, told before it runs. Pure."""
 
-from orchestrator.forecasting.batch import Figures, Forecast, Ground, Load, Usd, forecast
+from orchestrator.forecasting.batch import Figures, Forecast, Ground, Usd, forecast
 from orchestrator.forecasting.history import MEASURES, PAIRS, Basis, Histories, History, Moments
+from orchestrator.forecasting.load import Lane, Load, share_beside
 from orchestrator.forecasting.prediction import Bounds
-from orchestrator.forecasting.rows import Rows
+from orchestrator.forecasting.rows import Rows, readings
 
 __all__ = [
     "MEASURES",
@@ -15,9 +16,12 @@ __all__ = [
     "Ground",
     "Histories",
     "History",
+    "Lane",
     "Load",
     "Moments",
     "Rows",
     "Usd",
     "forecast",
+    "readings",
+    "share_beside",
 ]

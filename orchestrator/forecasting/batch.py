@@ -13,6 +13,7 @@ from typing import Final
 
 from orchestrator.contracts import Tier
 from orchestrator.forecasting.history import Basis, Histories, Weights
+from orchestrator.forecasting.load import Load, span
 from orchestrator.forecasting.prediction import Bounds
 from orchestrator.forecasting.rows import Group, Rows
 from orchestrator.forecasting.sums import Sums
@@ -21,21 +22,6 @@ from orchestrator.pricing import MILLION, ZERO, RateCard
 MICRO: Final = Decimal("0.000001")
 SUCCEEDED: Final[Weights] = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 SECONDS: Final[Weights] = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Load:
-    """How a model stands now."""
-
-    slots: float
-    """How many jobs of batches its live workers run at once; those of one worker where none lives."""
-    latency_s: float
-    """Of one request, as the workers measured it or the fleet says."""
-    ahead_s: float = 0.0
-    """In so many seconds those slots would end all that waits."""
-    share: float = 1.0
-    """The part of the slots that a further batch would get while others wait."""
-    workers: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +90,13 @@ def forecast(rows: Rows, histories: Histories, cards: Mapping[str, RateCard], lo
 def _figures(groups: Sequence[Group], sums: Sums, cards: Mapping[str, RateCard], loads: Mapping[str, Load]) -> Figures:
     jobs = sum(group.jobs for group in groups)
     at_most = sum((group.hold_usd for group in groups), ZERO)
+    most_tokens = sum(group.per_job(group.choices) * (group.output_limit + group.thought_limit) for group in groups)
     succeeded = sums.of(groups, lambda _: SUCCEEDED).expected
     return Figures(
         jobs=jobs,
         failed=max(0.0, jobs - succeeded),
         input_tokens=sums.of(groups, _read),
-        output_tokens=sums.of(groups, _written),
+        output_tokens=Bounds(*(min(tokens, most_tokens) for tokens in sums.of(groups, _written))),
         cost_usd=_usd(sums.of(groups, lambda group: _costs(group, cards[group.model])), at_most),
         at_most_usd=at_most.quantize(MICRO, ROUND_CEILING),
         seconds=_seconds(groups, sums, loads),
@@ -153,19 +140,11 @@ def _seconds(groups: Sequence[Group], sums: Sums, loads: Mapping[str, Load]) -> 
     by_model: dict[str, list[Group]] = {}
     for group in groups:
         by_model.setdefault(group.model, []).append(group)
-    spans = [_span(sums.of(some, lambda _: SECONDS), some, loads[model]) for model, some in by_model.items()]
+    spans = [
+        span(sums.of(some, lambda _: SECONDS), sum(group.jobs for group in some), loads[model])
+        for model, some in by_model.items()
+    ]
     return Bounds(*(max(values) for values in zip(*spans, strict=True))) if spans else Bounds(0.0, 0.0, 0.0)
-
-
-def _span(work_s: Bounds, groups: Sequence[Group], load: Load) -> Bounds:
-    """How long one model takes. What waits there runs beside it until one of the two is done, at best; at worst it all goes first."""
-    jobs = sum(group.jobs for group in groups)
-    slots = max(1.0, min(load.slots, jobs))
-    expected, low, high = (seconds / slots for seconds in work_s)
-    beside = 1 / load.share - 1
-    return Bounds(
-        expected + min(load.ahead_s, expected * beside), low + min(load.ahead_s, low * beside), high + load.ahead_s
-    )
 
 
 def _ground(group: Group, sums: Sums) -> Ground:

@@ -143,7 +143,7 @@ def total(parts: Sequence[Part], *, together: bool) -> Bounds:
     group_df, noise_df = min(part.group_df for part in parts), min(part.noise_df for part in parts)
     df = variance**2 / (groups**2 / group_df + jobs**2 / noise_df)
     sd = min(math.sqrt(math.log1p(variance / expected**2)), WIDEST)
-    middle, off = expected * math.exp(-sd * sd / 2), math.exp(_student(df) * sd)
+    middle, off = expected * math.exp(-sd * sd / 2), math.exp(student(df) * sd)
     return Bounds(expected, min(expected, middle / off), max(expected, middle * off))
 
 
@@ -219,7 +219,7 @@ def _centre(groups: Sequence[Sums], line: _Line, usual: float) -> _Centre:
     return _Centre(mean, x, variance, df, of_groups, of_jobs)
 
 
-def _student(df: float) -> float:
+def student(df: float) -> float:
     """The quantile of Student's t at the upper end of the interval, by its expansion at the normal's (Fisher and Cornish, 1960)."""
     z, v = _Z, max(1.0, df)
     return (

@@ -21,6 +21,10 @@ MOST_TOKENS: Final = 1_000_000
 """A limit beyond it says nothing."""
 
 
+Kind = tuple[str, str | None, int, int]
+"""Model, task, answers and readings of a row."""
+
+
 @dataclass(slots=True)
 class Group:
     """Rows of one task for one model that write equally many answers."""
@@ -49,7 +53,9 @@ class Group:
         return float(total) / self.jobs
 
 
-Kind = tuple[str, str | None, int, int]
+def readings(features: Features) -> int:
+    """How often the prompt of a request is read: once for each sample, and once by the judge of them."""
+    return (features.hints.samples or 1) + (features.hints.vote == "judge")
 
 
 @dataclass(slots=True)
@@ -60,22 +66,18 @@ class Rows:
 
     def add(self, features: Features, model: Model, estimate: Estimate) -> None:
         """Count one row that would run on a model, where it is estimated so."""
-        hints = features.hints
-        samples = hints.samples or 1
-        readings = samples + (hints.vote == "judge")
-        kind = (model.name, hints.task, features.choices, readings)
+        samples, read = features.hints.samples or 1, readings(features)
+        kind = (model.name, features.hints.task, features.choices, read)
         group = self._groups.get(kind)
         if group is None:
             group = self._new(kind, model)
         limit = features.max_output_tokens
         group.jobs += 1
         group.input_tokens += features.input_tokens
-        group.output_limit += (
-            model.max_output_tokens if limit is None else min(limit, model.max_output_tokens, 1_000_000)
-        )
+        group.output_limit += min(model.max_output_tokens if limit is None else limit, MOST_TOKENS)
         group.thought_limit += most_thought(features, model)
         group.choices += features.choices
-        group.readings += readings
+        group.readings += read
         group.hold_usd += estimate.hold_usd
         if features.images:
             group.images += features.images * samples

@@ -12,15 +12,20 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from orchestrator.forecasting import MEASURES, PAIRS, Histories, History, Moments
+from orchestrator.contracts import Owner
+from orchestrator.fleet import Model
+from orchestrator.forecasting import MEASURES, PAIRS, Histories, History, Lane, Load, Moments, share_beside
+from orchestrator.store.gauges import Gauge, gauges
 
 BATCHES: Final = 64
 """The newest ended ones of a tenant are looked at, however much others have run since. An open one would mislead: long jobs run first."""
 LOOKED_AT: Final = 16_384
 """Jobs of batches, in all: what each batch has of it is looked at in `BLOCKS` stretches, evenly spaced."""
 BLOCKS: Final = 16
-SINGLES: Final = 20_000
-"""Jobs of no batch are looked for among so many of the newest jobs, whosever they are; those of one day count as a batch."""
+SINGLES: Final = 4_096
+"""The newest jobs of no batch, if they are among the newest `AMONG` jobs of all; those of one day count as a batch."""
+AMONG: Final = 20_000
+MOST_LANES: Final = 1_000
 MOST_GROUPS: Final = 5_000
 """The sums of so many kinds of jobs at most are read, those of the most jobs first."""
 
@@ -52,8 +57,9 @@ HISTORY: Final = text(f"""
             ORDER BY j.id LIMIT k.block_jobs
         ) j
         UNION ALL
-        SELECT date '2000-01-01' - j.stored_on, j.id, j.stored_on, j.task, j.model, j.state FROM jobs j
-        WHERE j.id > (SELECT max(id) FROM jobs) - :singles AND j.batch_id = 0 AND j.tenant_id = :tenant
+        (SELECT date '2000-01-01' - j.stored_on, j.id, j.stored_on, j.task, j.model, j.state FROM jobs j
+        WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.batch_id = 0 AND j.tenant_id = :tenant
+        ORDER BY j.id DESC LIMIT :singles)
     ),
     measured AS MATERIALIZED (
         SELECT j.task, j.model, j.batch, f.input_tokens AS x,
@@ -76,12 +82,32 @@ HISTORY: Final = text(f"""
     SELECT task, model, count(*)::float8, sum(x), sum(x * x), {_PRODUCTS}, max(spoken + thought)
     FROM measured GROUP BY task, model, batch ORDER BY count(*) DESC LIMIT :groups
 """)
+# A loose scan of the index: it hops from lane to lane.
+WAITING: Final = text("""
+    WITH RECURSIVE models AS (SELECT unnest(CAST(:models AS text[])) AS model),
+    lanes AS (
+        SELECT m.model, (SELECT min(j.lane) FROM jobs j WHERE j.state = 1 AND NOT j.requeued AND j.model = m.model) AS lane
+        FROM models m
+        UNION ALL
+        SELECT l.model, (
+            SELECT min(j.lane) FROM jobs j WHERE j.state = 1 AND NOT j.requeued AND j.model = l.model AND j.lane > l.lane
+        ) FROM lanes l WHERE l.lane IS NOT NULL
+    )
+    SELECT l.model, p.tenant_id, p.id, t.weight, p.weight FROM lanes l LEFT JOIN batches b ON b.id = l.lane
+    JOIN projects p ON p.id = coalesce(b.project_id, -l.lane) JOIN tenants t ON t.id = p.tenant_id
+    WHERE b.paused_at IS NULL LIMIT :lanes
+""")
+OWN: Final = text("""
+    SELECT p.tenant_id, p.id, t.weight, p.weight FROM projects p JOIN tenants t ON t.id = p.tenant_id
+    WHERE p.id = :project AND p.tenant_id = :tenant
+""")
 
 
 def histories(session: Session, tenant_id: int) -> Histories:
     """What the newest finished jobs of a tenant took, by task, model and batch."""
     values = {
-        "tenant": tenant_id, "batches": BATCHES, "looked_at": LOOKED_AT, "blocks": BLOCKS, "singles": SINGLES, "groups": MOST_GROUPS,
+        "tenant": tenant_id, "batches": BATCHES, "looked_at": LOOKED_AT, "blocks": BLOCKS, "singles": SINGLES, "among": AMONG,
+        "groups": MOST_GROUPS,
     }  # fmt: skip
     found: dict[tuple[str | None, str], list[Moments]] = {}
     for task, model, *sums in session.execute(HISTORY, values):
@@ -93,3 +119,24 @@ def _moments(sums: Sequence[float]) -> Moments:
     count = len(MEASURES)
     one, with_x, pairs, most = sums[3 : 3 + count], sums[3 + count : 3 + 2 * count], sums[3 + 2 * count : -1], sums[-1]
     return Moments(sums[0], sums[1], sums[2], tuple(one), tuple(with_x), tuple(pairs), most)
+
+
+def loads(session: Session, owner: Owner, models: Sequence[Model], seen_s: float) -> dict[str, Load]:
+    """How busy some models are, for a further batch of an owner; workers count that were seen within `seen_s`."""
+    own = Lane(*session.execute(OWN, {"project": owner.project_id, "tenant": owner.tenant_id}).one())
+    names = [model.name for model in models]
+    waiting: dict[str, list[Lane]] = {}
+    for model, *lane in session.execute(WAITING, {"models": names, "lanes": MOST_LANES}):
+        waiting.setdefault(model, []).append(Lane(*lane))
+    by_name = {gauge.model: gauge for gauge in gauges(session, names, seen_s)}
+    return {model.name: _load(model, by_name[model.name], own, waiting.get(model.name, [])) for model in models}
+
+
+def _load(model: Model, gauge: Gauge, own: Lane, waiting: Sequence[Lane]) -> Load:
+    return Load(
+        slots=gauge.slots if gauge.workers else max(1.0, model.slots * (1 - model.reserve)),
+        latency_s=model.expected_latency_s if gauge.latency_s is None else gauge.latency_s,
+        ahead_s=gauge.work_s(model) / max(1, gauge.workers),
+        share=share_beside(own, waiting),
+        workers=gauge.workers,
+    )

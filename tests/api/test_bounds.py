@@ -10,8 +10,8 @@ import orjson
 import pytest
 from sqlalchemy import text
 
-from orchestrator.api.limits import MOST_NESTED, json_object
 from orchestrator.errors import InvalidRequest
+from orchestrator.incoming import MOST_NESTED, json_object
 from tests.serving import Api, make_key, serve
 from tests.stack import Stack
 

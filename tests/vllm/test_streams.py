@@ -15,7 +15,6 @@ import pytest
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
-from orchestrator.flow import prepare
 from tests.stack import Stack
 from tests.stack import chat as asking
 from tests.vllm.conftest import Run
@@ -267,26 +266,20 @@ def test_whoever_leaves_a_stream_frees_the_engine_within_a_step(
     assert (used.reasoning_tokens > 0) == ("reasoning_effort" not in body)
 
 
-def submitted(stack: Stack, monkeypatch: pytest.MonkeyPatch, **body: Any) -> Any:
-    stored = prepare.engine_body
-    monkeypatch.setattr(prepare, "engine_body", lambda given, hints: {**stored(given, hints), "stream": True})
-    return stack.submit_now(asking("Tell me.", **body))
-
-
-def test_the_path_tells_thoughts_only_to_those_who_ask(cell: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_path_tells_thoughts_only_to_those_who_ask(cell: Stack) -> None:
     for shown in (True, False):
-        job = submitted(
-            cell, monkeypatch, max_tokens=6, min_tokens=6, reasoning_effort="low", rightsize={"reasoning": shown}
-        )
+        asked = {"max_tokens": 6, "min_tokens": 6, "reasoning_effort": "low", "rightsize": {"reasoning": shown}}
+        job = cell.submit_now(asking("Tell me.", stream=True, **asked))
         found = read(cell.broker.redis, job.public_id.hex)
+        assert found.end["kind"] == "succeeded", found.end
         assert ("reasoning" in found.whole()[0]["message"]) == shown
         assert found.whole()[0]["message"]["content"] == found.body["choices"][0]["message"]["content"]
         assert len(found.pieces) > 1
     cell.must_hold()
 
 
-def test_a_cut_on_the_path_charges_what_vllm_wrote_until_then(cell: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = submitted(cell, monkeypatch, max_tokens=4000, min_tokens=4000, **QUIET)
+def test_a_cut_on_the_path_charges_what_vllm_wrote_until_then(cell: Stack) -> None:
+    job = cell.submit_now(asking("Tell me.", stream=True, max_tokens=4000, min_tokens=4000, **QUIET))
     name, found = job.public_id.hex, Read()
     rest = entries(cell.broker.redis, name)
     while len(found.pieces) < 3:

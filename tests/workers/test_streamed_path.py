@@ -11,7 +11,7 @@ import pytest
 import redis
 from sqlalchemy import Row
 
-from orchestrator.flow import cancel, prepare
+from orchestrator.flow import cancel
 from orchestrator.settings import Settings
 from tests.stack import OWNER, Stack, chat, until
 from tests.workers.reading import Read, entries, held, read, take
@@ -25,13 +25,6 @@ FAST = 0.001
 """What a request costs at the least."""
 
 
-@pytest.fixture(autouse=True)
-def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is submitted here is stored as a request that streams."""
-    stored = prepare.engine_body
-    monkeypatch.setattr(prepare, "engine_body", lambda body, hints: {**stored(body, hints), "stream": True})
-
-
 @pytest.fixture
 def running(stack: Stack) -> Stack:
     stack.orchestrator()
@@ -40,8 +33,8 @@ def running(stack: Stack) -> Stack:
 
 
 def submitted(stack: Stack, text: str = "Hello", **body: Any) -> tuple[Row[Any], str]:
-    """A job, and its public id as Redis knows it."""
-    job = stack.submit_now(chat(text, **body))
+    """A job whose answer streams, and its public id as Redis knows it."""
+    job = stack.submit_now(chat(text, stream=True, **body))
     return job, job.public_id.hex
 
 

@@ -1,0 +1,131 @@
+"""Estimate: what a batch would cost, use and take, read from its file as submitting would read it; nothing is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, Final
+from uuid import UUID
+
+from orchestrator import ids
+from orchestrator.contracts import Owner, Tier
+from orchestrator.errors import InvalidRequest, NotFound, Refused, TooLarge
+from orchestrator.fleet import Model
+from orchestrator.flow.context import Context
+from orchestrator.flow.lines import bounded_lines
+from orchestrator.flow.prepare import seen
+from orchestrator.flow.rows import RowError, RowParser
+from orchestrator.forecasting import Forecast, Rows, forecast
+from orchestrator.hints import Hints
+from orchestrator.requests import Features
+from orchestrator.routing import Situation, alternatives, route
+from orchestrator.store import files, history
+
+MOST_ROWS: Final = 100_000
+"""Of a file that is estimated: each row is routed, and priced on every tier, while its caller waits."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """The rows of a file, as they would be routed, and what each tier could take of them."""
+
+    rows: int = 0
+    invalid: int = 0
+    routed: Rows = field(default_factory=Rows)
+    on: dict[Tier, Rows] = field(default_factory=dict)
+    """By tier: the rows that its default model could serve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimated:
+    """What was found out of a file."""
+
+    rows: int
+    invalid_rows: int
+    told: Forecast
+    alternatives: Mapping[Tier, Forecast]
+
+
+def estimate_batch(context: Context, owner: Owner, file_id: UUID, endpoint: str, hints: Hints) -> Estimated:
+    """The forecast of a file's rows as a batch, and of those of them that each tier could serve. Raises NotFound or TooLarge."""
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        file = files.find(session, owner.tenant_id, file_id)
+    if file is None:
+        raise NotFound(
+            f"There is no file {ids.public('file', file_id)}. Upload it with purpose=batch first.",
+            param="input_file_id",
+        )
+    now = context.situation(owner.tenant_id)
+    with context.blobs.reading(file.blob_key) as source:
+        counted = _count(context, source, endpoint, hints, now)
+    if counted.rows == counted.invalid:
+        raise InvalidRequest("The file has no row that could be run. `rightsize submit` tells what is wrong with each.")
+    models = now.fleet.models
+    with context.house.unit_of_work() as session:
+        known = history.histories(session, owner.tenant_id)
+        loads = history.loads(session, owner, models, context.settings.lease_s)
+    cards = {model.name: model.card_on(now.day) for model in models}
+    told = {tier: forecast(rows, known, cards, loads) for tier, rows in counted.on.items()}
+    return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told)
+
+
+def _count(context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation) -> Counted:
+    counted, parser = Counted(), RowParser(endpoint, context.settings.max_row_bytes)
+    for line in bounded_lines(source, context.settings.max_row_bytes):
+        counted.rows += 1
+        if counted.rows > MOST_ROWS:
+            raise TooLarge(
+                f"At most {MOST_ROWS:,} rows are estimated at once. Estimate a part of the file, such as its first rows."
+            )
+        try:
+            _, features = seen(endpoint, parser.parsed(line).body, hints)
+            _add(counted, features, now)
+        except (RowError, Refused, UnicodeEncodeError):
+            counted.invalid += 1
+    return counted
+
+
+def _add(counted: Counted, features: Features, now: Situation) -> None:
+    chosen = route(features, now)
+    counted.routed.add(features, now.fleet.named(chosen.model), chosen.estimate)
+    for one in alternatives(features, now):
+        model: Model = now.fleet.named(one.model)
+        if one.problem is None and now.fleet.is_default(model):
+            counted.on.setdefault(one.tier, Rows()).add(features, model, one.estimate)
+
+
+def as_object(found: Estimated) -> dict[str, Any]:
+    """The estimate as callers see it."""
+    return {
+        "object": "estimate",
+        "rows": found.rows,
+        "invalid_rows": found.invalid_rows,
+        "interval": 0.8,
+        "input_tokens_by": "UTF-8 length / 4, mended by what this tenant's finished jobs have read",
+        "basis": [
+            {
+                "tier": one.tier, "model": one.model, "task": one.task, "jobs": one.jobs, "basis": one.basis,
+                "seen_jobs": one.seen_jobs, "seen_groups": one.seen_groups,
+            }
+            for one in found.told.grounds
+        ],
+        "total": _figures(found.told.whole),
+        "tiers": {str(tier): _figures(one) for tier, one in found.told.tiers.items()},
+        "alternatives": {str(tier): _figures(one.whole) for tier, one in found.alternatives.items()},
+    }  # fmt: skip
+
+
+def _figures(one: Any) -> dict[str, Any]:
+    return {
+        "jobs": one.jobs,
+        "expected_failures": round(one.failed, 2),
+        "input_tokens": _bounds(one.input_tokens),
+        "output_tokens": _bounds(one.output_tokens),
+        "cost_usd": {name: f"{getattr(one.cost_usd, name):f}" for name in ("expected", "low", "high")},
+        "at_most_usd": f"{one.at_most_usd:f}",
+        "seconds": {name: round(getattr(one.seconds, name), 3) for name in ("expected", "low", "high")},
+    }
+
+
+def _bounds(one: Any) -> dict[str, int]:
+    return {name: round(getattr(one, name)) for name in ("expected", "low", "high")}
