@@ -1,13 +1,14 @@
-"""Doctor: is everything as it should be? Servers, versions, eviction, schema, fleet, workers and all invariants."""
+"""Doctor: is everything as it should be? Servers, versions, eviction, schema, fleet, workers, blobs and all invariants."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from orchestrator.blobs import open_blobs
 from orchestrator.broker import Broker
+from orchestrator.doctoring import blobs, notices
+from orchestrator.doctoring.finding import Finding, tried
 from orchestrator.errors import RightsizeError
 from orchestrator.fleet import Config, load
 from orchestrator.settings import Settings
@@ -15,14 +16,7 @@ from orchestrator.store import invariants, versions, workers
 from orchestrator.store.migrate import NEWEST, OLDEST, check_schema, describe_server
 from orchestrator.store.session import Database
 
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was looked at: whether it holds, and what there is to say or do."""
-
-    name: str
-    holds: bool
-    detail: str
+__all__ = ["Finding", "examine"]
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
@@ -35,14 +29,14 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from _keys(config)
     except RightsizeError as error:
         yield Finding("fleet", False, error.message)
-    yield _tried("redis", lambda: f"version {_broker_version(settings)}, never evicts")
+    yield tried("redis", lambda: f"version {_broker_version(settings)}, never evicts")
     try:
         database = Database(settings, "orchestrator", connections=2)
         yield Finding("postgres", True, describe_server(database))
     except RightsizeError as error:
         yield Finding("postgres", False, error.message)
         return
-    schema = _tried("schema", lambda: _schema(database))
+    schema = tried("schema", lambda: _schema(database))
     yield schema
     if not schema.holds:
         return
@@ -50,7 +44,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
         yield from _workers(settings, config, database)
         yield from _waiting(settings, config, database)
     yield from _invariants(settings, config, database)
-    yield _tried("blobs", lambda: _writable(settings))
+    yield from notices.examine(database)
+    writable = tried("blobs", lambda: _writable(settings))
+    yield writable
+    if writable.holds:
+        yield from blobs.examine(open_blobs(settings), database)
     database.close()
 
 
@@ -63,13 +61,6 @@ def _keys(config: Config) -> Iterator[Finding]:
     for model in config.fleet.models:
         if model.api_key_env and model.api_key_env not in os.environ:
             yield Finding("keys", True, f"{model.name}: {model.api_key_env} is not set here; its workers need it.")
-
-
-def _tried(name: str, look: Callable[[], str]) -> Finding:
-    try:
-        return Finding(name, True, look())
-    except RightsizeError as error:
-        return Finding(name, False, error.message)
 
 
 def _broker_version(settings: Settings) -> str:

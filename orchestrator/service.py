@@ -7,17 +7,14 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import date
 from typing import Final
 
 from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import finish, machines, notify, read, recover
+from orchestrator.flow import finish, machines, notify, read, recover, upkeep
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
-from orchestrator.store import dispatches, single, upkeep, workers
-from orchestrator.store.session import Database
 from orchestrator.telemetry import log, log_fault
 from orchestrator.webhooks.send import Sender
 
@@ -162,39 +159,7 @@ class Service:
             log("webhooks_sent", count=sent)
 
     def _upkeep(self) -> None:
-        """Forget what is old, make the partitions of the weeks to come, and drop those past retention."""
+        """Forget and delete what is old, and see to the partitions; one orchestrator at a time."""
         with self.context.database.locked("upkeep") as ours:
             if ours:
-                self._forget()
-                self._partition()
-
-    def _forget(self) -> None:
-        database = self.context.database
-        with database.unit_of_work() as session:
-            workers.forget_old(session)
-        forgotten = True
-        while forgotten and not self.stop.is_set():
-            with database.unit_of_work() as session:
-                forgotten = dispatches.forget_ended(session) > 0
-        with database.unit_of_work() as session:
-            single.forget_keys(session, self.context.settings.retention_days)
-
-    def _is_open_before(self, day: date) -> bool:
-        with self.context.database.unit_of_work() as session:
-            return upkeep.is_open_before(session, day)
-
-    def _partition(self) -> None:
-        settings = self.context.settings
-        owner = Database(settings, "owner", connections=1)
-        try:
-            with owner.unit_of_work() as session:
-                made = upkeep.add_partitions(session)
-                dropped = upkeep.drop_partitions(session, settings.retention_days, self._is_open_before)
-        except ServiceUnavailable as error:
-            # A backup holds the tables, for instance: waiting for it would hold up everybody behind us.
-            log("database_away", logging.WARNING, detail=error.message)
-            return
-        finally:
-            owner.close()
-        if made or dropped:
-            log("partitions", made=made, dropped=dropped)
+                upkeep.run(self.context, self.stop.is_set)

@@ -16,8 +16,7 @@ from orchestrator.api.bodies import answer, checked, idempotency_key, read_objec
 from orchestrator.api.serving import serving_of
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import submit
-from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S
-from orchestrator.flow.show import show as show_job
+from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, show_job
 from orchestrator.hints import window_seconds
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

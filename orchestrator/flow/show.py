@@ -31,7 +31,7 @@ class NotHere(NotFound):
         self.refused = refused
 
 
-def show(context: Context, owner: Owner, name: str) -> dict[str, Any]:
+def show_job(context: Context, owner: Owner, name: str) -> dict[str, Any]:
     """A tenant's job, by its id or as `celery:` and the id of the task that handed it in; raises NotFound.
 
     Stored JSON in it is an `orjson.Fragment`.

@@ -13,15 +13,14 @@ from typing import Final
 
 from orchestrator.contracts import Tier
 from orchestrator.forecasting.history import Basis, Histories, Weights
-from orchestrator.forecasting.load import Load, span
+from orchestrator.forecasting.load import Load, span, whole_span
 from orchestrator.forecasting.prediction import Bounds
 from orchestrator.forecasting.rows import Group, Rows
-from orchestrator.forecasting.sums import Sums
+from orchestrator.forecasting.sums import TIME, Sums
 from orchestrator.pricing import MILLION, ZERO, RateCard
 
 MICRO: Final = Decimal("0.000001")
 SUCCEEDED: Final[Weights] = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-SECONDS: Final[Weights] = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +140,10 @@ def _seconds(groups: Sequence[Group], sums: Sums, loads: Mapping[str, Load]) -> 
     for group in groups:
         by_model.setdefault(group.model, []).append(group)
     spans = [
-        span(sums.of(some, lambda _: SECONDS), sum(group.jobs for group in some), loads[model])
+        span(sums.of(some, lambda _: TIME), sum(group.jobs for group in some), loads[model])
         for model, some in by_model.items()
     ]
-    return Bounds(*(max(values) for values in zip(*spans, strict=True))) if spans else Bounds(0.0, 0.0, 0.0)
+    return whole_span(spans, sum(group.jobs for group in groups))
 
 
 def _ground(group: Group, sums: Sums) -> Ground:

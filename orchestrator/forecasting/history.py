@@ -37,7 +37,7 @@ class Basis(StrEnum):
     """Nothing but the limits of the requests."""
 
 
-class Sums(NamedTuple):
+class Bivariate(NamedTuple):
     """Sums over some jobs: how many, their x and one y, and the products of these."""
 
     n: float
@@ -47,7 +47,7 @@ class Sums(NamedTuple):
     xy: float
     yy: float
 
-    def less(self, slope: float) -> Sums:
+    def less(self, slope: float) -> Bivariate:
         """The sums of y - slope * x instead of y."""
         yy = self.yy - 2 * slope * self.xy + slope * slope * self.xx
         return self._replace(y=self.y - slope * self.x, xy=self.xy - slope * self.xx, yy=max(0.0, yy))
@@ -88,14 +88,14 @@ class Moments:
             _added(self.with_x, other.with_x), _added(self.pairs, other.pairs), max(self.most_tokens, other.most_tokens),
         )  # fmt: skip
 
-    def along(self, weights: Weights) -> Sums:
+    def along(self, weights: Weights) -> Bivariate:
         """The sums of the weighted sum of the measures."""
         yy = sum(
             (1 if a == b else 2) * weights[a] * weights[b] * pair
             for (a, b), pair in zip(PAIRS, self.pairs, strict=True)
             if weights[a] and weights[b]
         )
-        return Sums(self.n, self.x, self.xx, _dot(weights, self.sums), _dot(weights, self.with_x), max(0.0, yy))
+        return Bivariate(self.n, self.x, self.xx, _dot(weights, self.sums), _dot(weights, self.with_x), max(0.0, yy))
 
     def mean(self, measure: str) -> float:
         """The mean of a measure over all jobs."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final, NamedTuple
 
-from orchestrator.forecasting.history import Basis, Found, Moments, Sums, Weights
+from orchestrator.forecasting.history import Basis, Bivariate, Found, Moments, Weights
 
 SHARE: Final = 0.8
 """Of all totals, so many lie in their interval: a tenth below it, a tenth above."""
@@ -183,7 +183,7 @@ def _of_input(whole: Moments, weights: Weights) -> float:
     return (weights[1] * whole.sums[1] + weights[2] * whole.sums[2]) / whole.x if whole.x else 0.0
 
 
-def _line(groups: Sequence[Sums], usual: float) -> _Line:
+def _line(groups: Sequence[Bivariate], usual: float) -> _Line:
     """Least squares within the groups, drawn towards a slope of 0 as if by a prior: beyond proportion to the input it is unlikely."""
     n, x = sum(g.n for g in groups), sum(g.x for g in groups)
     xx = max(0.0, sum(g.xx - g.x * g.x / g.n for g in groups))
@@ -200,7 +200,7 @@ def _line(groups: Sequence[Sums], usual: float) -> _Line:
     return _Line(slope, variance / known, variance, df)
 
 
-def _centre(groups: Sequence[Sums], line: _Line, usual: float) -> _Centre:
+def _centre(groups: Sequence[Bivariate], line: _Line, usual: float) -> _Centre:
     """The mean over the groups, and their variance: by the method of moments, drawn towards the usual one."""
     n, k = sum(g.n for g in groups), len(groups)
     levels = [(g.y - line.slope * g.x) / g.n for g in groups]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Final
 
@@ -19,6 +19,24 @@ PARTITIONS: Final = text(
 )
 IN_REST: Final = "SELECT EXISTS (SELECT FROM {table}_rest WHERE stored_on >= :low AND stored_on < :high)"
 STILL_OPEN: Final = text("SELECT EXISTS (SELECT FROM jobs WHERE state < 10 AND stored_on < :before)")
+BLOB_KEYS: Final = "SELECT blob_key FROM {table} WHERE blob_key IS NOT NULL AND stored_on >= :low AND stored_on < :high"
+LONG: Final = text("SET LOCAL statement_timeout = '30min'")
+"""It looks at every row of a week."""
+
+
+@dataclass(frozen=True, slots=True)
+class Week:
+    """The partition of a table that holds one week's rows."""
+
+    table: str
+    name: str
+    low: date
+    """Its Monday."""
+
+    @property
+    def high(self) -> date:
+        """The Monday after it."""
+        return self.low + timedelta(weeks=1)
 
 
 def add_partitions(session: Session) -> list[str]:
@@ -46,23 +64,32 @@ def add_partitions(session: Session) -> list[str]:
     return made
 
 
-def is_open_before(session: Session, day: date) -> bool:
-    """Whether a job is open that was stored before a day; asked by a role that sees every tenant's, which the owner does not."""
-    return bool(session.execute(STILL_OPEN, {"before": day}).scalar_one())
+def past_retention(session: Session, keep_days: int) -> list[Week]:
+    """Weekly partitions that ended more than `keep_days` ago; none while a job is open that was stored before then.
 
-
-def drop_partitions(session: Session, keep_days: int, is_open: Callable[[date], bool]) -> list[str]:
-    """Drop weekly partitions that ended more than `keep_days` ago, unless a job is open that was stored before then."""
-    session.execute(BRIEFLY)
+    Asked by a role that sees every tenant's jobs, which the owner need not.
+    """
     today: date = session.execute(TODAY).scalar_one()
     limit = today - timedelta(days=keep_days)
-    if is_open(limit):
+    if session.execute(STILL_OPEN, {"before": limit}).scalar_one():
         return []
-    dropped = []
-    for table in PARTITIONED:
-        for name in sorted(session.execute(PARTITIONS, {"table": table}).scalars()):
-            stamp = name.rpartition("_")[2]
-            if stamp.isdigit() and date.fromisoformat(stamp) + timedelta(weeks=1) <= limit:
-                session.execute(text(f"DROP TABLE {name}"))
-                dropped.append(name)
-    return dropped
+    weeks = [
+        Week(table, name, date.fromisoformat(stamp))
+        for table in PARTITIONED
+        for name in sorted(session.execute(PARTITIONS, {"table": table}).scalars())
+        if (stamp := name.rpartition("_")[2]).isdigit()
+    ]
+    return [week for week in weeks if week.high <= limit]
+
+
+def blob_keys(session: Session, week: Week) -> list[str]:
+    """The blobs that the rows of a weekly partition name: nobody knows them once it is dropped."""
+    session.execute(LONG)
+    values = {"low": week.low, "high": week.high}
+    return list(session.execute(text(BLOB_KEYS.format(table=week.table)), values).scalars())
+
+
+def drop(session: Session, week: Week) -> None:
+    """Drop a weekly partition; only the owner may."""
+    session.execute(BRIEFLY)
+    session.execute(text(f"DROP TABLE IF EXISTS {week.name}"))

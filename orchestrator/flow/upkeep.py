@@ -1,0 +1,162 @@
+"""Upkeep: what is old is forgotten, files past their time go with their blobs, and weekly partitions are made and dropped.
+
+One function for each kind. What a blob store or a backup holds up is tried again at the next upkeep. The audit log is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from typing import Final
+
+from orchestrator.blobs import BlobStore
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.flow.context import Context
+from orchestrator.store import dispatches, files, single, webhooks, workers
+from orchestrator.store import upkeep as partitions
+from orchestrator.store.session import Database
+from orchestrator.store.upkeep import Week
+from orchestrator.telemetry import log
+
+AT_ONCE: Final = 8
+"""Blobs that are deleted at the same time."""
+CHUNK: Final = 1_000
+"""Blobs between two looks whether to stop."""
+HALF_WRITTEN_S: Final = 86_400
+"""No upload and no batch's file takes so long."""
+
+Stopping = Callable[[], bool]
+"""Whether the process is told to stop."""
+
+
+def run(context: Context, stopping: Stopping) -> None:
+    """All of it, one kind after the other; ends early, between two chunks of any kind, when the process is told to stop."""
+    forget_workers(context)
+    forget_dispatches(context, stopping)
+    forget_idempotency_keys(context)
+    forget_webhooks(context, stopping)
+    expire_files(context, stopping)
+    with _blobs_may_be_away():
+        erase_files(context, stopping)
+        sweep_blobs(context)
+    with closing(Database(context.settings, "owner", connections=1)) as owner:
+        made = add_partitions(owner)
+        dropped = drop_partitions(context, owner, stopping)
+    if made or dropped:
+        log("partitions", made=made, dropped=dropped)
+
+
+def forget_workers(context: Context) -> None:
+    """Forget workers that were not seen for an hour."""
+    with context.database.unit_of_work() as session:
+        workers.forget_old(session)
+
+
+def forget_dispatches(context: Context, stopping: Stopping) -> None:
+    """Forget dispatches that ended over an hour ago."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not dispatches.forget_ended(session):
+                return
+
+
+def forget_idempotency_keys(context: Context) -> None:
+    """Forget idempotency keys past the retention."""
+    with context.database.unit_of_work() as session:
+        single.forget_keys(session, context.settings.retention_days)
+
+
+def forget_webhooks(context: Context, stopping: Stopping) -> None:
+    """Forget events that were delivered or are dead, past the retention."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not webhooks.forget(session, context.settings.retention_days):
+                return
+
+
+def expire_files(context: Context, stopping: Stopping) -> None:
+    """Say that files are gone whose own time is up, or their tenant's retention."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not files.expire(session, context.settings.retention_days):
+                return
+
+
+def erase_files(context: Context, stopping: Stopping) -> None:
+    """Delete the blobs of files that are gone, then note that they are: whoever dies in between leaves it to the next."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            gone = files.to_erase(session)
+        if not gone:
+            return
+        _delete(context.blobs, [key for _, key in gone])
+        with context.database.unit_of_work() as session:
+            files.erased(session, [file_id for file_id, _ in gone])
+
+
+def sweep_blobs(context: Context) -> int:
+    """Remove what killed processes were writing a day ago; returns how many there were."""
+    return context.blobs.sweep(HALF_WRITTEN_S)
+
+
+def add_partitions(owner: Database) -> list[str]:
+    """Make the partitions of the weeks to come; returns their names."""
+    made = list[str]()
+    with _tables_may_be_held(), owner.unit_of_work() as session:
+        made = partitions.add_partitions(session)
+    return made
+
+
+def drop_partitions(context: Context, owner: Database, stopping: Stopping) -> list[str]:
+    """Drop the weeks past the retention, then the blobs that their rows named; returns the names of the partitions.
+
+    A blob is deleted once the drop has committed. Whoever dies before that leaves it for `rightsize doctor` to find.
+    """
+    with context.database.unit_of_work() as session:
+        weeks = partitions.past_retention(session, context.settings.retention_days)
+    dropped = []
+    for week in weeks:
+        if stopping():
+            break
+        with _tables_may_be_held():
+            keys = _drop(context, owner, week)
+            dropped.append(week.name)
+            with _blobs_may_be_away():
+                for at in range(0, len(keys), CHUNK):
+                    if not stopping():
+                        _delete(context.blobs, keys[at : at + CHUNK])
+    return dropped
+
+
+def _drop(context: Context, owner: Database, week: Week) -> list[str]:
+    """Drop a week; returns the blobs that its rows named."""
+    with context.database.unit_of_work() as session:
+        keys = partitions.blob_keys(session, week)
+    with owner.unit_of_work() as session:
+        partitions.drop(session, week)
+    return keys
+
+
+def _delete(blobs: BlobStore, keys: Sequence[str]) -> None:
+    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rightsize-erase") as pool:
+        for _ in pool.map(blobs.delete, keys):
+            pass
+
+
+@contextmanager
+def _blobs_may_be_away() -> Iterator[None]:
+    try:
+        yield
+    except ServiceUnavailable as error:
+        log("blobs_away", logging.WARNING, detail=error.message)
+
+
+@contextmanager
+def _tables_may_be_held() -> Iterator[None]:
+    """A backup may hold the tables: waiting for it would hold up everybody behind us."""
+    try:
+        yield
+    except ServiceUnavailable as error:
+        log("database_away", logging.WARNING, detail=error.message)

@@ -1,0 +1,80 @@
+"""One stack for all of the contract's tests, with a model behind an HTTP server beside the simulated ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchestrator.settings import Settings
+from tests.api.conftest import QUICK
+from tests.contract.model_server import NAME, ModelServer, serve_model
+from tests.contract.sdk import Sdk
+from tests.serving import Api, serve
+from tests.stack import Stack
+
+if TYPE_CHECKING:
+    from tests.conftest import Servers
+
+AFAR = """
+[models.{name}]
+tier = "llm"
+engine = "openai"
+address = "{url}"
+slots = 16
+expected_latency_s = 0.05
+[[models.{name}.rates]]
+input = "1.00"
+output = "2.00"
+"""
+
+
+@pytest.fixture(scope="package")
+def model_server() -> Iterator[ModelServer]:
+    """The server of the model `afar`."""
+    with serve_model() as served:
+        yield served
+
+
+@pytest.fixture(scope="package")
+def package_stack(
+    servers: Servers, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """Orchestrator and one worker for the text tiers; webhooks may go to the loopback."""
+    folder = tmp_path_factory.mktemp("contract")
+    fleet = (Path(__file__).parents[1] / "fleet.toml").read_text("utf-8")
+    (folder / "fleet.toml").write_text(fleet + AFAR.format(name=NAME, url=model_server.url), "utf-8")
+    settings = Settings.load(
+        {
+            **QUICK,
+            "database_url": servers.create_migrated("contract"),
+            "redis_url": servers.redis_url,
+            "data_dir": folder,
+            "config": folder / "fleet.toml",
+            "request_timeout_s": 5.0,
+            "max_request_bytes": 1024 * 1024,
+            "max_file_bytes": 8 * 1024 * 1024,
+            "webhook_networks": "127.0.0.0/8",
+        }
+    )
+    with Stack(settings) as stack:
+        stack.broker.redis.flushdb()
+        stack.orchestrator()
+        stack.worker("llm", "rlm", "mllm")
+        yield stack
+
+
+@pytest.fixture(scope="package")
+def api(package_stack: Stack) -> Iterator[Api]:
+    """The API, served."""
+    with serve(package_stack) as api:
+        yield api
+
+
+@pytest.fixture(scope="package", params=["sync", "async"])
+def sdk(request: pytest.FixtureRequest, api: Api) -> Iterator[Sdk]:
+    """The official client, in both of its forms."""
+    with Sdk(api, request.param) as made:
+        yield made
