@@ -1,6 +1,6 @@
 # Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench demo-real test-vllm bench-vllm lock secrets clean
+.PHONY: help demo up test check bench bench-service demo-real test-vllm bench-vllm lock secrets clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -34,6 +34,9 @@ check: $(READY) ## Check format, style, types, import rules and the commands in 
 bench: $(READY) ## Measure against the targets, beside peers; results in build/bench
 	@$(BIN)/python -m benchmarks
 
+bench-service: $(READY) ## Measure the service beside LiteLLM's proxy; results in build/bench/service.json
+	@$(BIN)/python -m benchmarks.service
+
 test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
 	@$(VLLM)/python -m pytest tests/vllm
 
@@ -57,7 +60,7 @@ clean: ## Remove what was made here: .venv, build and caches (never data)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # gpu.txt holds the server's part too, and on its own: vLLM asks for older releases of some of it.
 compile = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \

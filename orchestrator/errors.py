@@ -19,6 +19,7 @@ RightsizeError
 │   ├── Backpressure            429  backpressure         too much is queued already
 │   ├── OverQuota               429  rate_limit_exceeded  more than the caller's quota in a minute, or at once
 │   └── ServiceUnavailable      503  service_unavailable  a server that we need does not answer
+├── JobFailed                   502  job_failed           told by the client: the request became a job, and the job failed
 ├── EngineFault                 what a model or its server did wrong: becomes an outcome, never a traceback
 └── Broken                      ours (500): logged once, with an id for the caller
 """
@@ -26,14 +27,14 @@ RightsizeError
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 
 class RightsizeError(Exception):
     """Anything that Rightsize itself raises."""
 
-    status: ClassVar[int] = 500
-    code: ClassVar[str] = "internal_error"
+    status: int = 500
+    code: str = "internal_error"
+    """Of a class; an error that the client read from an answer has what the service said."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -157,6 +158,21 @@ class ServiceUnavailable(Busy):
     """A server that we need does not answer."""
 
     code = "service_unavailable"
+
+
+class JobFailed(RightsizeError):
+    """The request was accepted as a job, and the job failed: its retries are spent, and the same request makes another job.
+
+    `code` is the job's own, such as `bad_request`, `timeout` or `context_length_exceeded`; `job_id` reads all of it.
+    """
+
+    status, code = 502, "job_failed"
+
+    def __init__(self, message: str, *, code: str, job_id: str, http_status: int = 502) -> None:
+        super().__init__(message)
+        self.code = code
+        self.job_id = job_id
+        self.status = http_status
 
 
 class EngineFault(RightsizeError):

@@ -203,8 +203,8 @@ def estimate(features: Features, model: Model, day: date) -> Estimate:
     card = model.card_on(day)
     most = features.max_output_tokens
     most = min(model.max_output_tokens if most is None else most, 1_000_000)
-    likely = _usage(features, min(most, TYPICAL_OUTPUT_TOKENS), _most_thought(features, model) // 2)
-    worst = _usage(features, most, _most_thought(features, model))
+    likely = _usage(features, min(most, TYPICAL_OUTPUT_TOKENS), most_thought(features, model) // 2)
+    worst = _usage(features, most, most_thought(features, model))
     # The model's own tokeniser may count more than ours: the hold leaves room for twice the estimate.
     worst = replace(worst, input_tokens=2 * worst.input_tokens)
     return Estimate(cost_usd=price(likely, card), hold_usd=price(worst, card), latency_s=model.expected_latency_s)
@@ -221,8 +221,8 @@ def _usage(features: Features, answer: int, thought: int) -> Usage:
     return Usage(read, 0, written + thought, thought, features.images * samples, features.audio_seconds * samples)
 
 
-def _most_thought(features: Features, model: Model) -> int:
-    """How many tokens one thought may have."""
+def most_thought(features: Features, model: Model) -> int:
+    """How many tokens one thought may have on a model."""
     if model.reasoning is None or features.effort == "none":
         return 0
     return features.hints.thinking_tokens or model.reasoning.tokens_for(features.effort)

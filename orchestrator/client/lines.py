@@ -24,17 +24,53 @@ class LineFile:
         return piece
 
 
+class Lines:
+    """Takes pieces of bytes that end anywhere, and gives back the lines that are whole, without their ends.
+
+    With `most_bytes` nothing is kept of a longer line, which is None then.
+    """
+
+    def __init__(self, most_bytes: int | None = None) -> None:
+        self._most_bytes = most_bytes
+        self._rest: list[bytes] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[bytes | None]:
+        """The lines that a piece ended, blank ones as well."""
+        ended: list[bytes | None] = []
+        first, *others = piece.split(b"\n")
+        self._add(first)
+        for part in others:
+            ended.append(self._taken())
+            self._add(part)
+        return ended
+
+    def end(self) -> list[bytes | None]:
+        """What is left at the end, where that is anything."""
+        return [self._taken()] if self._size else []
+
+    def _add(self, part: bytes) -> None:
+        self._size += len(part)
+        if self._most_bytes is not None and self._size > self._most_bytes:
+            self._rest = []
+        elif part:
+            self._rest.append(part)
+
+    def _taken(self) -> bytes | None:
+        too_long = self._most_bytes is not None and self._size > self._most_bytes
+        line = None if too_long else b"".join(self._rest)
+        self._rest, self._size = [], 0
+        return line
+
+
 def lines_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
     """The lines in pieces of bytes that end anywhere; blank ones are left out."""
-    rest: list[bytes] = []
+    lines = Lines()
     for piece in pieces:
-        first, *more = piece.split(b"\n")
-        rest.append(first)
-        for part in more:
-            line = b"".join(rest)
-            rest = [part]
-            if line.strip():
-                yield line
-    last = b"".join(rest)
-    if last.strip():
-        yield last
+        yield from written(lines.feed(piece))
+    yield from written(lines.end())
+
+
+def written(lines: Iterable[bytes | None]) -> list[bytes]:
+    """Those that are not blank."""
+    return [line for line in lines if line and line.strip()]

@@ -2,103 +2,137 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
 import httpx2
-import orjson
 
-from orchestrator.client.address import checked_key, checked_name, checked_url, network_error
-from orchestrator.errors import Busy, InvalidRequest, NotFound, Refused, RightsizeError, ServiceUnavailable
+from orchestrator.client.address import checked_key, checked_url, network_error
+from orchestrator.client.answers import error_of, found, object_of
+from orchestrator.client.call import NOTHING, Call, Thing, get
+from orchestrator.client.downloading import Download
+from orchestrator.client.patience import AWAY_AT_MOST_S, TRIES, Patience, Telling
+from orchestrator.client.sending import Form, Source
+from orchestrator.errors import Busy, Refused
 
-TRIES: Final = 6
-FIRST_PAUSE_S: Final = 0.2
-MOST_PAUSE_S: Final = 10.0
-SILENT_S: Final = 1.5
-"""How long another try is waited for without a word."""
-PASSING: Final = frozenset({408, 429, 502, 503, 504})
-"""Statuses after which the same request may succeed."""
+CONNECT_S: Final = 5.0
+FILES: Final = "/v1/files"
 
 
 class Transport:
-    """Sends requests to one service."""
+    """Sends calls to one service."""
 
     def __init__(
         self, base_url: str, api_key: str, timeout_s: float, on_wait: Callable[[str], None] | None = None
     ) -> None:
         self.base_url = checked_url(base_url)
-        self._timeout_s = timeout_s
-        self._on_wait = on_wait
-        self._said_why = False
+        self.timeout_s = timeout_s
+        self._telling = Telling(on_wait)
         self._http = httpx2.Client(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {checked_key(api_key)}"},
-            timeout=httpx2.Timeout(timeout_s, connect=5.0),
+            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S),
             follow_redirects=False,
         )
 
     def call(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None,
         key: str | None = None, again: bool = False,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Send a request and read its JSON; raises a RightsizeError with the remedy.
+    ) -> Thing:  # fmt: skip
+        """Send what these make, and read its JSON: see `Call`."""
+        return self.answer(Call(method, path, body=body, query=query or {}, key=key, again=again))
 
-        `again` says that a second sending does no harm: a GET, or a POST with an idempotency key.
-        """
-        headers = {"Content-Type": "application/json"} if body is not None else {}
-        if key is not None:
-            headers["Idempotency-Key"] = checked_name(key)
-        content = None if body is None else content_of(body)
-        wanted = {name: value for name, value in (query or {}).items() if value is not None}
-        began = time.monotonic()
-        for left in reversed(range(TRIES if again else 1)):
+    def answer(self, call: Call) -> Thing:
+        """Send a call and read its JSON; raises a RightsizeError with the remedy."""
+        patience = self.patience(call)
+        while True:
             try:
-                found = self._object(self._send(method, path, content=content, params=wanted, headers=headers))
-                self._said_why = False
-                return found
+                return self._heard(found(self._send(call), self.base_url))
             except Busy as error:
-                if left == 0 or time.monotonic() - began > self._timeout_s:
+                time.sleep(patience.pause_s(error))
+
+    def attempt(self, call: Call) -> tuple[int, Thing]:
+        """Send a call once, and give back status and JSON whatever the status."""
+        response = self._send(call)
+        return response.status_code, object_of(response)
+
+    def listed(self, path: str, page: int, query: Mapping[str, Any] = NOTHING) -> Iterator[Thing]:
+        """Every thing of a list, page by page."""
+        after = None
+        while True:
+            told = self.answer(get(path, {**query, "after": after, "limit": page}))
+            yield from told["data"]
+            if not told["has_more"]:
+                return
+            after = told["last_id"]
+
+    def upload(self, form: Form, source: Source) -> Thing:
+        """Send a form whose file is read by pieces while it is sent; again from its start, where it can be read again."""
+        patience = Patience(self._telling, tries=TRIES, within_s=float("inf"))
+        while True:
+            content, headers = form.around(source.pieces()), form.headers(source.size)
+            try:
+                with self._told():
+                    response = self._http.post(FILES, content=content, headers=headers)
+                return self._heard(found(response, self.base_url))
+            except Busy as error:
+                if not source.may_repeat:
                     raise
-                pause_s = _pause_s(TRIES - 1 - left, error.retry_after_s)
-                if time.monotonic() + pause_s - began > SILENT_S:
-                    self._say_why(error.message)
-                time.sleep(pause_s)
-        raise AssertionError
+                time.sleep(patience.pause_s(error))
 
-    def _say_why(self, message: str) -> None:
-        """Say what another try is waited for, once until something is answered."""
-        if self._on_wait is not None and not self._said_why:
-            self._said_why = True
-            self._on_wait(f"{message} Trying again.")
-
-    def upload(self, path: str, data: Mapping[str, str], file: tuple[str, Any]) -> dict[str, Any]:
-        """Send a form whose file is read by pieces while it is sent."""
-        return self._object(self._send("POST", path, data=data, files={"file": file}))
+    def pieces(self, path: str) -> Iterator[bytes]:
+        """The bytes of a file in pieces; a lost connection is made again, and goes on with the next byte."""
+        download = Download(path)
+        patience = Patience(self._telling, tries=TRIES, within_s=AWAY_AT_MOST_S)
+        while not download.is_whole:
+            try:
+                with self.opened(download.call) as response:
+                    download.begins(response.status_code, response.headers)
+                    for piece in response.iter_raw():
+                        patience.heard()
+                        if new := download.took(piece):
+                            yield new
+                download.ended()
+            except Refused as error:
+                download.refused(error)
+            except Busy as error:
+                time.sleep(patience.pause_s(error))
 
     @contextmanager
-    def reading(self, path: str) -> Iterator[httpx2.Response]:
-        """A response whose body is read by pieces."""
-        with self._told(), self._http.stream("GET", path) as response:
+    def opened(self, call: Call) -> Iterator[httpx2.Response]:
+        """A response whose body is read while it comes; raises what the service refused."""
+        with self._told(), self._http.stream(**call.arguments(), timeout=self._timeout(call)) as response:
             if response.status_code >= 400:
                 response.read()
                 raise error_of(response)
+            self._telling.answered()
             yield response
 
-    def status(self, path: str) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of a GET, whatever the status."""
-        response = self._send("GET", path)
-        return response.status_code, object_of(response)
+    def patience(self, call: Call) -> Patience:
+        """How long another try is made of a call."""
+        tries = TRIES if call.again else 1
+        return Patience(self._telling, tries=tries, within_s=call.within_s or self.timeout_s)
+
+    def waiting(self) -> Patience:
+        """What is borne by who waits for an end: as many tries as it takes, while the service is not away for too long."""
+        return Patience(self._telling, tries=float("inf"), within_s=AWAY_AT_MOST_S)
 
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
 
-    def _send(self, method: str, path: str, **given: Any) -> httpx2.Response:
+    def _send(self, call: Call) -> httpx2.Response:
         with self._told():
-            return self._http.request(method, path, **given)
+            return self._http.request(**call.arguments(), timeout=self._timeout(call))
+
+    def _timeout(self, call: Call) -> httpx2.Timeout:
+        return httpx2.Timeout(call.within_s or self.timeout_s, connect=min(CONNECT_S, self.timeout_s))
+
+    def _heard(self, told: Thing) -> Thing:
+        self._telling.answered()
+        return told
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -107,71 +141,3 @@ class Transport:
             yield
         except httpx2.TransportError as error:
             raise network_error(self.base_url, error) from error
-
-    def _object(self, response: httpx2.Response) -> dict[str, Any]:
-        if response.status_code >= 400:
-            raise error_of(response)
-        found = object_of(response)
-        if not found:
-            raise ServiceUnavailable(f"{self.base_url} answered something that is not JSON. Is it a Rightsize service?")
-        return found
-
-
-def error_of(response: httpx2.Response) -> RightsizeError:
-    """The error that a response tells of: of the class that raised it where that is known, otherwise by its status."""
-    told = object_of(response).get("error")
-    told = told if isinstance(told, dict) else {}
-    message = str(told.get("message") or f"The service answered {response.status_code} to {response.request.url.path}.")
-    param = told.get("param")
-    kind = _KINDS.get(str(told.get("code")))
-    if kind is None:
-        kind = ServiceUnavailable if response.status_code in PASSING else RightsizeError
-        if response.status_code < 500 and kind is RightsizeError:
-            kind = NotFound if response.status_code == 404 else Refused
-    if issubclass(kind, Busy):
-        wait = response.headers.get("retry-after", "")
-        return kind(message, retry_after_s=float(wait) if wait.isdigit() else FIRST_PAUSE_S)
-    error: RightsizeError = RightsizeError.__new__(
-        kind
-    )  # some classes build their message themselves; this one is built already
-    RightsizeError.__init__(error, message, param=param if isinstance(param, str) else None)
-    return error
-
-
-def content_of(body: Mapping[str, Any]) -> bytes:
-    """A body as JSON; raises InvalidRequest for one that cannot be."""
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError as error:
-        raise InvalidRequest(
-            f"The request cannot be sent as JSON ({error}): give text that is valid Unicode, and plain values."
-        ) from error
-
-
-def object_of(response: httpx2.Response) -> dict[str, Any]:
-    """The JSON object of a response; empty where there is none."""
-    try:
-        found = orjson.loads(response.content)
-    except orjson.JSONDecodeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _pause_s(tries: int, asked_s: float) -> float:
-    """A little longer each time, with jitter, and at least what the service asked for."""
-    grown = FIRST_PAUSE_S * 2.0**tries * (0.5 + random.random())  # noqa: S311 - jitter, not a secret
-    return min(MOST_PAUSE_S, max(grown, asked_s))
-
-
-def _known(kind: type[RightsizeError]) -> Iterator[tuple[str, type[RightsizeError]]]:
-    yield kind.code, kind
-    for child in kind.__subclasses__():
-        if child.code != kind.code:  # a refinement of the server's own: callers know its parent
-            yield from _known(child)
-
-
-_KINDS: Final[Mapping[str, type[RightsizeError]]] = {
-    **dict(_known(Busy)),
-    **dict(_known(Refused)),
-    InvalidRequest.code: InvalidRequest,
-}

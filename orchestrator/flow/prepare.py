@@ -10,6 +10,7 @@ import orjson
 from orchestrator.contracts import ASKED, JobState
 from orchestrator.errors import TooLarge
 from orchestrator.flow.context import Context
+from orchestrator.forecasting import readings
 from orchestrator.hints import Hints
 from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
@@ -92,6 +93,8 @@ def features_json(features: Features, chosen: Route) -> str:
     seen = {
         "input_tokens": features.input_tokens,
         "max_output_tokens": features.max_output_tokens,
+        "choices": features.choices,
+        "readings": readings(features),
         "images": features.images,
         "audio": features.audio,
         "audio_seconds": str(features.audio_seconds),

@@ -6,9 +6,9 @@ One function for each kind. What a blob store or a backup holds up is tried agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Final
 
 from orchestrator.blobs import BlobStore
@@ -38,9 +38,8 @@ def run(context: Context, stopping: Stopping) -> None:
     forget_idempotency_keys(context)
     forget_webhooks(context, stopping)
     expire_files(context, stopping)
-    with _blobs_may_be_away():
-        erase_files(context, stopping)
-        sweep_blobs(context)
+    erase_files(context, stopping)
+    sweep_blobs(context)
     with closing(Database(context.settings, "owner", connections=1)) as owner:
         made = add_partitions(owner)
         dropped = drop_partitions(context, owner, stopping)
@@ -89,24 +88,28 @@ def erase_files(context: Context, stopping: Stopping) -> None:
     while not stopping():
         with context.database.unit_of_work() as session:
             gone = files.to_erase(session)
-        if not gone:
+        if not gone or not _deleted(context.blobs, [key for _, key in gone]):
             return
-        _delete(context.blobs, [key for _, key in gone])
         with context.database.unit_of_work() as session:
             files.erased(session, [file_id for file_id, _ in gone])
 
 
-def sweep_blobs(context: Context) -> int:
-    """Remove what killed processes were writing a day ago; returns how many there were."""
-    return context.blobs.sweep(HALF_WRITTEN_S)
+def sweep_blobs(context: Context) -> None:
+    """Remove what killed processes were writing a day ago."""
+    try:
+        context.blobs.sweep(HALF_WRITTEN_S)
+    except ServiceUnavailable as error:
+        log("blobs_away", logging.WARNING, detail=error.message)
 
 
 def add_partitions(owner: Database) -> list[str]:
     """Make the partitions of the weeks to come; returns their names."""
-    made = list[str]()
-    with _tables_may_be_held(), owner.unit_of_work() as session:
-        made = partitions.add_partitions(session)
-    return made
+    try:
+        with owner.unit_of_work() as session:
+            return partitions.add_partitions(session)
+    except ServiceUnavailable as error:
+        _put_off(error)
+        return []
 
 
 def drop_partitions(context: Context, owner: Database, stopping: Stopping) -> list[str]:
@@ -120,13 +123,15 @@ def drop_partitions(context: Context, owner: Database, stopping: Stopping) -> li
     for week in weeks:
         if stopping():
             break
-        with _tables_may_be_held():
+        try:
             keys = _drop(context, owner, week)
-            dropped.append(week.name)
-            with _blobs_may_be_away():
-                for at in range(0, len(keys), CHUNK):
-                    if not stopping():
-                        _delete(context.blobs, keys[at : at + CHUNK])
+        except ServiceUnavailable as error:
+            _put_off(error)
+            break
+        dropped.append(week.name)
+        for at in range(0, len(keys), CHUNK):
+            if stopping() or not _deleted(context.blobs, keys[at : at + CHUNK]):
+                break
     return dropped
 
 
@@ -139,24 +144,17 @@ def _drop(context: Context, owner: Database, week: Week) -> list[str]:
     return keys
 
 
-def _delete(blobs: BlobStore, keys: Sequence[str]) -> None:
-    with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rightsize-erase") as pool:
-        for _ in pool.map(blobs.delete, keys):
-            pass
+def _put_off(error: ServiceUnavailable) -> None:
+    """Leave a table to the next upkeep: a backup holds it, for instance, and waiting for it would hold up everybody behind us."""
+    log("database_away", logging.WARNING, detail=error.message)
 
 
-@contextmanager
-def _blobs_may_be_away() -> Iterator[None]:
+def _deleted(blobs: BlobStore, keys: Sequence[str]) -> bool:
+    """Delete some blobs; False while their store is away."""
     try:
-        yield
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rightsize-erase") as pool:
+            list(pool.map(blobs.delete, keys))
     except ServiceUnavailable as error:
         log("blobs_away", logging.WARNING, detail=error.message)
-
-
-@contextmanager
-def _tables_may_be_held() -> Iterator[None]:
-    """A backup may hold the tables: waiting for it would hold up everybody behind us."""
-    try:
-        yield
-    except ServiceUnavailable as error:
-        log("database_away", logging.WARNING, detail=error.message)
+        return False
+    return True

@@ -11,8 +11,7 @@ from orchestrator.contracts import Tier
 from orchestrator.fleet import Model
 from orchestrator.pricing import ZERO
 from orchestrator.requests import Features
-from orchestrator.routing import Estimate
-from orchestrator.routing import _most_thought as most_thought
+from orchestrator.routing import Estimate, most_thought
 
 MOST_GROUPS: Final = 1_000
 """So many kinds of rows are told apart. What comes after them is counted by model: a caller may invent a task for every row."""

@@ -8,18 +8,14 @@ at least once, and a second time gives the same job (docs/decisions/0011).
 
 from __future__ import annotations
 
-import random
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import redis
 
 from orchestrator import ids
 from orchestrator.contracts import SUBMIT_QUEUE
-
-T = TypeVar("T")
 
 BY_PRIORITY: Final = (SUBMIT_QUEUE, *(f"{SUBMIT_QUEUE}\x06\x16{number}" for number in range(1, 10)))
 """kombu's lists for the priorities 0 to 9: 0 goes first, as Celery has it on Redis."""
@@ -179,15 +175,3 @@ class Queue:
 
     def _eval(self, script: str, keys: list[str], *arguments: Any) -> Any:
         return self._redis.eval(script, len(keys), *keys, *arguments)
-
-
-def patient(step: Callable[[], T], pause: Callable[[float], bool]) -> T | None:
-    """What a step on the queue gives, tried again until Redis answers; None once `pause` says that it is time to leave."""
-    pause_s = 0.1
-    while True:
-        try:
-            return step()
-        except redis.RedisError:
-            if pause(pause_s * (0.5 + random.random())):  # noqa: S311 - jitter, not a secret
-                return None
-        pause_s = min(2 * pause_s, 2.0)

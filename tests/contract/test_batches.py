@@ -143,7 +143,7 @@ def test_a_row_that_is_wrong_fails_the_batch_with_its_line_and_code(sdk: Sdk) ->
 @pytest.mark.parametrize(
     "line, code",
     [
-        ({**row("a", chat("x")), "url": "/v1/embeddings"}, "mismatched_url"),
+        ({**row("a", chat("x")), "url": "/v1/embeddings"}, "mismatched_endpoint"),
         ({**row("a", chat("x")), "method": "GET"}, "invalid_method"),
         (row("a", {**chat("x"), "stream": True}), "invalid_request"),
         (row("a", {**chat("x"), "model": "gpt-nothing"}), "model_not_found"),
