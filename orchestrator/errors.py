@@ -26,20 +26,27 @@ RightsizeError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+MOST_MESSAGE: Final = 4_000
+"""Characters of a message: it may quote what a caller sent, and is kept with every row that it is about."""
+MOST_PARAM: Final = 200
+MOST_NAMES: Final = 10
+MOST_NAME: Final = 64
 
 
 class RightsizeError(Exception):
-    """Anything that Rightsize itself raises."""
+    """Anything that Rightsize itself raises. What it says is bounded, however long the things are that it quotes."""
 
     status: int = 500
     code: str = "internal_error"
     """Of a class; an error that the client read from an answer has what the service said."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.param = param
+        self.message = message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]} ..."
+        super().__init__(self.message)
+        self.param = None if param is None else param[:MOST_PARAM]
 
 
 class Refused(RightsizeError):
@@ -201,3 +208,10 @@ class EngineFault(RightsizeError):
 
 class Broken(RightsizeError):
     """A fault of ours."""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Names that a caller gave, in order, as a message quotes them: not all of very many, and not the whole of a long one."""
+    given = sorted(names)
+    told = ", ".join(repr(name if len(name) <= MOST_NAME else f"{name[:MOST_NAME]}...") for name in given[:MOST_NAMES])
+    return told if len(given) <= MOST_NAMES else f"{told} and {len(given) - MOST_NAMES} more"

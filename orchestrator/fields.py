@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final, TypeGuard
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, quoted
 from orchestrator.hints import is_number
 from orchestrator.structured import form_of
 
@@ -55,7 +55,7 @@ def check_fields(endpoint: str, body: Mapping[str, Any], *, streams: bool) -> No
     allowed = ALLOWED[endpoint]
     if unknown := body.keys() - allowed - {"rightsize"}:
         raise InvalidRequest(
-            f"Unknown fields {sorted(unknown)[:10]}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown)
+            f"Unknown fields: {quoted(unknown)}. Known for {endpoint}: {sorted(allowed)}.", param=min(unknown)
         )
     _check_caps(body)
     _check_choices(body, streams=streams)

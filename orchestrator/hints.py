@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from orchestrator.contracts import NAME, Stakes, Tier
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, quoted
 
 HINTS: Final = frozenset(
     {
@@ -69,7 +69,7 @@ def hints_from(raw: object) -> Hints:
         raise InvalidRequest("`rightsize` must be an object.", param="rightsize")
     if unknown := set(raw) - HINTS:
         raise InvalidRequest(
-            f"`rightsize` has unknown fields {sorted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize"
+            f"`rightsize` has unknown fields: {quoted(unknown)}. Known: {sorted(HINTS)}.", param="rightsize"
         )
     task, tier, stakes = raw.get("task"), raw.get("tier"), raw.get("stakes")
     if task is not None and not (isinstance(task, str) and TASK_NAME.fullmatch(task)):

@@ -38,6 +38,8 @@ MAX_AUDIO: Final = 20
 NO_SECONDS: Final = Decimal(0)
 MILLISECOND: Final = Decimal("0.001")
 
+MAX_ANSWERS: Final = 2_048
+"""That one request may ask for: of all its prompts, `n` and samples together."""
 MAX_TEXTS: Final = 2_048
 MAX_READ_CHARS: Final = 8_000_000
 """Of all that is classified or scored in one request; a query counts once for each document."""
@@ -87,7 +89,7 @@ class Features:
     input_tokens: int
     max_output_tokens: int | None
     choices: int
-    """Answers that are written: `n` times the samples of each."""
+    """Answers that are written: of every prompt `n`, times the samples of each."""
     effort: str | None
     """`reasoning_effort`, where the caller names one."""
     images: int
@@ -134,7 +136,7 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         input_tokens=chars // CHARS_PER_TOKEN + 4 + beside.tokens,
         max_output_tokens=0 if endpoint in POOLING else limit,
         effort=body.get("reasoning_effort"),
-        choices=(body.get("n") or 1) * (hints.samples or 1),
+        choices=_answers(body, hints),
         images=beside.images,
         audio=beside.audio,
         audio_seconds=Decimal(beside.audio_seconds).quantize(MILLISECOND) if beside.audio_seconds else NO_SECONDS,
@@ -142,6 +144,19 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         prefix_hash=prefix,
         longest_tokens=longest // CHARS_PER_TOKEN + 4 + beside.tokens,
     )
+
+
+def _answers(body: Mapping[str, Any], hints: Hints) -> int:
+    """How many answers are written; raises InvalidRequest for more than one request may ask for."""
+    prompts = body.get("prompt")
+    answers = (body.get("n") or 1) * (hints.samples or 1) * (len(prompts) if isinstance(prompts, list) else 1)
+    if answers > MAX_ANSWERS:
+        raise InvalidRequest(
+            f"A request may ask for at most {MAX_ANSWERS:,} answers; this one asks for {answers:,}: lower `n` or "
+            "`rightsize.samples`, or send fewer prompts.",
+            param="n",
+        )
+    return int(answers)
 
 
 def engine_body(body: dict[str, Any], hints: Hints) -> dict[str, Any]:

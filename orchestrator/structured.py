@@ -7,12 +7,14 @@ engine says of the answer. Patterns are matched by a machine that takes linear t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.schema_work import UnboundedError, Work
 
 Kind = Literal["schema", "object", "choice", "regex", "grammar"]
 
@@ -26,6 +28,12 @@ MAX_PROBLEMS: Final = 5
 """Told of one answer: a model that is asked to mend it reads no more."""
 MAX_REPEAT: Final = 10_000
 """Of a bound such as `{0,10000}` or `maxItems`: an engine unrolls it."""
+MAX_NESTED: Final = 500
+"""Brackets of a grammar: engines read them with one call of a function within the other."""
+MOST_WORK: Final = 5_000_000
+"""Evaluations of a schema that one answer may take: about a tenth of a second."""
+MOST_TOLD: Final = 2_000
+"""Up to so many evaluations it is told where an answer goes wrong: telling takes a thousand times as long as finding out."""
 _BOUNDS: Final = ("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties")
 
 
@@ -93,13 +101,38 @@ def _from_extra(extra: object) -> Form:
     if kind == "regex":
         _check_pattern(value, "structured_outputs.regex")
         return Form("regex", value)
+    _check_grammar(value)
     return Form("grammar", value)
+
+
+_REPEATS: Final = re.compile(r"\{\s*([0-9]*)\s*(?:,\s*([0-9]*)\s*)?\}")
+
+
+def _check_grammar(grammar: str) -> None:
+    """Refuse what an engine would unroll or read without bound; whether it is a grammar at all, only the engine knows.
+
+    Brackets in literals count too: what is quoted, each dialect says in its own way.
+    """
+    depth = deepest = 0
+    for sign in grammar:
+        depth += (sign in "([{") - (sign in ")]}")
+        deepest = max(deepest, depth)
+    field = "structured_outputs"
+    if deepest > MAX_NESTED:
+        raise InvalidRequest(f"`{field}.grammar` nests brackets over {MAX_NESTED} deep: nest less.", param=field)
+    if any(len(bound) > 9 or int(bound or 0) > MAX_REPEAT for found in _REPEATS.findall(grammar) for bound in found):
+        raise InvalidRequest(f"`{field}.grammar` repeats something over {MAX_REPEAT:,} times: lower it.", param=field)
 
 
 def _schema(schema: object, where: str) -> Form:
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"`{where}` must be a JSON schema, an object.", param=where.partition(".")[0])
-    text = json.dumps(schema, separators=(",", ":"))
+    try:
+        text = json.dumps(schema, separators=(",", ":"))
+    except RecursionError:
+        raise InvalidRequest(
+            f"The schema in `{where}` is nested over {MAX_DEPTH} deep.", param=where.partition(".")[0]
+        ) from None
     if len(text) > MAX_SCHEMA_BYTES:
         raise InvalidRequest(f"The schema in `{where}` is over 64 KiB. Make it smaller.", param=where.partition(".")[0])
     form = Form("schema", text)
@@ -126,7 +159,9 @@ def _checked_schema(text: str, where: str) -> None:
                 param=field,
             )
     try:
-        _validator(text)
+        _checker(text)
+    except UnboundedError as error:
+        raise InvalidRequest(f"The schema in `{where}` {error}.", param=field) from None
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         told = str(error).partition("\n")[0]
         raise InvalidRequest(f"The schema in `{where}` is not valid: {told[:300]}.", param=field) from None
@@ -168,6 +203,13 @@ def _validator(schema: str) -> Any:
     )
 
 
+@lru_cache(maxsize=256)
+def _checker(schema: str) -> tuple[Any, Work]:
+    """The validator of a schema, and what counts its work; raises ValueError for one that has none."""
+    work = Work(json.loads(schema))
+    return _validator(schema), work
+
+
 def problems(text: str, form: Form) -> list[str]:
     """What is wrong with an answer, in words that a model can mend it by; empty for one of the right form.
 
@@ -187,8 +229,23 @@ def problems(text: str, form: Form) -> list[str]:
         return [f"it is not valid JSON: {error}"]
     if form.kind == "object":
         return [] if isinstance(value, dict) else ["it must be a JSON object"]
+    return _differences(text, form.value, value)
+
+
+def _differences(text: str, schema: str, value: object) -> list[str]:
+    """Where an answer differs from its schema. What could take very long is found out before, and not begun."""
+    validator, work = _checker(schema)
+    values = 1 + text.count(",") + text.count("{") + text.count("[")
+    is_small = not work.multiplies and work.size * values <= MOST_TOLD
+    needed = 0 if is_small else work.of(value, MOST_WORK)
+    if needed > MOST_WORK:
+        return ["it is too large, or nested too deeply, to be checked against its schema: write less"]
+    if validator.is_valid(value):
+        return []
+    if needed > MOST_TOLD:
+        return ["it does not match its schema"]
     found = []
-    for one in _validator(form.value).iter_errors(value):
+    for one in validator.iter_errors(value):
         place = "/".join(map(str, one.instance_path))
         found.append(f"{place or 'the whole'}: {one.message}"[:300])
         if len(found) == MAX_PROBLEMS:

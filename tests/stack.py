@@ -145,6 +145,15 @@ class Stack:
         code = "from orchestrator import commands, settings; commands.orchestrator(settings.Settings.load())"
         return self.start(code, "orchestrator", **options)
 
+    def intake(self, *, ready: bool = True, **options: Any) -> subprocess.Popen[bytes]:
+        """Start an intake, and wait until it takes messages."""
+        touched = self.settings.data_dir / f"intake-{len(self.processes)}.ready"
+        code = "from orchestrator import intake, settings; intake.main(settings.Settings.load())"
+        process = self.start(code, "intake", env={"RIGHTSIZE_READY_FILE": str(touched)}, **options)
+        if ready:
+            until(touched.exists, what="the intake is ready")
+        return process
+
     def worker(self, *tiers: str, ready: bool = True, **options: Any) -> subprocess.Popen[bytes]:
         """Start a worker for some tiers (`llm` if none is named), and wait until it has said that it is there."""
         named = list(tiers or ("llm",))

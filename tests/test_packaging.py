@@ -31,7 +31,19 @@ HELD_BY_THE_GROUP = re.findall(r"^VLLM_EXTRAS := (.*)$", (ROOT / "Makefile").rea
     0
 ].split()
 
-TARGETS = ["demo", "test", "check", "bench", "bench-service", "up", "clean", "help", "demo-real", "test-vllm", "bench-vllm"]
+TARGETS = [
+    "demo",
+    "test",
+    "check",
+    "bench",
+    "bench-service",
+    "up",
+    "clean",
+    "help",
+    "demo-real",
+    "test-vllm",
+    "bench-vllm",
+]
 USED_WITHOUT_IMPORT = {
     "httptools": "uvicorn takes it when it is there",
     "python-multipart": "FastAPI reads uploads with it",

@@ -105,7 +105,9 @@ async def create_key(request: Request, who: Admin, tenant: OfTenant = None) -> R
     serving = serving_of(request)
     wanted = checked(schemas.CreateKey, await read_object(request))
     actor = await serving.read(_actor, serving, who, tenant)
-    within_s = window_seconds(wanted.expires_in, "expires_in", most_days=3_650) if wanted.expires_in else None
+    within_s = (
+        window_seconds(wanted.expires_in, "expires_in", most_days=3_650) if wanted.expires_in is not None else None
+    )
     made = await serving.submit(
         administer.create_key, serving.context, actor, wanted.name, project=wanted.project, scopes=wanted.scopes, within_s=within_s
     )  # fmt: skip
@@ -118,7 +120,7 @@ async def rotate_key(key: str, request: Request, who: Admin, tenant: OfTenant = 
     serving = serving_of(request)
     wanted = checked(schemas.RotateKey, await read_object(request))
     actor = await serving.read(_actor, serving, who, tenant)
-    grace_s = window_seconds(wanted.grace, "grace") if wanted.grace else 0.0
+    grace_s = window_seconds(wanted.grace, "grace") if wanted.grace is not None else 0.0
     made = await serving.submit(administer.rotate_key, serving.context, actor, key, grace_s=grace_s)
     return answer(_made(made), status=201)
 

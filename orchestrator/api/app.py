@@ -19,13 +19,16 @@ from orchestrator.api import (
     jobs,
     models,
     progress,
+    refusals,
     responses,
     usage,
     webhooks,
 )  # fmt: skip
 from orchestrator.api.answers import Answers
+from orchestrator.api.documented.document import describe
 from orchestrator.api.limits import Bounds, LimitBody
 from orchestrator.api.metrics import Measured
+from orchestrator.api.naming import Named
 from orchestrator.api.serving import Serving
 from orchestrator.flow.context import Context
 
@@ -44,7 +47,6 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     app = FastAPI(
         title="Rightsize",
         version=orchestrator.__version__,
-        description="Runs language-model jobs on the smallest model that does them well.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -52,12 +54,14 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     )
     app.state.serving = serving
     for part in (
-        files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, administration, health,
+        files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, refusals, administration, health,
     ):  # fmt: skip
         app.include_router(part.router)
     failures.install(app)
+    describe(app)
     # The last one added is the outermost: what it counts includes what the others refuse.
     app.add_middleware(LimitBody, bounds=serving.bounds)
     app.add_middleware(failures.LastResort)
     app.add_middleware(Measured, metrics=serving.metrics)
+    app.add_middleware(Named)
     return app

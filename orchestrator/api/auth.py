@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Security
+from fastapi.security import HTTPBearer
 
 from orchestrator.api.serving import serving_of
 from orchestrator.contracts import Owner
@@ -30,26 +30,33 @@ async def _identity(request: Request) -> Identity | None:
     return identity
 
 
-def _with(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Identity]]:
-    async def caller(request: Request) -> Identity:
-        return allowed(await _identity(request), scope)
+class Allowed(HTTPBearer):
+    """Whoever has a key with a scope, as routes ask for it; the API's document says the same of them."""
 
-    return caller
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scheme_name="key", description="An API key: `rs_` and 43 characters.")
+        self._scope = scope
 
-
-async def _submitter(who: Annotated[Identity, Depends(_with("submit"))]) -> Owner:
-    return who.owner
-
-
-async def _reader(who: Annotated[Identity, Depends(_with("read"))]) -> Owner:
-    return who.owner
+    async def __call__(self, request: Request) -> Identity:  # type: ignore[override]
+        """Who it is; raises Unauthorized or Forbidden."""
+        return allowed(await _identity(request), self._scope)
 
 
-reading = _with("read")
+Reading = Annotated[Identity, Security(Allowed("read"), scopes=["read"])]
 """Whoever may read, as routes ask for it that must know whether it is somebody of the house."""
+
+
+async def _submitter(who: Annotated[Identity, Security(Allowed("submit"), scopes=["submit"])]) -> Owner:
+    return who.owner
+
+
+async def _reader(who: Reading) -> Owner:
+    return who.owner
+
+
 Submitter = Annotated[Owner, Depends(_submitter)]
 """The owner of a key that may hand work in, as routes ask for it."""
 Reader = Annotated[Owner, Depends(_reader)]
 """The owner of a key that may read."""
-Admin = Annotated[Identity, Depends(_with("admin"))]
+Admin = Annotated[Identity, Security(Allowed("admin"), scopes=["admin"])]
 """Whoever may administer the tenant that the key is of, and with a key of the house every tenant."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from orchestrator.api import schemas
 from orchestrator.api.asking import answered, ask, awaited
 from orchestrator.api.auth import Submitter
+from orchestrator.api.documented.asked import body_of_endpoint
 from orchestrator.api.streaming import ChatWriter, streamed
 from orchestrator.contracts import Owner
 from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE
@@ -15,31 +15,31 @@ from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE
 router = APIRouter(tags=["interactive"])
 
 
-@router.post(CHAT, openapi_extra=schemas.body_of(schemas.ChatRequest))
+@router.post(CHAT, openapi_extra=body_of_endpoint(CHAT))
 async def chat(request: Request, owner: Submitter) -> Response:
     """Answer a chat; `model` is auto, a tier or a model, and `rightsize` holds hints."""
     return await _told(request, owner, CHAT)
 
 
-@router.post("/v1/completions", openapi_extra=schemas.body_of(schemas.CompletionRequest))
+@router.post("/v1/completions", openapi_extra=body_of_endpoint("/v1/completions"))
 async def completions(request: Request, owner: Submitter) -> Response:
     """Complete a prompt."""
     return await _told(request, owner, "/v1/completions")
 
 
-@router.post(EMBEDDINGS, openapi_extra=schemas.body_of(schemas.EmbeddingRequest))
+@router.post(EMBEDDINGS, openapi_extra=body_of_endpoint(EMBEDDINGS))
 async def embeddings(request: Request, owner: Submitter) -> Response:
     """Embed text."""
     return await answered(request, owner, EMBEDDINGS)
 
 
-@router.post(CLASSIFY, openapi_extra=schemas.body_of(schemas.ClassifyRequest))
+@router.post(CLASSIFY, openapi_extra=body_of_endpoint(CLASSIFY))
 async def classify(request: Request, owner: Submitter) -> Response:
     """Give each text the probability of each label of the model."""
     return await answered(request, owner, CLASSIFY)
 
 
-@router.post(SCORE, openapi_extra=schemas.body_of(schemas.ScoreRequest))
+@router.post(SCORE, openapi_extra=body_of_endpoint(SCORE))
 async def score(request: Request, owner: Submitter) -> Response:
     """Say how well each document answers its query."""
     return await answered(request, owner, SCORE)

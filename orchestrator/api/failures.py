@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import orjson
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import ids
@@ -52,6 +53,10 @@ def of_error(error: RightsizeError) -> Response:
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s))), **error.headers}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if error.status == 409:
+        headers["x-should-retry"] = (
+            "false"  # the official clients would: to them a conflict is a lock that somebody holds
+        )
     return failure(error.status, _sayable(error.message), code=error.code, param=error.param, headers=headers)
 
 
@@ -64,8 +69,8 @@ def unexpected(error: BaseException) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Put every kind of error into OpenAI's form."""
+def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Put every kind of error into OpenAI's form; `routes` are those that the application serves."""
 
     async def ours(_: Request, error: Exception) -> Response:
         return (
@@ -86,9 +91,9 @@ def install(app: FastAPI) -> None:
         if status == 404:
             return failure(404, f"There is no route {where}. /openapi.json lists them.", code="not_found")
         if status == 405:
-            allowed = (headers or {}).get("allow") or (headers or {}).get("Allow") or "another method"
+            allowed = ", ".join(_methods(routes, request)) or "GET"
             message = f"{where} is not served: use {allowed}."
-            return failure(405, message, code="method_not_allowed", headers=headers)
+            return failure(405, message, code="method_not_allowed", headers={"Allow": allowed})
         return failure(status, str(getattr(error, "detail", error))[:500], code="http_error", headers=headers)
 
     async def gone(_: Request, __: Exception) -> Response:
@@ -98,6 +103,12 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(ClientDisconnect, gone)
+
+
+def _methods(routes: Sequence[BaseRoute], request: Request) -> list[str]:
+    """Every method that a path is served with: each route of it knows its own alone."""
+    found = [route for route in routes if route.matches(request.scope)[0] is Match.PARTIAL]
+    return sorted({method for route in found if isinstance(route, Route) for method in route.methods or ()})
 
 
 class LastResort:

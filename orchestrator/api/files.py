@@ -13,6 +13,7 @@ from orchestrator import ids
 from orchestrator.api import schemas, uploads
 from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked
+from orchestrator.api.documented import asked
 from orchestrator.api.downloads import download
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
@@ -27,7 +28,7 @@ PURPOSES: Final = ("batch", "user_data")
 MOST_LISTED: Final = 10_000
 
 
-@router.post("", openapi_extra=schemas.UPLOAD_FORM)
+@router.post("", openapi_extra=asked.upload())
 async def upload(request: Request, owner: Submitter) -> Response:
     """Store a file: multipart with `purpose` (batch or user_data) and `file`."""
     serving = serving_of(request)

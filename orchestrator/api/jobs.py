@@ -14,8 +14,10 @@ from orchestrator.api import schemas
 from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import serving_of
+from orchestrator.contracts import Owner
 from orchestrator.flow import cancel as cancelling
-from orchestrator.flow import submit
+from orchestrator.flow import quotas, submit
+from orchestrator.flow.context import Context
 from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, show_job
 from orchestrator.hints import window_seconds
 
@@ -27,12 +29,18 @@ async def create(request: Request, owner: Submitter) -> Response:
     """Accept one request to be answered within its deadline; the same Idempotency-Key gives the same job."""
     serving = serving_of(request)
     wanted = checked(schemas.CreateJob, await read_object(request))
+    name, headers = await serving.submit(_create, serving.context, owner, wanted, idempotency_key(request))
+    return answer(await serving.read(show_job, serving.context, owner, name), status=202, headers=headers)
+
+
+def _create(context: Context, owner: Owner, wanted: schemas.CreateJob, key: str | None) -> tuple[str, dict[str, str]]:
+    """Accept a job; returns its id, and the headers of its caller's quotas."""
     within_s = window_seconds(wanted.deadline, "deadline")
-    made = await serving.submit(
-        submit.submit_job, serving.context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s,
-        idempotency_key=idempotency_key(request),
-    )  # fmt: skip
-    return answer(await serving.read(show_job, serving.context, owner, ids.public("job", made.public_id)), status=202)
+    headers = quotas.take(context, owner, quotas.tokens_of(wanted.body))
+    made = submit.submit_job(
+        context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s, idempotency_key=key
+    )
+    return ids.public("job", made.public_id), headers
 
 
 @router.get("/{job_id}")

@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from orchestrator import ids
-from orchestrator.api import schemas
 from orchestrator.api.answers import Reply
 from orchestrator.api.asking import Asked, ask, awaited, note_of
 from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer
+from orchestrator.api.documented.asked import body_of_endpoint
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.api.streaming import Choices, streamed
 from orchestrator.contracts import ASKED, TERMINAL, JobState, Owner
@@ -29,7 +29,7 @@ from orchestrator.store import jobs
 router = APIRouter(prefix=RESPONSES, tags=["interactive"])
 
 
-@router.post("", openapi_extra=schemas.body_of(schemas.ResponseRequest))
+@router.post("", openapi_extra=body_of_endpoint(RESPONSES))
 async def create(request: Request, owner: Submitter) -> Response:
     """Answer a request in the form of OpenAI's Responses API."""
     asked = await ask(request, owner, RESPONSES)

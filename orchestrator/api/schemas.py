@@ -1,11 +1,36 @@
-"""The bodies that the API takes, checked by pydantic where they are ours and described for OpenAPI where they are the model's."""
+"""The bodies that the API takes where they are ours, checked by pydantic. Those of models stand in `documented/asked.py`.
+
+What pydantic lets through and a later step refuses is described too (`described`), so that the document tells all of it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from orchestrator.api.documented import patterns
+from orchestrator.contracts import Tier
+from orchestrator.requests import ACCEPTED, ENDPOINTS
+from orchestrator.webhooks.events import EventType
+
+
+def described(**schema: Any) -> Any:
+    """What the document says of a field beyond what pydantic checks."""
+    return Field(json_schema_extra=schema)
+
+
+def one_of(values: Iterable[str]) -> Any:
+    """A field that may hold one of some texts, as a later step checks."""
+    return described(enum=sorted(values))
+
+
+Window = Annotated[str, StringConstraints(max_length=16), described(pattern=patterns.window())]
+"""Such as 24h, 90m or 30s, at most 30 days."""
+Accepted = Annotated[str, StringConstraints(max_length=128), one_of(ACCEPTED)]
+Amount = Annotated[str, StringConstraints(min_length=1, max_length=32), described(pattern=patterns.MONEY)]
+"""US dollars as text, so that no digit is lost."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
@@ -28,8 +53,8 @@ class CreateBatch(Exact):
     """A batch to be made of an uploaded file."""
 
     input_file_id: str = Field(max_length=128)
-    endpoint: str = Field(max_length=128)
-    completion_window: str = Field(default="24h", max_length=16)
+    endpoint: Accepted
+    completion_window: Window = "24h"
     metadata: Metadata | None = None
     output_expires_after: Expiry | None = None
     rightsize: dict[str, Any] | None = None
@@ -40,7 +65,7 @@ class EstimateBatch(Exact):
     """A batch that would be made of an uploaded file."""
 
     input_file_id: str = Field(max_length=128)
-    endpoint: str = Field(default="/v1/chat/completions", max_length=128)
+    endpoint: Accepted = "/v1/chat/completions"
     rightsize: dict[str, Any] | None = None
     completion_window: str | None = Field(default=None, max_length=16)
     metadata: Metadata | None = None
@@ -49,38 +74,38 @@ class EstimateBatch(Exact):
 class ResumeBatch(Exact):
     """How a batch is to go on."""
 
-    max_cost_usd: str | None = Field(default=None, max_length=32)
+    max_cost_usd: Amount | None = None
 
 
 class RetryBatch(Exact):
     """Which failed rows of a batch are to run again, and where."""
 
-    tier: str = Field(default="up", max_length=16)
+    tier: Annotated[str, StringConstraints(max_length=16), one_of(("up", *Tier))] = "up"
     """`up`, or the name of a tier."""
     only: str | None = Field(default=None, max_length=64)
     """Only rows that failed with this code."""
-    completion_window: str = Field(default="24h", max_length=16)
+    completion_window: Window = "24h"
 
 
 class CreateJob(Exact):
     """One request to be answered later."""
 
-    endpoint: str = Field(default="/v1/chat/completions", max_length=128)
+    endpoint: Accepted = "/v1/chat/completions"
     body: dict[str, Any]
-    deadline: str = Field(default="24h", max_length=16)
-    """Such as 24h, 90m or 30s, at most 30 days."""
+    deadline: Window = "24h"
 
 
 Weight = Annotated[int, Field(ge=1, le=1_000)]
 Days = Annotated[int, Field(ge=1, le=3_650)]
 Named = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Money = Annotated[str, StringConstraints(min_length=1, max_length=32)]
+Plain = Annotated[str, StringConstraints(min_length=1, max_length=63), described(pattern=patterns.NAME)]
+"""The name of a tenant or project."""
 
 
 class CreateTenant(Exact):
     """A tenant to be made."""
 
-    name: str = Field(min_length=1, max_length=63)
+    name: Plain
     weight: Weight = 1
     """Its share of the fleet beside those of the others."""
     retention_days: Days | None = None
@@ -97,7 +122,7 @@ class ChangeTenant(Exact):
 class CreateProject(Exact):
     """A project to be made."""
 
-    name: str = Field(min_length=1, max_length=63)
+    name: Plain
     weight: Weight = 1
 
 
@@ -114,14 +139,16 @@ class CreateKey(Exact):
     name: str = Field(min_length=1, max_length=100)
     project: Named = "default"
     scopes: list[Literal["submit", "read", "admin"]] = Field(default=["submit", "read"], min_length=1, max_length=3)
-    expires_in: str | None = Field(default=None, max_length=16)
+    expires_in: Annotated[str, StringConstraints(max_length=16), described(pattern=patterns.window(3_650))] | None = (
+        None
+    )
     """Such as 90d or 12h; for good if nothing is said."""
 
 
 class RotateKey(Exact):
     """How a key is to be replaced."""
 
-    grace: str | None = Field(default=None, max_length=16)
+    grace: Window | None = None
     """How long the old one lasts, such as 24h; it ends at once if nothing is said."""
 
 
@@ -132,8 +159,8 @@ class SetBudget(Exact):
     named: Named | None = None
     """The project's or key's name or id."""
     period: Literal["day", "month", "total"] = "total"
-    limit_usd: Money | None
-    """US dollars as text, so that no digit is lost; null takes the limit away."""
+    limit_usd: Amount | None
+    """Null takes the limit away."""
 
 
 class SetQuota(Exact):
@@ -148,8 +175,13 @@ class SetQuota(Exact):
     file_bytes: int | None = Field(default=None, ge=1, le=10**15)
 
 
-EventTypes = Annotated[list[Annotated[str, StringConstraints(max_length=64)]], Field(min_length=1, max_length=32)]
-Address = Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
+Event = Annotated[str, StringConstraints(max_length=64), one_of(EventType)]
+EventTypes = Annotated[list[Event], Field(min_length=1, max_length=32)]
+Address = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=2_048),
+    described(pattern=patterns.WEB, examples=["https://hooks.example.com/rightsize"]),
+]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=100)]
 
 
@@ -178,65 +210,14 @@ class RotateSecret(Exact):
 class TestWebhook(Exact):
     """The event of which a sample is to be sent."""
 
-    event_type: str = Field(max_length=64)
+    event_type: Event
 
 
 class Explain(Exact):
     """A request whose route is asked for; nothing is run."""
 
-    endpoint: str = Field(default="/v1/chat/completions", max_length=128)
+    endpoint: Annotated[str, StringConstraints(max_length=128), one_of(ENDPOINTS)] = "/v1/chat/completions"
     body: dict[str, Any]
-
-
-class ModelRequest(BaseModel):
-    """What every request to a model may hold beside its input; unknown fields are refused by the routing step."""
-
-    model: str = "auto"
-    rightsize: dict[str, Any] | None = None
-
-
-class ChatRequest(ModelRequest):
-    """OpenAI's chat request."""
-
-    messages: list[dict[str, Any]]
-    max_completion_tokens: int | None = None
-    temperature: float | None = None
-
-
-class ResponseRequest(ModelRequest):
-    """OpenAI's response request; `docs/openai.md` lists its fields."""
-
-    input: str | list[dict[str, Any]]
-    instructions: str | None = None
-    max_output_tokens: int | None = None
-
-
-class CompletionRequest(ModelRequest):
-    """OpenAI's completion request."""
-
-    prompt: str | list[str]
-    max_tokens: int | None = None
-
-
-class EmbeddingRequest(ModelRequest):
-    """OpenAI's embedding request."""
-
-    input: str | list[str]
-
-
-class ClassifyRequest(ModelRequest):
-    """A classification as `vllm serve` takes it."""
-
-    input: str | list[str]
-    use_activation: bool | None = None
-
-
-class ScoreRequest(ModelRequest):
-    """A score as `vllm serve` takes it: one query against each document, or each query against its own."""
-
-    queries: str | list[str]
-    documents: str | list[str]
-    use_activation: bool | None = None
 
 
 def body_of(kind: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
@@ -258,23 +239,3 @@ def inlined(kind: type[BaseModel]) -> dict[str, Any]:
 
     whole: dict[str, Any] = resolved(schema)
     return whole
-
-
-UPLOAD_FORM = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["purpose", "file"],
-                    "properties": {
-                        "purpose": {"type": "string", "enum": ["batch", "user_data"]},
-                        "file": {"type": "string", "format": "binary"},
-                    },
-                }
-            }
-        },
-    }
-}
-"""What OpenAPI says of an upload."""

@@ -76,13 +76,15 @@ class Serving:
 
     def later(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something after the response: it is held on to until it is done, and what fails in it is told in the log."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(self._told(work))
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._tasks.discard)
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+    @staticmethod
+    async def _told(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # nobody awaits it: the log is the only place left
             log_fault("request_failed", error, id="after its response")
 
     async def settle(self) -> None:

@@ -236,6 +236,10 @@ class ChatWriter:
 
     def end(self, body: Mapping[str, Any], reply: Reply) -> Iterator[bytes]:
         """What is missing of each choice with its reason to end, the usage where it is asked for, and the end."""
+        if any(self._contradicts(choice) for choice in body.get("choices") or ()):
+            yield from self.broke({"message": "Another attempt was recorded than the one that was streamed. Ask again.",
+                                   "code": "stream_interrupted"})  # fmt: skip
+            return
         rows = [self._rest(choice) for choice in body.get("choices") or ()]
         note = note_of(self._asked, reply)
         ours = {name: value for name, value in body.items() if name.startswith("rightsize_")}
@@ -259,6 +263,12 @@ class ChatWriter:
         if not any(told.values()) and not choice.get("logprobs"):
             return None
         return self._form(index, shown, told, choice.get("logprobs"), None)
+
+    def _contradicts(self, choice: Mapping[str, Any]) -> bool:
+        """Whether a recorded choice says something else than what was streamed of it."""
+        said: Mapping[str, Any] = (choice.get("message") or {}) if self._is_chat else {"text": choice.get("text")}
+        shown = self._shown.get(choice.get("index", 0), Shown())
+        return any(not str(said.get(name) or "").startswith(text) for name, text in shown.texts.items())
 
     def _rest(self, choice: Mapping[str, Any]) -> dict[str, Any]:
         """The last chunk of one choice: what of the recorded answer was not streamed."""

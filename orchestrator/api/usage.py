@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final, cast, get_args
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from sqlalchemy import Row
 from starlette.responses import Response
 
 from orchestrator import ids
-from orchestrator.api.auth import Reader, reading
+from orchestrator.api.auth import Reader, Reading
 from orchestrator.api.bodies import answer
+from orchestrator.api.documented import patterns
 from orchestrator.api.models import prices_of
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.errors import InvalidRequest, NotFound
@@ -25,20 +27,29 @@ router = APIRouter(tags=["insight"])
 
 KNOWN: Final[tuple[By, ...]] = get_args(By)
 MOST_KEYS: Final = 4
+SEVERAL: Final = patterns.keys(KNOWN, MOST_KEYS)
+DAY: Final[dict[str, Any]] = {"pattern": patterns.DAY, "examples": ["2026-01-31"]}
 
 
 @router.get("/v1/usage")
 async def used(
     request: Request,
-    who: Annotated[Identity, Depends(reading)],
-    by: Annotated[str, Query(max_length=128, description="Keys, separated by commas: " + ", ".join(KNOWN))] = "tier",
-    since: Annotated[date | None, Query(description="From this day on (UTC).")] = None,
-    until: Annotated[date | None, Query(description="Before this day (UTC).")] = None,
+    who: Reading,
+    by: Annotated[
+        str, Query(max_length=128, description="Keys, separated by commas.", json_schema_extra={"pattern": SEVERAL})
+    ] = "tier",
+    since: Annotated[
+        str | None, Query(max_length=10, description="From this day on (UTC).", json_schema_extra=DAY)
+    ] = None,
+    until: Annotated[
+        str | None, Query(max_length=10, description="Before this day (UTC).", json_schema_extra=DAY)
+    ] = None,
     batch: Annotated[str | None, Query(max_length=128)] = None,
 ) -> Response:
     """What was used, charged and borne by us: exactly what the ledger says now. Summed by tenant, the house sees every tenant."""
     serving = serving_of(request)
-    return answer(await serving.read(_used, serving, who, _keys(by), since, until, batch))
+    days = _day(since, "since"), _day(until, "until")
+    return answer(await serving.read(_used, serving, who, _keys(by), *days, batch))
 
 
 @router.get("/v1/prices")
@@ -56,10 +67,17 @@ async def prices(request: Request, owner: Reader) -> Response:  # noqa: ARG001 -
 
 
 def _keys(by: str) -> tuple[By, ...]:
-    given = tuple(dict.fromkeys(one.strip() for one in by.split(",") if one.strip()))
-    if not 0 < len(given) <= MOST_KEYS or not set(given) <= set(KNOWN):
+    given = tuple(dict.fromkeys(by.split(",")))
+    if not re.fullmatch(SEVERAL, by):
         raise InvalidRequest(f"`by` must be 1 to {MOST_KEYS} of {', '.join(KNOWN)}, separated by commas.", param="by")
     return cast("tuple[By, ...]", given)
+
+
+def _day(text: str | None, param: str) -> date | None:
+    try:
+        return None if text is None else date.fromisoformat(text)
+    except ValueError:
+        raise InvalidRequest(f"`{param}` must be a day, such as 2026-01-31.", param=param) from None
 
 
 def _used(

@@ -192,9 +192,12 @@ def _test(serving: Serving, owner: Owner, endpoint_id: str, kind: EventType) -> 
         else:
             webhooks.failed(session, delivery, sent.code, sent.detail, None)
     if sent.http_status is None:
-        raise ServiceUnavailable(f"{sent.detail} ({sent.code})", retry_after_s=30.0)
+        unreached = ServiceUnavailable(f"{sent.detail} ({sent.code})", retry_after_s=30.0)
+        unreached.headers["x-should-retry"] = "false"  # whoever tries an endpoint out wants to know now
+        raise unreached
+    # At OpenAI `success` says that an answer came; which one, `status_code` says.
     return {
-        "object": "webhook_endpoint.test", "event_type": kind, "status_code": sent.http_status, "success": sent.delivered,
+        "object": "webhook_endpoint.test", "event_type": kind, "status_code": sent.http_status, "success": True,
         "webhook_endpoint_id": endpoint_id,
     }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import administering, benching, checking, learning, models, reading, serving, submitting
+from orchestrator.cli import administering, benching, checking, learning, models, reading, refusals, serving, submitting
 from orchestrator.cli.command import Command
 from orchestrator.cli.demo import demo
 
@@ -29,7 +29,7 @@ models.app.command("check", cls=Command)(checking.check)
 for _command in (
     demo, serving.up, submitting.submit, reading.status, reading.results, submitting.cancel, reading.explain, reading.cost,
     learning.train, learning.evaluate, benching.bench, serving.doctor, serving.migrate, serving.orchestrator, serving.api,
-    serving.worker, administering.audit,
+    serving.worker, serving.intake, refusals.refusals, administering.audit,
 ):  # fmt: skip
     app.command(cls=Command)(_command)
 

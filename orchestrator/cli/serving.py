@@ -1,4 +1,4 @@
-"""Commands that run or look after the servers: up, doctor, migrate, orchestrator, api, worker, keys."""
+"""Commands that run or look after the servers: up, doctor, migrate, orchestrator, api, intake, worker."""
 
 from __future__ import annotations
 
@@ -100,6 +100,12 @@ def api(
     """Serve the HTTP API."""
     with _service(), with_servers(settings_of(data_dir, config)) as settings:
         server_command("api")(settings, host, port)
+
+
+def intake(data_dir: DataDir = None, config: Config = None) -> None:
+    """Run an intake: it takes jobs that other services hand in as Celery messages."""
+    with _service(), with_servers(settings_of(data_dir, config)) as settings:
+        server_command("intake")(settings)
 
 
 def worker(

@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import httpx2
 
-from orchestrator.client.address import checked_key, checked_url, network_error
+from orchestrator.client.address import checked_key
 from orchestrator.client.answers import error_of, found, object_of
 from orchestrator.client.call import NOTHING, Call, Thing, get
 from orchestrator.client.downloading import Download
-from orchestrator.client.patience import AWAY_AT_MOST_S, TRIES, Patience, Telling
+from orchestrator.client.link import Link
 from orchestrator.client.sending import AsyncSource, Form, Source
 from orchestrator.client.transport import FILES
-from orchestrator.errors import Busy, Refused
+from orchestrator.errors import Busy, Refused, ServiceUnavailable
 
 CONNECT_S: Final = 10.0
 
 
-class AsyncTransport:
-    """Sends calls to one service."""
+class AsyncTransport(Link):
+    """Sends calls to one service, so many at once as it has connections."""
 
     def __init__(
         self, base_url: str, api_key: str, timeout_s: float, connections: int, on_wait: Callable[[str], None] | None
     ) -> None:
-        self.base_url = checked_url(base_url)
-        self.timeout_s = timeout_s
-        self._telling = Telling(on_wait)
+        super().__init__(base_url, timeout_s, CONNECT_S, on_wait)
         self._http = httpx2.AsyncClient(
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {checked_key(api_key)}"},
-            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S, pool=None),
             limits=httpx2.Limits(max_connections=connections, max_keepalive_connections=connections),
             follow_redirects=False,
         )
@@ -43,7 +40,7 @@ class AsyncTransport:
         patience = self.patience(call)
         while True:
             try:
-                return self._heard(found(await self._send(call), self.base_url))
+                return self.heard(found(await self._send(call), self.base_url))
             except Busy as error:
                 await asyncio.sleep(patience.pause_s(error))
 
@@ -64,23 +61,24 @@ class AsyncTransport:
             after = told["last_id"]
 
     async def upload(self, form: Form, source: Source | AsyncSource) -> Thing:
-        """Send a form whose file is read by pieces while it is sent; again from its start, where it can be read again."""
-        patience = Patience(self._telling, tries=TRIES, within_s=float("inf"))
+        """Send a form whose file is read while it is sent; again from the file's start, where it can be read again."""
+        patience, call = self.persistence(), Call("POST", FILES)
         while True:
             content, headers = form.around_aside(source.read_aside()), form.headers(source.size)
             try:
-                with self._told():
-                    response = await self._http.post(FILES, content=content, headers=headers)
-                return self._heard(found(response, self.base_url))
-            except Busy as error:
+                with self.told():
+                    response = await self._http.post(
+                        FILES, content=content, headers=headers, timeout=self.timeout(call)
+                    )
+                return self.heard(found(response, self.base_url))
+            except ServiceUnavailable as error:
                 if not source.may_repeat:
                     raise
                 await asyncio.sleep(patience.pause_s(error))
 
     async def pieces(self, path: str) -> AsyncIterator[bytes]:
         """The bytes of a file in pieces; a lost connection is made again, and goes on with the next byte."""
-        download = Download(path)
-        patience = Patience(self._telling, tries=TRIES, within_s=AWAY_AT_MOST_S)
+        download, patience = Download(path), self.persistence()
         while not download.is_whole:
             try:
                 async with self.opened(download.call) as response:
@@ -98,42 +96,18 @@ class AsyncTransport:
     @asynccontextmanager
     async def opened(self, call: Call) -> AsyncIterator[httpx2.Response]:
         """A response whose body is read while it comes; raises what the service refused."""
-        with self._told():
-            async with self._http.stream(**call.arguments(), timeout=self._timeout(call)) as response:
+        with self.told():
+            async with self._http.stream(**call.arguments(), timeout=self.timeout(call)) as response:
                 if response.status_code >= 400:
                     await response.aread()
                     raise error_of(response)
-                self._telling.answered()
+                self.heard({})
                 yield response
-
-    def patience(self, call: Call) -> Patience:
-        """How long another try is made of a call."""
-        tries = TRIES if call.again else 1
-        return Patience(self._telling, tries=tries, within_s=call.within_s or self.timeout_s)
-
-    def waiting(self) -> Patience:
-        """What is borne by who waits for an end: as many tries as it takes, while the service is not away for too long."""
-        return Patience(self._telling, tries=float("inf"), within_s=AWAY_AT_MOST_S)
 
     async def close(self) -> None:
         """Close every connection."""
         await self._http.aclose()
 
     async def _send(self, call: Call) -> httpx2.Response:
-        with self._told():
-            return await self._http.request(**call.arguments(), timeout=self._timeout(call))
-
-    def _timeout(self, call: Call) -> httpx2.Timeout:
-        return httpx2.Timeout(call.within_s or self.timeout_s, connect=min(CONNECT_S, self.timeout_s), pool=None)
-
-    def _heard(self, told: Thing) -> Thing:
-        self._telling.answered()
-        return told
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What the network did wrong, in words of ours."""
-        try:
-            yield
-        except httpx2.TransportError as error:
-            raise network_error(self.base_url, error) from error
+        with self.told():
+            return await self._http.request(**call.arguments(), timeout=self.timeout(call))

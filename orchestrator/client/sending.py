@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import stat
 import uuid
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -81,22 +80,29 @@ def of_rows(rows: Callable[[], Iterator[bytes]]) -> Source:
 
 
 def of_file(path: Path) -> Source:
-    """A file; raises InvalidRequest where it cannot be read."""
+    """A file, or what a pipe gives, which comes once; raises InvalidRequest where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+        found = path.stat()
+        if not stat.S_ISFIFO(found.st_mode):  # opening a pipe waits for its writer
+            path.open("rb").close()
     except FileNotFoundError:
         raise InvalidRequest(f"There is no file {path}.") from None
     except OSError as error:
         raise InvalidRequest(f"{path} cannot be read: {error.strerror}.") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise InvalidRequest(f"{path} is no file: pass what it gives as lines, or write it into a file first.")
-    return Source(lambda: _read_file(path, found.st_size), can_repeat=True, size=found.st_size)
+    if stat.S_ISREG(found.st_mode):
+        return Source(lambda: _read_file(path, found.st_size), can_repeat=True, size=found.st_size)
+    return Source(lambda: _read_stream(path), can_repeat=False)
 
 
 def _read(file: LineFile) -> Iterator[bytes]:
     while piece := file.read(PIECE_BYTES):
         yield piece
+
+
+def _read_stream(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
 
 
 def _read_file(path: Path, size: int) -> Iterator[bytes]:

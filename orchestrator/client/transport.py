@@ -1,4 +1,4 @@
-"""HTTP for the client: one pooled connection, errors of our tree, and patience where a second try is safe."""
+"""HTTP for the client: one pool of connections, errors of our tree, and patience where a second try is safe."""
 
 from __future__ import annotations
 
@@ -9,39 +9,33 @@ from typing import Any, Final
 
 import httpx2
 
-from orchestrator.client.address import checked_key, checked_url, network_error
+from orchestrator.client.address import checked_key
 from orchestrator.client.answers import error_of, found, object_of
 from orchestrator.client.call import NOTHING, Call, Thing, get
 from orchestrator.client.downloading import Download
-from orchestrator.client.patience import AWAY_AT_MOST_S, TRIES, Patience, Telling
+from orchestrator.client.link import Link
 from orchestrator.client.sending import Form, Source
-from orchestrator.errors import Busy, Refused
+from orchestrator.errors import Busy, Refused, ServiceUnavailable
 
 CONNECT_S: Final = 5.0
 FILES: Final = "/v1/files"
 
 
-class Transport:
+class Transport(Link):
     """Sends calls to one service."""
 
     def __init__(
         self, base_url: str, api_key: str, timeout_s: float, on_wait: Callable[[str], None] | None = None
     ) -> None:
-        self.base_url = checked_url(base_url)
-        self.timeout_s = timeout_s
-        self._telling = Telling(on_wait)
-        self._http = httpx2.Client(
-            base_url=self.base_url,
-            headers={"Authorization": f"Bearer {checked_key(api_key)}"},
-            timeout=httpx2.Timeout(timeout_s, connect=CONNECT_S),
-            follow_redirects=False,
-        )
+        super().__init__(base_url, timeout_s, CONNECT_S, on_wait)
+        headers = {"Authorization": f"Bearer {checked_key(api_key)}"}
+        self._http = httpx2.Client(base_url=self.base_url, headers=headers, follow_redirects=False)
 
     def call(
         self, method: str, path: str, *, body: Mapping[str, Any] | None = None, query: Mapping[str, Any] | None = None,
         key: str | None = None, again: bool = False,
     ) -> Thing:  # fmt: skip
-        """Send what these make, and read its JSON: see `Call`."""
+        """Send the call that these make, and read its JSON."""
         return self.answer(Call(method, path, body=body, query=query or {}, key=key, again=again))
 
     def answer(self, call: Call) -> Thing:
@@ -49,7 +43,7 @@ class Transport:
         patience = self.patience(call)
         while True:
             try:
-                return self._heard(found(self._send(call), self.base_url))
+                return self.heard(found(self._send(call), self.base_url))
             except Busy as error:
                 time.sleep(patience.pause_s(error))
 
@@ -69,23 +63,22 @@ class Transport:
             after = told["last_id"]
 
     def upload(self, form: Form, source: Source) -> Thing:
-        """Send a form whose file is read by pieces while it is sent; again from its start, where it can be read again."""
-        patience = Patience(self._telling, tries=TRIES, within_s=float("inf"))
+        """Send a form whose file is read while it is sent; again from the file's start, where it can be read again."""
+        patience, call = self.persistence(), Call("POST", FILES)
         while True:
             content, headers = form.around(source.pieces()), form.headers(source.size)
             try:
-                with self._told():
-                    response = self._http.post(FILES, content=content, headers=headers)
-                return self._heard(found(response, self.base_url))
-            except Busy as error:
+                with self.told():
+                    response = self._http.post(FILES, content=content, headers=headers, timeout=self.timeout(call))
+                return self.heard(found(response, self.base_url))
+            except ServiceUnavailable as error:
                 if not source.may_repeat:
                     raise
                 time.sleep(patience.pause_s(error))
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """The bytes of a file in pieces; a lost connection is made again, and goes on with the next byte."""
-        download = Download(path)
-        patience = Patience(self._telling, tries=TRIES, within_s=AWAY_AT_MOST_S)
+        download, patience = Download(path), self.persistence()
         while not download.is_whole:
             try:
                 with self.opened(download.call) as response:
@@ -103,41 +96,17 @@ class Transport:
     @contextmanager
     def opened(self, call: Call) -> Iterator[httpx2.Response]:
         """A response whose body is read while it comes; raises what the service refused."""
-        with self._told(), self._http.stream(**call.arguments(), timeout=self._timeout(call)) as response:
+        with self.told(), self._http.stream(**call.arguments(), timeout=self.timeout(call)) as response:
             if response.status_code >= 400:
                 response.read()
                 raise error_of(response)
-            self._telling.answered()
+            self.heard({})
             yield response
-
-    def patience(self, call: Call) -> Patience:
-        """How long another try is made of a call."""
-        tries = TRIES if call.again else 1
-        return Patience(self._telling, tries=tries, within_s=call.within_s or self.timeout_s)
-
-    def waiting(self) -> Patience:
-        """What is borne by who waits for an end: as many tries as it takes, while the service is not away for too long."""
-        return Patience(self._telling, tries=float("inf"), within_s=AWAY_AT_MOST_S)
 
     def close(self) -> None:
         """Close every connection."""
         self._http.close()
 
     def _send(self, call: Call) -> httpx2.Response:
-        with self._told():
-            return self._http.request(**call.arguments(), timeout=self._timeout(call))
-
-    def _timeout(self, call: Call) -> httpx2.Timeout:
-        return httpx2.Timeout(call.within_s or self.timeout_s, connect=min(CONNECT_S, self.timeout_s))
-
-    def _heard(self, told: Thing) -> Thing:
-        self._telling.answered()
-        return told
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """What the network did wrong, in words of ours."""
-        try:
-            yield
-        except httpx2.TransportError as error:
-            raise network_error(self.base_url, error) from error
+        with self.told():
+            return self._http.request(**call.arguments(), timeout=self.timeout(call))

@@ -111,12 +111,20 @@ _local: Final = LocalBuckets()
 
 
 def tokens_of(body: Mapping[str, Any]) -> int:
-    """About how many tokens a request may take, for a quota: its text, and as much as its answer may have."""
+    """About how many tokens a request may take, for a quota: its text, and as much as its answers may have.
+
+    The body was not checked yet: what makes no sense in it counts as nothing, and is refused later.
+    """
     most = next(
         (body[name] for name in ("max_completion_tokens", "max_tokens", "max_output_tokens") if name in body), None
     )
     answer = most if isinstance(most, int) else UNTOLD_TOKENS
-    return len(orjson.dumps(body)) // BYTES_PER_TOKEN + max(0, answer)
+    hints, prompts = body.get("rightsize"), body.get("prompt")
+    counts = (body.get("n"), hints.get("samples") if isinstance(hints, dict) else None)
+    answers = len(prompts) if isinstance(prompts, list) else 1
+    for count in counts:
+        answers *= count if isinstance(count, int) and count > 0 else 1
+    return len(orjson.dumps(body)) // BYTES_PER_TOKEN + max(0, answer) * answers
 
 
 def take(context: Context, owner: Owner, tokens: int) -> dict[str, str]:

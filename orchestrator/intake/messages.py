@@ -124,7 +124,7 @@ def _plain(outer: Mapping[str, Any], most_bytes: int) -> bytes:
     except (binascii.Error, ValueError):
         raise InvalidRequest("The message's body is not the base64 that it claims to be.") from None
     packed = headers.get("compression")
-    if packed in _ZLIB:
+    if isinstance(packed, str) and packed in _ZLIB:
         raw = _unpacked(raw, most_bytes)
     elif packed:
         raise InvalidRequest(

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -84,8 +84,9 @@ class Outcome:
 class Asked:
     """What is known of a message while it is worked on."""
 
-    task_id: str
+    task_id: str = ""
     task: str = ""
+    expires: datetime | None = None
     wants_result: bool = True
     kwargs: Mapping[str, Any] | None = None
     tenant_id: int | None = None
@@ -105,27 +106,28 @@ class Desk:
     stop: threading.Event
     waiting: threading.Semaphore
     """Room for tasks that wait for the end of a job."""
-    steps: Mapping[str, Callable[[Desk, Asked], Any]] = field(default_factory=lambda: STEPS)
 
     def work_on(self, raw: bytes) -> Outcome:
         """Do what a message asks; raises ServiceUnavailable where a server is away, and Left where this intake stops."""
-        asked = Asked(task_id_of(raw))
+        asked = Asked()
         try:
             return self._work_on(raw, asked)
         except (ServiceUnavailable, Left):
             raise
         except Refused as error:
-            return self.refuse(asked, error)
+            asked.task_id = asked.task_id or task_id_of(raw)
+            return self._refuse(asked, error)
         except Exception as error:
             fault = f"fault_{ids.uuid7().hex}"
             log_fault("request_failed", error, id=fault)
-            return self.refuse(asked, Broken(f"Rightsize met a fault of its own. Report {fault}."))
+            return self._refuse(asked, Broken(f"Rightsize met a fault of its own. Report {fault}."))
 
     def _work_on(self, raw: bytes, asked: Asked) -> Outcome:
         message = envelope(raw)
         if message.eta is not None and (ahead_s := (message.eta - datetime.now(UTC)).total_seconds()) > 0:
             return Outcome(later=(raw, ahead_s))
-        asked.task, asked.wants_result = message.task, message.wants_result
+        asked.task_id, asked.task, asked.wants_result = message.task_id, message.task, message.wants_result
+        asked.expires = message.expires
         asked.waited_s = max(0.0, time.time() - message.since) if message.since is not None else 0.0
         try:
             return asked.outcome(self._answer(message, asked))
@@ -135,17 +137,13 @@ class Desk:
             return self._wait_for_room(message, asked, error)
 
     def _answer(self, message: Envelope, asked: Asked) -> Any:
-        if message.task not in self.steps:
-            raise InvalidRequest(f"There is no task {message.task!r} here. Send {' or '.join(self.steps)}.")
-        if message.expires is not None and message.expires <= datetime.now(UTC):
-            raise InvalidRequest(
-                "The message's `expires` has passed before it was taken. Send it again, with more time."
-            )
+        if message.task not in STEPS:
+            raise InvalidRequest(f"There is no task {message.task!r} here. Send {' or '.join(STEPS)}.")
         settings = self.context.settings
         asked.kwargs = message.arguments(settings.max_request_bytes, settings.max_json_depth)
-        return self.steps[message.task](self, asked)
+        return STEPS[message.task](self, asked)
 
-    def refuse(self, asked: Asked, error: RightsizeError) -> Outcome:
+    def _refuse(self, asked: Asked, error: RightsizeError) -> Outcome:
         """Put work that is refused on the list, with its reason; a question is only answered."""
         if asked.task != RESULT_TASK:
             new = NewRefusal(
@@ -158,13 +156,15 @@ class Desk:
     def _wait_for_room(self, message: Envelope, asked: Asked, error: Busy) -> Outcome:
         """Put work off for which there is no room now; once it has waited for as long as its deadline it is refused."""
         if asked.waited_s >= asked.within_s:
-            return self.refuse(asked, error)
+            return self._refuse(asked, error)
         grown_s = max(1.0, error.retry_after_s) * 2.0 ** min(message.tries, MOST_DOUBLED)
         jitter = 1.0 + random.random() / 4  # noqa: S311 - jitter, not a secret
-        return Outcome(later=(message.held(time.time() - asked.waited_s), min(MOST_PUT_OFF_S, grown_s) * jitter))
+        left_s = asked.within_s - asked.waited_s
+        held = message.held(time.time() - asked.waited_s)
+        return Outcome(later=(held, min(MOST_PUT_OFF_S * jitter, grown_s * jitter, left_s)))
 
     def owner(self, asked: Asked, scope: Scope) -> Owner:
-        """Whose the key of a message is; raises Unauthorized or Forbidden."""
+        """Whose the key of a message is; raises Unauthorized, Forbidden, and InvalidRequest for one that comes too late."""
         key = (asked.kwargs or {}).get("key")
         if not isinstance(key, str):
             raise InvalidRequest(
@@ -173,7 +173,12 @@ class Desk:
         identity = find(self.context, hash_of(checked_form(key)))
         if identity is not None:
             asked.tenant_id = identity.owner.tenant_id
-        return allowed(identity, scope).owner
+        owner = allowed(identity, scope).owner
+        if asked.expires is not None and asked.expires <= datetime.now(UTC):
+            raise InvalidRequest(
+                "The message's `expires` has passed before it was worked on. Send it again, with more time."
+            )
+        return owner
 
 
 def submit(desk: Desk, asked: Asked) -> dict[str, Any]:

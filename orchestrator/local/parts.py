@@ -83,7 +83,7 @@ _ALL_SCOPES: Final = ("--scope", "submit", "--scope", "read", "--scope", "admin"
 
 
 def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[str] = ()) -> tuple[Part, ...]:
-    """The ordinary parts beside the servers: migrations, a key, orchestrator, API and a worker for each tier.
+    """The ordinary parts beside the servers: migrations, a key, orchestrator, API, intake and a worker for each tier.
 
     `loading` are the tiers whose workers load weights before they are ready.
     """
@@ -91,6 +91,7 @@ def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[
     services = [
         Part("orchestrator", command("orchestrator"), stops=stops),
         Part("api", command("api", "--port", PORT), kind="http", stops=stops),
+        Part("intake", command("intake"), stops=stops),
     ]
     services += [_worker(tier, stops, loads=tier in loading) for tier in tiers]
     return (

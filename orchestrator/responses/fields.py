@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, quoted
 from orchestrator.fields import CAPS, WHOLE
 from orchestrator.hints import is_number
 
@@ -89,7 +89,7 @@ def check_names(body: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"`{name}` is not served by {ENDPOINT}. {NOT_SERVED[name]}", param=name)
     if unknown := body.keys() - FIELDS.keys() - NOT_SERVED.keys():
         raise InvalidRequest(
-            f"Unknown fields {sorted(unknown)[:10]}. Known for {ENDPOINT}: {sorted(FIELDS)}.", param=min(unknown)
+            f"Unknown fields: {quoted(unknown)}. Known for {ENDPOINT}: {sorted(FIELDS)}.", param=min(unknown)
         )
 
 

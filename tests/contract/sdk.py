@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -24,18 +24,21 @@ class Sdk:
         self._runner = asyncio.Runner()
         self.statuses: list[int] = []
         """Of every response, those that the client sent again included."""
-        self.client: Any = self.with_key(api.key)
+        self.client: Any = self._made()
 
-    def with_key(self, key: str, **options: Any) -> Any:
-        """A client with another key."""
-        options = {"max_retries": 0, "timeout": 30, **options}
-        return (openai.AsyncOpenAI if self.is_async else openai.OpenAI)(
-            base_url=f"{self.api.url}/v1", api_key=key, http_client=self._http(), **options
-        )
+    def _made(self, **options: Any) -> Any:
+        given = {"base_url": f"{self.api.url}/v1", "api_key": self.api.key, "max_retries": 0, "timeout": 30, **options}
+        return (openai.AsyncOpenAI if self.is_async else openai.OpenAI)(http_client=self._http(), **given)
 
-    def with_options(self, **options: Any) -> Any:
-        """A client with other options."""
-        return self.with_key(self.api.key, **options)
+    @contextmanager
+    def other(self, **options: Any) -> Iterator[Any]:
+        """A client with other options; what it was answered stands in `statuses` from here on."""
+        client = self._made(**options)
+        self.statuses.clear()
+        try:
+            yield client
+        finally:
+            self(client.close())
 
     def _http(self) -> Any:
         def note(response: httpx2.Response) -> None:

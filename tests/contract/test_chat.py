@@ -86,7 +86,13 @@ def test_log_probabilities_come_from_an_engine_that_has_them(sdk: Sdk) -> None:
             model=NAME, messages=ASK, logprobs=True, top_logprobs=1, stream=True
         )
     )  # fmt: skip
-    told = [one.token for piece in streamed for choice in piece.choices if choice.logprobs for one in choice.logprobs.content]
+    told = [
+        one.token
+        for piece in streamed
+        for choice in piece.choices
+        if choice.logprobs
+        for one in choice.logprobs.content
+    ]
     assert tuple(told) == WORDS
 
 
@@ -139,9 +145,7 @@ def test_usage_is_streamed_where_it_is_asked_for(sdk: Sdk) -> None:
 
 
 def test_the_stream_helper_ends_in_the_whole_message(sdk: Sdk) -> None:
-    events, final = sdk.streamed(
-        sdk.client.chat.completions.stream(model="fast", messages=ASK), "get_final_completion"
-    )
+    events, final = sdk.streamed(sdk.client.chat.completions.stream(model="fast", messages=ASK), "get_final_completion")
     said = "".join(event.delta for event in events if event.type == "content.delta")
     assert said == final.choices[0].message.content != ""
     assert [event.content for event in events if event.type == "content.done"] == [said]

@@ -19,7 +19,7 @@ FAST = "fast"
 
 
 def say(client: Any, text: str = "Hello", **more: Any) -> Any:
-    return client.chat.completions.create(**chat(text, model=FAST), **more) if "model" not in more else None
+    return client.chat.completions.create(**chat(text, model=FAST), **more)
 
 
 def caught(sdk: Sdk, pending: Callable[[], Any], kind: type[openai.APIStatusError]) -> openai.APIStatusError:
@@ -46,19 +46,16 @@ def test_400_a_wrong_field_is_named(sdk: Sdk) -> None:
 
 @pytest.mark.parametrize("key", ["rs_" + "a" * 43, "sk-something"])
 def test_401_a_key_that_is_none(sdk: Sdk, key: str) -> None:
-    stranger = sdk.with_key(key)
-    error = caught(sdk, stranger.models.list, openai.AuthenticationError) if not sdk.is_async else caught(
-        sdk, lambda: stranger.models.retrieve("fast"), openai.AuthenticationError)  # fmt: skip
+    with sdk.other(api_key=key) as stranger:
+        error = caught(sdk, lambda: stranger.models.retrieve(FAST), openai.AuthenticationError)
     assert told(error) == (401, "authentication_error", "invalid_api_key", None)
-    sdk(stranger.close())
 
 
 def test_403_a_key_that_may_only_read(api: Api, sdk: Sdk) -> None:
-    reader = sdk.with_key(make_key(api.stack.settings, scopes=["read"]))
-    assert sdk(reader.models.retrieve("fast")).id == "fast"
-    error = caught(sdk, lambda: say(reader), openai.PermissionDeniedError)
+    with sdk.other(api_key=make_key(api.stack.settings, scopes=["read"])) as reader:
+        assert sdk(reader.models.retrieve(FAST)).id == FAST
+        error = caught(sdk, lambda: say(reader), openai.PermissionDeniedError)
     assert told(error) == (403, "permission_error", "insufficient_scope", None)
-    sdk(reader.close())
 
 
 def test_404_what_there_is_not(sdk: Sdk) -> None:
@@ -73,12 +70,10 @@ def test_404_what_there_is_not(sdk: Sdk) -> None:
 
 def test_409_what_has_ended_is_not_cancelled_and_the_client_does_not_try_again(sdk: Sdk) -> None:
     batch = ended(sdk, create(sdk, rows(1)).id)
-    patient = sdk.with_options(max_retries=2)
-    sdk.statuses.clear()
-    error = caught(sdk, lambda: patient.batches.cancel(batch.id), openai.ConflictError)
+    with sdk.other(max_retries=2) as patient:
+        error = caught(sdk, lambda: patient.batches.cancel(batch.id), openai.ConflictError)
     assert told(error) == (409, "invalid_request_error", "conflict", None)
     assert sdk.statuses == [409]
-    sdk(patient.close())
 
 
 def test_422_what_no_model_can_do_within_its_bounds(sdk: Sdk) -> None:
@@ -91,10 +86,9 @@ def test_402_a_budget_that_is_used_up_has_no_class_of_its_own(api: Api, sdk: Sdk
     made = api.post("/v1/keys", {"name": "poor", "scopes": ["submit", "read"]}).json()
     limit = {"scope": "key", "named": made["id"], "limit_usd": "0.000001"}
     assert api.http.put("/v1/budgets", json=limit).status_code == 200
-    poor = sdk.with_key(made["key"])
-    error = caught(sdk, lambda: say(poor), openai.APIStatusError)
+    with sdk.other(api_key=made["key"]) as poor:
+        error = caught(sdk, lambda: say(poor), openai.APIStatusError)
     assert told(error)[:3] == (402, "insufficient_quota", "budget_exhausted")
-    sdk(poor.close())
 
 
 def test_413_a_body_over_the_bound_has_no_class_of_its_own(sdk: Sdk) -> None:
@@ -106,13 +100,11 @@ def test_413_a_body_over_the_bound_has_no_class_of_its_own(sdk: Sdk) -> None:
     "kind, status, code", [("500", 502, "server_error"), ("timeout", 504, "timeout"), ("429", 503, "rate_limited")]
 )
 def test_5xx_a_model_that_fails_is_not_asked_again_by_the_client(sdk: Sdk, kind: str, status: int, code: str) -> None:
-    patient = sdk.with_options(max_retries=2)
-    sdk.statuses.clear()
-    error = caught(sdk, lambda: say(patient, f"[[fail:{kind}]]"), openai.InternalServerError)
+    with sdk.other(max_retries=2) as patient:
+        error = caught(sdk, lambda: say(patient, f"[[fail:{kind}]]"), openai.InternalServerError)
     assert told(error)[:3] == (status, "server_error", code)
     assert sdk.statuses == [status]  # its retries are spent already: `x-should-retry: false`
     assert error.response.headers["x-rightsize-job"].startswith("job_")
-    sdk(patient.close())
 
 
 @pytest.fixture
@@ -121,15 +113,14 @@ def limited(api: Api, sdk: Sdk) -> Iterator[Any]:
     made = api.post("/v1/keys", {"name": "limited", "scopes": ["submit", "read"]}).json()
     quota = {"scope": "key", "named": made["id"], "tokens_per_minute": 6_000}
     assert api.http.put("/v1/quotas", json=quota).status_code == 200
-    client = sdk.with_key(made["key"], max_retries=2)
+    with sdk.other(api_key=made["key"], max_retries=2) as client:
 
-    def limits() -> bool:
-        raw = sdk(client.chat.completions.with_raw_response.create(**chat("x", model=FAST), max_tokens=1))
-        return "x-ratelimit-limit-tokens" in raw.headers
+        def is_limited() -> bool:
+            raw = sdk(client.chat.completions.with_raw_response.create(**chat("x", model=FAST), max_tokens=1))
+            return "x-ratelimit-limit-tokens" in raw.headers
 
-    until(limits, 10, "the quota is in force")
-    yield client
-    sdk(client.close())
+        until(is_limited, 10, "the quota is in force")
+        yield client
 
 
 def test_429_the_client_waits_as_long_as_it_is_told_and_tries_again(sdk: Sdk, limited: Any) -> None:
@@ -148,9 +139,7 @@ def test_429_the_client_waits_as_long_as_it_is_told_and_tries_again(sdk: Sdk, li
     assert int(error.response.headers["retry-after"]) >= 1
 
 
-def test_503_the_client_waits_as_long_as_it_is_told_and_tries_again(
-    sdk: Sdk, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_503_the_client_waits_as_long_as_it_is_told_and_tries_again(sdk: Sdk, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def away(*_: object, **__: object) -> dict[str, str]:
@@ -160,12 +149,10 @@ def test_503_the_client_waits_as_long_as_it_is_told_and_tries_again(
         return {}
 
     monkeypatch.setattr("orchestrator.flow.quotas.take", away)
-    patient = sdk.with_options(max_retries=1)
-    sdk.statuses.clear()
-    assert sdk(say(patient)).choices[0].message.content
+    with sdk.other(max_retries=1) as patient:
+        assert sdk(say(patient)).choices[0].message.content
     assert sdk.statuses == [503, 200]
     assert calls[1] - calls[0] >= 1.0
-    sdk(patient.close())
 
 
 def test_a_client_that_gives_up_cancels_what_it_asked_for(api: Api, sdk: Sdk) -> None:
@@ -177,11 +164,8 @@ def test_a_client_that_gives_up_cancels_what_it_asked_for(api: Api, sdk: Sdk) ->
 
 
 def test_a_server_that_is_not_there_is_a_connection_error(sdk: Sdk) -> None:
-    kind = openai.AsyncOpenAI if sdk.is_async else openai.OpenAI
-    lost = kind(base_url="http://127.0.0.1:9/v1", api_key="x", max_retries=0)
-    with pytest.raises(openai.APIConnectionError):
+    with sdk.other(base_url="http://127.0.0.1:9/v1") as lost, pytest.raises(openai.APIConnectionError):
         sdk(say(lost))
-    sdk(lost.close())
 
 
 def test_an_idempotency_key_is_answered_once(sdk: Sdk) -> None:

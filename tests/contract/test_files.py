@@ -107,9 +107,9 @@ def test_another_projects_files_do_not_exist(api: Api, sdk: Sdk) -> None:
     assert api.post("/v1/tenants", {"name": f"stranger-{sdk.is_async}".lower()}).status_code == 201
     tenant = api.stack.count("SELECT max(id) FROM tenants")
     project = api.stack.count("SELECT max(id) FROM projects WHERE tenant_id = :t", t=tenant)
-    stranger = sdk.with_key(make_key(api.stack.settings, tenant_id=tenant, project_id=project))
-    for call in (stranger.files.retrieve, stranger.files.content, stranger.files.delete):
-        with pytest.raises(openai.NotFoundError):
-            sdk(call(made.id))
-    assert sdk.every(stranger.files.list()) == []
-    sdk(stranger.close())
+    key = make_key(api.stack.settings, tenant_id=tenant, project_id=project)
+    with sdk.other(api_key=key) as stranger:
+        for call in (stranger.files.retrieve, stranger.files.content, stranger.files.delete):
+            with pytest.raises(openai.NotFoundError):
+                sdk(call(made.id))
+        assert sdk.every(stranger.files.list()) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -74,11 +75,19 @@ def test_an_endpoint_is_made_shown_changed_listed_and_deleted(sdk: Sdk, receiver
     )  # fmt: skip
     assert made.signing_secret.startswith("whsec_")
     shown = sdk(calls.retrieve(made.id))
-    assert (shown.id, shown.created_at, "signing_secret" in (shown.model_extra or {})) == (made.id, made.created_at, False)
+    assert (shown.id, shown.created_at, "signing_secret" in (shown.model_extra or {})) == (
+        made.id,
+        made.created_at,
+        False,
+    )
     assert shown.signing_secret_hint
     assert made.signing_secret not in shown.signing_secret_hint
     changed = sdk(calls.update(made.id, name="second", event_types=["batch.failed", "batch.expired"]))
-    assert (changed.name, changed.url, changed.event_types) == ("second", receiver.url, ["batch.failed", "batch.expired"])
+    assert (changed.name, changed.url, changed.event_types) == (
+        "second",
+        receiver.url,
+        ["batch.failed", "batch.expired"],
+    )
     more = [sdk(calls.create(name=str(n), url=receiver.url, event_types=["batch.failed"])).id for n in range(3)]
     assert [one.id for one in sdk.every(calls.list(limit=2))] == [*more[::-1], made.id]
     for name in (*more, made.id):
@@ -90,7 +99,7 @@ def test_an_endpoint_is_made_shown_changed_listed_and_deleted(sdk: Sdk, receiver
 
 def test_event_types_are_listed(sdk: Sdk) -> None:
     assert sdk(sdk.client.webhooks.event_types.list()).data == [str(kind) for kind in EventType]
-    with pytest.raises(openai.BadRequestError, match="batch.completed"):
+    with pytest.raises(openai.BadRequestError, match=r"batch\.completed"):
         sdk(sdk.client.webhooks.create(name="x", url="https://example.com/", event_types=["video.completed"]))
 
 
@@ -105,10 +114,9 @@ def test_every_event_is_verified_and_read_by_its_type(
     assert (tested.status_code, tested.success) == (200, True)
     headers, body = receiver.got[-1]
     event = sdk.client.webhooks.unwrap(body, headers, secret=endpoint.signing_secret)
-    assert (event.type, event.object) == (kind, "event")
-    assert event.data.id if "id" in str(body.partition(b'"data"')[2]) else True
+    assert (event.type, event.object, event.id[:4]) == (kind, "event", "evt_")
     # Types that the client does not know come back as some class of its union: only `type` says what they are.
-    assert isinstance(event, CLASSES[kind]) or kind.startswith("rightsize.")
+    assert kind.startswith("rightsize.") or isinstance(event, CLASSES[kind])
     with pytest.raises(openai.InvalidWebhookSignatureError):
         sdk.client.webhooks.unwrap(body + b" ", headers, secret=endpoint.signing_secret)
 
@@ -121,14 +129,14 @@ def test_a_receiver_that_refuses_a_test_is_told_by_its_status(
     assert (tested.status_code, tested.success) == (418, True)  # it was sent: `success` says no more, as at OpenAI
 
 
-def test_a_test_that_reaches_nobody_fails_at_once_and_is_not_sent_again(sdk: Sdk, receiver: Receiver) -> None:
-    made = sdk(sdk.client.webhooks.create(name="x", url="http://127.0.0.1:9/", event_types=["batch.failed"]))
-    patient = sdk.with_options(max_retries=2)
-    sdk.statuses.clear()
-    with pytest.raises(openai.InternalServerError) as caught:
-        sdk(patient.webhooks.test(made.id, event_type="batch.failed"))
+def test_a_test_that_reaches_nobody_fails_at_once_and_is_not_sent_again(sdk: Sdk) -> None:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"http://127.0.0.1:{held.getsockname()[1]}/"
+        made = sdk(sdk.client.webhooks.create(name="x", url=url, event_types=["batch.failed"]))
+        with sdk.other(max_retries=2) as patient, pytest.raises(openai.InternalServerError) as caught:
+            sdk(patient.webhooks.test(made.id, event_type="batch.failed"))
     assert (caught.value.status_code, caught.value.code, sdk.statuses) == (503, "service_unavailable", [503])
-    sdk(patient.close())
     sdk(sdk.client.webhooks.delete(made.id))
 
 

@@ -35,7 +35,15 @@ def servers_given() -> dict[str, str]:
 
 def test_the_ordinary_parts_migrate_first_and_have_a_worker_for_each_tier() -> None:
     parts = standard(["slm", "llm"], stop_within_s=20.0)
-    assert [part.name for part in parts] == ["migrate", "key", "orchestrator", "api", "worker-slm", "worker-llm"]
+    assert [part.name for part in parts] == [
+        "migrate",
+        "key",
+        "orchestrator",
+        "api",
+        "intake",
+        "worker-slm",
+        "worker-llm",
+    ]
     assert parts[0].stage < min(part.stage for part in parts[1:])
     assert all(part.stops[0] == (signal.SIGTERM, 25.0) for part in parts[2:])
     assert Part.from_dict(json.loads(json.dumps(parts[0].to_dict()))) == parts[0]
