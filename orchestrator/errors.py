@@ -44,7 +44,9 @@ class RightsizeError(Exception):
     """Of a class; an error that the client read from an answer has what the service said."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
-        self.message = message if len(message) <= MOST_MESSAGE else f"{message[:MOST_MESSAGE]} ..."
+        if len(message) > MOST_MESSAGE:  # the remedy stands at the end
+            message = f"{message[: MOST_MESSAGE - 500]} ... {message[-500:]}"
+        self.message = message
         super().__init__(self.message)
         self.param = None if param is None else param[:MOST_PARAM]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeGuard
 
 from orchestrator.errors import InvalidRequest, quoted
 from orchestrator.hints import is_number
-from orchestrator.structured import form_of
+from orchestrator.structured import check_parameters, form_of
 
 PAIRED: Final = (("queries", "documents"), ("queries", "items"), ("text_1", "text_2"), ("data_1", "data_2"))
 """The names that vLLM knows for the two sides of a score."""
@@ -45,8 +45,13 @@ NOT_SERVED: Final = ("echo", "suffix")
 """Fields of OpenAI's that clients send empty, and that no engine here honours."""
 EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh")
 MAX_STOPS: Final = 16
+MAX_STOP_CHARS: Final = 1_000
 MAX_BIASES: Final = 1_024
 MAX_TOOLS: Final = 128
+MAX_USER_CHARS: Final = 512
+"""Of `user` and `service_tier`."""
+SWITCHES: Final = ("use_activation", "parallel_tool_calls", "store")
+"""Fields that are true or false."""
 FUNCTION_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -101,8 +106,14 @@ def _check_choices(body: Mapping[str, Any], *, streams: bool) -> None:
         raise InvalidRequest(f"`reasoning_effort` must be one of {', '.join(EFFORTS)}.", param="reasoning_effort")
     if body.get("encoding_format") not in (None, "float", "base64"):
         raise InvalidRequest("`encoding_format` must be float or base64.", param="encoding_format")
-    if not isinstance(body.get("use_activation"), (bool, type(None))):
-        raise InvalidRequest("`use_activation` must be true or false.", param="use_activation")
+    for name in SWITCHES:
+        if not isinstance(body.get(name), (bool, type(None))):
+            raise InvalidRequest(f"`{name}` must be true or false.", param=name)
+    for name in ("user", "service_tier"):
+        if body.get(name) is not None and not (isinstance(body[name], str) and len(body[name]) <= MAX_USER_CHARS):
+            raise InvalidRequest(f"`{name}` must be text of at most {MAX_USER_CHARS} characters.", param=name)
+    if not isinstance(body.get("metadata"), (dict, type(None))):
+        raise InvalidRequest("`metadata` must be an object of texts.", param="metadata")
     for name in NOT_SERVED:
         if body.get(name):
             raise InvalidRequest(f"`{name}` is not served. Leave it out: put such text together yourself.", param=name)
@@ -124,9 +135,11 @@ def _check_stream_options(options: object, *, streamed: bool) -> None:
 
 def _check_stop(stop: object) -> None:
     given = stop if isinstance(stop, list) else [] if stop is None else [stop]
-    if len(given) > MAX_STOPS or not all(isinstance(one, str) and one for one in given):
+    if len(given) > MAX_STOPS or not all(isinstance(one, str) and 0 < len(one) <= MAX_STOP_CHARS for one in given):
         raise InvalidRequest(
-            f"`stop` must be text, or a list of at most {MAX_STOPS} texts, none of them empty.", param="stop"
+            f"`stop` must be text, or a list of at most {MAX_STOPS} texts, none of them empty or over "
+            f"{MAX_STOP_CHARS:,} characters.",
+            param="stop",
         )
 
 
@@ -173,6 +186,9 @@ def _check_tools(tools: object, choice: object) -> None:
             "`tool_choice` must be none, auto, required or one of the functions in `tools`, which it needs.",
             param="tool_choice",
         )
+    check_parameters(
+        [one["function"].get("parameters", {}) for one in given], forced=choice not in (None, "none", "auto")
+    )
 
 
 def _is_tool(value: object) -> bool:

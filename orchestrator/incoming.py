@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import orjson
@@ -13,13 +13,14 @@ from orchestrator.errors import InvalidRequest
 
 T = TypeVar("T", bound=BaseModel)
 
-MOST_NESTED: Final = 1_000_000
+MOST_NESTED: Final = 250_000
 """Arrays and objects in one request."""
-# A string that is not closed counts to the end, so that no text makes this search twice.
-_STRINGS: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\Z|\\\Z)', re.DOTALL)
+MOST_VALUES: Final = 500_000
+"""Values in one request: once they are read they take some thirty times their bytes."""
+PIECE_BYTES: Final = 64 * 1024
 _ALIKE: Final = bytes.maketrans(b"{}", b"[]")
-_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in b"[]{}")
-_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_NOT_SIGNS: Final = bytes(byte for byte in range(256) if byte not in b"[]{},")
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*+\\u0000")
 
 
 def json_object(raw: bytes, most_depth: int) -> dict[str, Any]:
@@ -32,12 +33,12 @@ def json_object(raw: bytes, most_depth: int) -> dict[str, Any]:
 
 def json_value(raw: bytes, most_depth: int) -> Any:
     """The JSON value in a body; raises InvalidRequest for what is none, for NUL, and for nesting beyond the bound."""
-    _check_depth(raw, most_depth)
+    check_shape(raw, most_depth)
     try:
         value = orjson.loads(raw)
     except (orjson.JSONDecodeError, RecursionError) as error:
         raise InvalidRequest(f"The body is not valid JSON: {str(error)[:200]}.") from None
-    if b"\\u0000" in raw and _NUL.search(raw):
+    if holds_nul(raw):
         raise InvalidRequest("The body holds a NUL character, which cannot be stored. Remove it.")
     return value
 
@@ -55,19 +56,56 @@ def checked(kind: type[T], data: Mapping[str, Any]) -> T:
         ) from None
 
 
-def _check_depth(raw: bytes, most: int) -> None:
-    """Refuse deep nesting before anything is parsed. Runs in C throughout: a body may have 32 MiB."""
-    if raw.count(b"[") + raw.count(b"{") <= most:
+def holds_nul(raw: bytes) -> bool:
+    """Whether JSON holds an escaped NUL, which PostgreSQL cannot store; a backslash before `u0000` is text."""
+    return b"\\u0000" in raw and _NUL.search(raw) is not None
+
+
+def check_shape(raw: bytes, most_depth: int, what: str = "body") -> None:
+    """Refuse deep nesting and floods of values before anything is parsed; raises InvalidRequest.
+
+    Runs in C throughout, and in little memory: a body may have 32 MiB.
+    """
+    if raw.count(b"[") + raw.count(b"{") <= most_depth and raw.count(b",") <= MOST_VALUES:
         return
-    left = _STRINGS.sub(b"", raw).translate(None, _NOT_BRACKETS).translate(_ALIKE)
-    if len(left) > 2 * MOST_NESTED:
-        raise InvalidRequest(f"The body holds more than {MOST_NESTED} arrays and objects. Send less at once.")
-    for _ in range(most):
-        if not left:
+    signs = _signs(raw, what)
+    for _ in range(most_depth):
+        if not signs:
             return
-        shorter = left.replace(b"[]", b"")
-        if len(shorter) == len(left):
+        shorter = signs.replace(b"[]", b"")
+        if len(shorter) == len(signs):
             break
-        left = shorter
-    if left:
-        raise InvalidRequest(f"The body nests arrays and objects more than {most} deep, or does not close them.")
+        signs = shorter
+    if signs:
+        raise InvalidRequest(
+            f"The {what} nests arrays and objects more than {most_depth} deep, or does not close them."
+        )
+
+
+def _signs(raw: bytes, what: str) -> bytes:
+    """The brackets outside of strings, all of them square; raises InvalidRequest for too many, or too many values."""
+    signs, values = bytearray(), 0
+    for piece in _outside_strings(raw):
+        found = piece.translate(_ALIKE, _NOT_SIGNS)
+        values += found.count(b",")
+        signs += found.replace(b",", b"")
+        if values > MOST_VALUES:
+            raise InvalidRequest(f"The {what} holds more than {MOST_VALUES:,} values. Send less at once.")
+        if len(signs) > 2 * MOST_NESTED:
+            raise InvalidRequest(f"The {what} holds more than {MOST_NESTED:,} arrays and objects. Send less at once.")
+    return bytes(signs)
+
+
+def _outside_strings(raw: bytes) -> Iterator[bytes]:
+    """JSON without what its strings hold, piece by piece; a string that is not closed goes on to the end."""
+    inside, held = False, b""
+    for start in range(0, len(raw), PIECE_BYTES):
+        piece = held + raw[start : start + PIECE_BYTES]
+        held = b""
+        if b"\\" in piece:
+            if (len(piece) - len(piece.rstrip(b"\\"))) % 2:  # what it escapes is in the next piece
+                piece, held = piece[:-1], b"\\"
+            piece = piece.replace(b"\\\\", b"").replace(b'\\"', b"")
+        parts = piece.split(b'"')
+        yield b"".join(parts[1 if inside else 0 :: 2])
+        inside ^= len(parts) % 2 == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal
@@ -19,6 +19,7 @@ from orchestrator.schema_work import UnboundedError, Work
 Kind = Literal["schema", "object", "choice", "regex", "grammar"]
 
 MAX_SCHEMA_BYTES: Final = 64 * 1024
+MAX_TOOLS_BYTES: Final = 512 * 1024
 MAX_DEPTH: Final = 32
 MAX_PATTERN: Final = 1_000
 MAX_CHOICES: Final = 1_000
@@ -124,34 +125,42 @@ def _check_grammar(grammar: str) -> None:
         raise InvalidRequest(f"`{field}.grammar` repeats something over {MAX_REPEAT:,} times: lower it.", param=field)
 
 
-def _schema(schema: object, where: str) -> Form:
+def check_parameters(schemas: Sequence[Mapping[str, Any]], *, forced: bool) -> None:
+    """Check the parameters of functions as forms of answers; only where one must be called is an engine held to their patterns."""
+    if sum(len(json.dumps(one)) for one in schemas) > MAX_TOOLS_BYTES:
+        raise InvalidRequest(
+            "The parameters of all `tools` are over 512 KiB. Send fewer, or smaller ones.", param="tools"
+        )
+    for index, one in enumerate(schemas):
+        _schema(one, f"tools[{index}].function.parameters", patterns=forced)
+
+
+def _schema(schema: object, where: str, *, patterns: bool = True) -> Form:
     if not isinstance(schema, Mapping):
-        raise InvalidRequest(f"`{where}` must be a JSON schema, an object.", param=where.partition(".")[0])
+        raise InvalidRequest(f"`{where}` must be a JSON schema, an object.", param=_field(where))
     try:
         text = json.dumps(schema, separators=(",", ":"))
     except RecursionError:
-        raise InvalidRequest(
-            f"The schema in `{where}` is nested over {MAX_DEPTH} deep.", param=where.partition(".")[0]
-        ) from None
+        raise InvalidRequest(f"The schema in `{where}` is nested over {MAX_DEPTH} deep.", param=_field(where)) from None
     if len(text) > MAX_SCHEMA_BYTES:
-        raise InvalidRequest(f"The schema in `{where}` is over 64 KiB. Make it smaller.", param=where.partition(".")[0])
+        raise InvalidRequest(f"The schema in `{where}` is over 64 KiB. Make it smaller.", param=_field(where))
     form = Form("schema", text)
-    _checked_schema(text, where)
+    _checked_schema(text, where, patterns)
     return form
 
 
 @lru_cache(maxsize=256)
-def _checked_schema(text: str, where: str) -> None:
+def _checked_schema(text: str, where: str, patterns: bool) -> None:
     """A batch asks for the same schema in every row."""
     import jsonschema_rs
 
-    field = where.partition(".")[0]
+    field = _field(where)
     for depth, key, value in _walk(json.loads(text)):
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"The schema in `{where}` is nested over {MAX_DEPTH} deep.", param=field)
         if key in _BOUNDS and isinstance(value, (int, float)) and value > MAX_REPEAT:
             raise InvalidRequest(f"The schema in `{where}` has {key} over {MAX_REPEAT:,}: lower it.", param=field)
-        if key == "pattern" and isinstance(value, str):
+        if key == "pattern" and isinstance(value, str) and (patterns or len(value) > MAX_PATTERN):
             _check_pattern(value, f"{where}: pattern")
         if key in ("$ref", "$dynamicRef") and isinstance(value, str) and not value.startswith("#"):
             raise InvalidRequest(
@@ -159,12 +168,17 @@ def _checked_schema(text: str, where: str) -> None:
                 param=field,
             )
     try:
-        _checker(text)
+        _ = _checker(text) if patterns else Work(json.loads(text))
     except UnboundedError as error:
         raise InvalidRequest(f"The schema in `{where}` {error}.", param=field) from None
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         told = str(error).partition("\n")[0]
         raise InvalidRequest(f"The schema in `{where}` is not valid: {told[:300]}.", param=field) from None
+
+
+def _field(where: str) -> str:
+    """The field of a body in which a place lies."""
+    return re.split(r"[.:\[]", where, maxsplit=1)[0]
 
 
 def _walk(value: object, depth: int = 0, key: str = "") -> Iterator[tuple[int, str, object]]:
@@ -181,7 +195,7 @@ def _walk(value: object, depth: int = 0, key: str = "") -> Iterator[tuple[int, s
 
 
 def _check_pattern(pattern: str, where: str) -> None:
-    field = where.partition(".")[0].partition(":")[0]
+    field = _field(where)
     if len(pattern) > MAX_PATTERN:
         raise InvalidRequest(f"`{where}` is over {MAX_PATTERN:,} characters.", param=field)
     try:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text("utf-8")
 DOCKERFILE = (ROOT / "Dockerfile").read_text("utf-8")
 
-OURS = ["migrate", "orchestrator", "api", "worker-slm", "worker-llm", "worker-rlm", "worker-mllm"]
+OURS = ["migrate", "orchestrator", "api", "intake", "worker-slm", "worker-llm", "worker-rlm", "worker-mllm"]
 ON_GPU = ["worker-llm", "worker-rlm", "worker-mllm"]
 
 

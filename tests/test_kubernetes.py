@@ -40,7 +40,7 @@ PODS: Final = {
 }
 CONTAINERS: Final[dict[str, dict[str, Any]]] = {name: pod["containers"][0] for name, pod in PODS.items()}
 WORKERS: Final = [name for name, one in CONTAINERS.items() if one["args"][0] == "worker"]
-PULSED: Final = [*WORKERS, "rightsize-orchestrator"]
+PULSED: Final = [*WORKERS, "rightsize-orchestrator", "rightsize-intake"]
 each_pod = pytest.mark.parametrize("name", sorted(PODS))
 each_worker = pytest.mark.parametrize("name", WORKERS)
 
@@ -52,8 +52,8 @@ def test_every_manifest_is_what_kubernetes_takes_with_no_field_that_it_does_not_
         kubernetes_validate.validate(one, release, strict=True)
     with pytest.raises(kubernetes_validate.ValidationError, match="replicsa"):
         kubernetes_validate.validate({**ours[1], "replicsa": 1}, release, strict=True)
-    assert set(PODS) == {"rightsize-migrate", "rightsize-orchestrator", "rightsize-api", "rightsize-house-slm",
-                         "rightsize-house-llm"}  # fmt: skip
+    assert set(PODS) == {"rightsize-migrate", "rightsize-orchestrator", "rightsize-api", "rightsize-intake",
+                         "rightsize-house-slm", "rightsize-house-llm"}  # fmt: skip
 
 
 @each_pod

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from fastapi import FastAPI
 
@@ -32,6 +33,11 @@ from orchestrator.api.naming import Named
 from orchestrator.api.serving import Serving
 from orchestrator.flow.context import Context
 
+PARTS: Final = (
+    files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, refusals, administration, health,
+)  # fmt: skip
+"""Each has the routes of one kind of thing."""
+
 
 def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     """The API over a context that stays the caller's to close."""
@@ -53,11 +59,9 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.serving = serving
-    for part in (
-        files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, refusals, administration, health,
-    ):  # fmt: skip
+    for part in PARTS:
         app.include_router(part.router)
-    failures.install(app)
+    failures.install(app, [route for part in PARTS for route in part.router.routes])
     describe(app)
     # The last one added is the outermost: what it counts includes what the others refuse.
     app.add_middleware(LimitBody, bounds=serving.bounds)

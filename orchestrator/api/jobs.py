@@ -18,7 +18,7 @@ from orchestrator.contracts import Owner
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.context import Context
-from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, show_job
+from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, NotHere, show_job
 from orchestrator.hints import window_seconds
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -54,10 +54,14 @@ async def show(
     serving = serving_of(request)
     until, pause_s = time.monotonic() + wait_s, FIRST_LOOK_S
     while True:
-        found = await serving.read(show_job, serving.context, owner, job_id)
         left = until - time.monotonic()
-        if found["ended_at"] is not None or left <= 0 or await request.is_disconnected():
-            return answer(found)
+        try:
+            found = await serving.read(show_job, serving.context, owner, job_id)
+            if found["ended_at"] is not None or left <= 0 or await request.is_disconnected():
+                return answer(found)
+        except NotHere as error:
+            if error.refused or left <= 0 or await request.is_disconnected():
+                raise
         await asyncio.sleep(min(left, pause_s))
         pause_s = min(MOST_LOOK_S, 1.5 * pause_s)
 

@@ -54,6 +54,7 @@ class LimitBody:
             return
         most = self._bounds.bytes_for(scope["path"])
         try:
+            _check_address(scope)
             _check_head(dict(scope["headers"]), most)
         except Refused as error:
             await of_error(error)(scope, receive, send)
@@ -90,6 +91,11 @@ class _Counted:
         if late and not self._whole and self._received < self._waited_s * self._bounds.bytes_per_s:
             raise _too_slow()
         return message
+
+
+def _check_address(scope: Scope) -> None:
+    if "\0" in scope["path"] or b"%00" in scope["query_string"]:
+        raise InvalidRequest("The address holds a NUL character, which no name has. Remove it.")
 
 
 def _check_head(headers: dict[bytes, bytes], most: int) -> None:

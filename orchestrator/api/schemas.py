@@ -6,11 +6,12 @@ What pydantic lets through and a later step refuses is described too (`described
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
 
 from orchestrator.api.documented import patterns
+from orchestrator.api.documented.fields import BATCH_HINTS
 from orchestrator.contracts import Tier
 from orchestrator.requests import ACCEPTED, ENDPOINTS
 from orchestrator.webhooks.events import EventType
@@ -31,6 +32,20 @@ Window = Annotated[str, StringConstraints(max_length=16), described(pattern=patt
 Accepted = Annotated[str, StringConstraints(max_length=128), one_of(ACCEPTED)]
 Amount = Annotated[str, StringConstraints(min_length=1, max_length=32), described(pattern=patterns.MONEY)]
 """US dollars as text, so that no digit is lost."""
+BatchHints = Annotated[dict[str, Any] | None, WithJsonSchema(dict(BATCH_HINTS))]
+
+
+def _integral(value: object) -> object:
+    """A whole number as JSON may write it: 5.0 is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+INTEGRAL: Final = BeforeValidator(_integral)
+RequestBody = Annotated[
+    dict[str, Any],
+    described(examples=[{"model": "auto", "messages": [{"role": "user", "content": "Where is my order?"}]}]),
+]
+"""What the endpoint takes."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
 Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
@@ -46,7 +61,7 @@ class Expiry(Exact):
     """When a file expires, counted from its making."""
 
     anchor: str = Field(pattern="^created_at$")
-    seconds: int = Field(ge=3_600, le=2_592_000)
+    seconds: Annotated[int, Field(ge=3_600, le=2_592_000), INTEGRAL]
 
 
 class CreateBatch(Exact):
@@ -57,7 +72,7 @@ class CreateBatch(Exact):
     completion_window: Window = "24h"
     metadata: Metadata | None = None
     output_expires_after: Expiry | None = None
-    rightsize: dict[str, Any] | None = None
+    rightsize: BatchHints = None
     """Hints for every row, `max_cost_usd` for the whole batch, and `on_invalid_row`: fail or report."""
 
 
@@ -66,7 +81,7 @@ class EstimateBatch(Exact):
 
     input_file_id: str = Field(max_length=128)
     endpoint: Accepted = "/v1/chat/completions"
-    rightsize: dict[str, Any] | None = None
+    rightsize: BatchHints = None
     completion_window: str | None = Field(default=None, max_length=16)
     metadata: Metadata | None = None
 
@@ -91,12 +106,12 @@ class CreateJob(Exact):
     """One request to be answered later."""
 
     endpoint: Accepted = "/v1/chat/completions"
-    body: dict[str, Any]
+    body: RequestBody
     deadline: Window = "24h"
 
 
-Weight = Annotated[int, Field(ge=1, le=1_000)]
-Days = Annotated[int, Field(ge=1, le=3_650)]
+Weight = Annotated[int, Field(ge=1, le=1_000), INTEGRAL]
+Days = Annotated[int, Field(ge=1, le=3_650), INTEGRAL]
 Named = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 Plain = Annotated[str, StringConstraints(min_length=1, max_length=63), described(pattern=patterns.NAME)]
 """The name of a tenant or project."""
@@ -152,8 +167,19 @@ class RotateKey(Exact):
     """How long the old one lasts, such as 24h; it ends at once if nothing is said."""
 
 
+# Only a tenant goes without a name: it is the one that the key is of.
+_NAMED: Final[dict[str, Any]] = {
+    "anyOf": [
+        {"properties": {"scope": {"const": "tenant"}}, "required": ["scope"]},
+        {"properties": {"named": {"type": "string"}}, "required": ["named"]},
+    ]
+}
+
+
 class SetBudget(Exact):
     """A limit to be set."""
+
+    model_config = ConfigDict(json_schema_extra=_NAMED)
 
     scope: Literal["tenant", "project", "key"] = "project"
     named: Named | None = None
@@ -163,16 +189,23 @@ class SetBudget(Exact):
     """Null takes the limit away."""
 
 
+Few = Annotated[int, Field(ge=1, le=10**9), INTEGRAL]
+Many = Annotated[int, Field(ge=1, le=10**12), INTEGRAL]
+Bytes = Annotated[int, Field(ge=1, le=10**15), INTEGRAL]
+
+
 class SetQuota(Exact):
     """The quotas of one scope."""
 
+    model_config = ConfigDict(json_schema_extra=_NAMED)
+
     scope: Literal["tenant", "project", "key"] = "project"
     named: Named | None = None
-    requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
-    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
-    jobs_queued: int | None = Field(default=None, ge=1, le=10**12)
-    jobs_in_flight: int | None = Field(default=None, ge=1, le=10**9)
-    file_bytes: int | None = Field(default=None, ge=1, le=10**15)
+    requests_per_minute: Few | None = None
+    tokens_per_minute: Many | None = None
+    jobs_queued: Many | None = None
+    jobs_in_flight: Few | None = None
+    file_bytes: Bytes | None = None
 
 
 Event = Annotated[str, StringConstraints(max_length=64), one_of(EventType)]
@@ -217,7 +250,7 @@ class Explain(Exact):
     """A request whose route is asked for; nothing is run."""
 
     endpoint: Annotated[str, StringConstraints(max_length=128), one_of(ENDPOINTS)] = "/v1/chat/completions"
-    body: dict[str, Any]
+    body: RequestBody
 
 
 def body_of(kind: type[BaseModel], *, required: bool = True) -> dict[str, Any]:

@@ -25,18 +25,21 @@ from orchestrator.telemetry import configure, log
 HEAD_WITHIN_S: Final = 15.0
 """How long a client may take over a request's line and headers."""
 MOST_HEAD_BYTES: Final = 64 * 1024
+"""Of a head, and of the headers behind a body."""
+DRAIN_WITHIN_S: Final = 5.0
+"""How long a body that is not read any more is taken in."""
 BACKLOG: Final = 1024
 
 
 class Patience(HttpToolsProtocol):
-    """uvicorn's protocol, with a bound on the time and the size of a request's head, which it lacks."""
+    """uvicorn's protocol, with bounds that it lacks: on a request's head, on what follows its body, and on a body that nobody reads."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client came."""
         super().connection_made(transport)
         self._head_bytes = 0
-        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, transport.close)
-        self._in_head = True
+        self._in_head, self._in_message = True, False
+        self._timer = self.loop.call_later(HEAD_WITHIN_S, transport.close)
 
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
@@ -45,24 +48,55 @@ class Patience(HttpToolsProtocol):
         super().data_received(data)
         if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
             self.transport.close()
+        if self._is_idle() and self._timer.cancelled():  # empty lines, which begin no request
+            self._close_after(HEAD_WITHIN_S)
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_timer.cancel()
-        self._head_timer = self.loop.call_later(HEAD_WITHIN_S, self.transport.close)
-        self._in_head, self._head_bytes = True, 0
+        self._close_after(HEAD_WITHIN_S)
+        self._in_head, self._in_message, self._head_bytes = True, True, 0
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """A request's head is whole."""
-        self._head_timer.cancel()
-        self._in_head = False
+        self._timer.cancel()
+        self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header came; one behind the body is dropped: nothing that was checked may change afterwards."""
+        if self._in_head:
+            super().on_header(name, value)
+            return
+        self._head_bytes += len(name) + len(value)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self.transport.close()
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._in_message = False
+        self._timer.cancel()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """A request is answered; what is left of a body that was refused is taken for a while, so that the answer arrives."""
+        super().on_response_complete()
+        if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
+            self._close_after(DRAIN_WITHIN_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client left."""
-        self._head_timer.cancel()
+        self._timer.cancel()
         super().connection_lost(exc)
+
+    def _is_idle(self) -> bool:
+        """Whether no request is under way."""
+        cycle: Any = self.cycle  # none before the first request, whatever uvicorn's types say
+        return not self._in_message and (cycle is None or cycle.response_complete)
+
+    def _close_after(self, seconds: float) -> None:
+        self._timer.cancel()
+        self._timer = self.loop.call_later(seconds, self.transport.close)
 
 
 class Server(uvicorn.Server):

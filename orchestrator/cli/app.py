@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import administering, benching, checking, learning, models, reading, refusals, serving, submitting
+from orchestrator.cli import (
+    administering,
+    benching,
+    checking,
+    costing,
+    estimating,
+    files,
+    jobs,
+    learning,
+    models,
+    reading,
+    refusals,
+    serving,
+    steering,
+    submitting,
+    webhooks,
+)
 from orchestrator.cli.command import Command
 from orchestrator.cli.demo import demo
 
@@ -18,20 +34,38 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Runs language-model jobs on the smallest model that does them well.",
     epilog="Exit codes: 0 done, 1 refused (the message says what to change), 2 wrong usage, 3 rows failed (--strict), "
-    "4 the batch failed, expired or was cancelled, 5 a server is away or busy (try again), 130 interrupted. "
+    "4 the batch or job failed, expired or was cancelled, 5 a server is away or busy (try again), 130 interrupted. "
     "A batch that completed leaves with 0 also where rows of it failed: `--strict` makes that a 3.",
 )
-for _name in ("tenants", "projects", "keys", "budgets", "quotas"):
-    app.add_typer(getattr(administering, _name), name=_name)
-app.add_typer(models.app, name="models")
+COMMANDS: Final = {
+    "Work": (
+        submitting.submit, estimating.estimate, reading.status, reading.results, steering.pause, steering.resume, steering.cancel,
+        steering.retry, jobs.job,
+    ),
+    "Reasons and costs": (reading.explain, costing.cost, costing.prices),
+    "Models and specialists": (learning.train, learning.evaluate),
+    "Try and measure": (demo, benching.bench),
+    "Servers": (
+        serving.up, serving.doctor, serving.migrate, serving.orchestrator, serving.api, serving.worker, serving.intake,
+        refusals.refusals,
+    ),
+    "Who may do what": (administering.audit,),
+}  # fmt: skip
+"""By the heading under which `--help` shows them."""
+GROUPS: Final = {
+    "Work": {"files": files.app, "webhooks": webhooks.app},
+    "Models and specialists": {"models": models.app},
+    "Who may do what": {
+        name: getattr(administering, name) for name in ("tenants", "projects", "keys", "budgets", "quotas")
+    },
+}
+for _heading, _commands in COMMANDS.items():
+    for _command in _commands:
+        app.command(cls=Command, rich_help_panel=_heading)(_command)
+for _heading, _groups in GROUPS.items():
+    for _name, _group in _groups.items():
+        app.add_typer(_group, name=_name, rich_help_panel=_heading)
 models.app.command("check", cls=Command)(checking.check)
-
-for _command in (
-    demo, serving.up, submitting.submit, reading.status, reading.results, submitting.cancel, reading.explain, reading.cost,
-    learning.train, learning.evaluate, benching.bench, serving.doctor, serving.migrate, serving.orchestrator, serving.api,
-    serving.worker, serving.intake, refusals.refusals, administering.audit,
-):  # fmt: skip
-    app.command(cls=Command)(_command)
 
 
 def _show_version(wanted: bool) -> None:

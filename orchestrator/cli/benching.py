@@ -22,7 +22,7 @@ from orchestrator.cli.ending import INTERRUPTED, REFUSED
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import ApiKey, Config, DataDir, ResultsTo, TierChoice, TierHint, Url, json_flag, place
 from orchestrator.cli.saving import check_target, write_lines
-from orchestrator.client import AsyncRightsize
+from orchestrator.client import AsyncRightsize, Progress
 from orchestrator.contracts import Tier
 from orchestrator.errors import InvalidRequest
 from orchestrator.requests import CHAT
@@ -225,8 +225,8 @@ def _as_batch(service: Service, trace: Trace, tier: Tier | None, *, as_json: boo
     made = client.create_batch(file["id"], endpoint=CHAT)
     done_s: dict[str, float] = {}
 
-    def look(now: Mapping[str, Any]) -> None:
-        for name, one in now["rightsize"]["tiers"].items():
+    def look(now: Progress) -> None:
+        for name, one in now["tiers"].items():
             if one["planned"] and one["completed"] + one["failed"] >= one["planned"]:
                 done_s.setdefault(name, round(time.monotonic() - began, 2))
 
@@ -257,7 +257,7 @@ def _as_batch(service: Service, trace: Trace, tier: Tier | None, *, as_json: boo
             )
         out.print(rows)
         out.print(
-            f"all of it in {total_s:.1f} s, with upload and files; a tier's end is seen within two seconds",
+            f"all of it in {total_s:.1f} s, with upload and files; a tier's end is seen within a second",
             soft_wrap=True,
         )
         show_failures(client, ended)

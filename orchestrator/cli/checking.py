@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from orchestrator.cli.completing import model_names
 from orchestrator.cli.connect import server_command, settings_of
 from orchestrator.cli.display import complain, money, note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, json_flag
@@ -29,7 +30,12 @@ def _dollars(value: str) -> str:
 
 def check(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A model of the fleet; without it, all, one after the other.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A model of the fleet; without it, all, one after the other.",
+            autocompletion=model_names,
+        ),
     ] = None,
     write: Annotated[
         bool,

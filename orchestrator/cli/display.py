@@ -74,9 +74,24 @@ def show_batch(batch: Mapping[str, Any]) -> None:
             "all", str(counts["total"]), str(counts["completed"]), str(counts["failed"]), money(ours["cost_usd"])
         )
         out.print(rows)
+    if paused := ours.get("paused"):
+        out.print(paused_words(batch["id"], paused), markup=False, soft_wrap=True)
+    if ours.get("retry_of"):
+        out.print(f"It runs failed rows of {ours['retry_of']} again; its results are those of both.", markup=False)
     for error in (batch.get("errors") or {}).get("data", []):
         where = f"line {error['line']}: " if error.get("line") else ""
         complain(f"{where}{error['message']} ({error['code']})")
+
+
+def paused_words(batch_id: str, paused: Mapping[str, Any]) -> str:
+    """Why nothing of a batch is begun, and the command that goes on with it."""
+    resume = f"resume {batch_id}"
+    if paused["reason"] == "requested":
+        return f"It is paused. Go on with it: {again(resume)}"
+    return (
+        f"It is paused ({paused['reason']}). Raise its cap: {again(resume + ' --max-cost-usd X')}, or the budget that is spent "
+        f"({again('budgets list')})."
+    )
 
 
 def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 from orchestrator.cli.again import again
-from orchestrator.cli.display import note, out
+from orchestrator.cli.display import note, out, paused_words
 from orchestrator.cli.ending import if_interrupted
-from orchestrator.cli.progress import Progress
-from orchestrator.client import Rightsize
+from orchestrator.cli.progress import Shown
+from orchestrator.client import Progress, Rightsize
 from orchestrator.errors import RightsizeError
 
 STILL_S: Final = 10.0
@@ -25,32 +27,67 @@ WHY_NOT: Final[Mapping[str, str]] = {
     **dict.fromkeys(("invalid_request", "budget_exhausted", "request_too_large"), "were refused"),
 }
 """What happened to such rows by code; rows with any other code could not be read."""
+TICK_S: Final = 0.5
+"""So often a person is shown that time passes."""
 LINES_READ: Final = 10_000
 """Of the error file, for the reasons: enough to tell what went wrong, also with a million rows."""
 
 
 def follow(
     client: Rightsize, batch: dict[str, Any], *, quiet: bool = False, lasts: bool = True,
-    on_look: Callable[[dict[str, Any]], None] | None = None,
+    on_look: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Wait for a batch's end with progress by tier, cost so far and time left; `on_look` sees it each time.
+    """Follow a batch to its end with progress by tier, cost so far and time left; `on_look` sees each change.
 
     Ctrl-C says what becomes of the batch; `lasts` tells whether the service goes on without us.
     """
     if_interrupted(_left_behind(batch["id"], lasts=lasts))
     note(f"Following {batch['id']}")
-    standing = _Standing(client)
-    with Progress(quiet=quiet) as progress:
-
-        def look(now: dict[str, Any]) -> None:
-            progress.show(now)
+    standing, heard = _Standing(client), _Heard(client, batch["id"])
+    with Shown(quiet=quiet) as shown:
+        while (new := heard.next()) is not None:
+            now, is_new = new
+            shown.show(now)
             standing.look(now)
-            if on_look is not None:
+            if on_look is not None and is_new:
                 on_look(now)
-
-        ended = client.wait(batch["id"], on_progress=look)
+    ended = client.wait(batch["id"])
     if_interrupted(f"Interrupted. The batch had ended. Read it: {again('results ' + batch['id'])}")
     return ended
+
+
+class _Heard:
+    """A batch's progress, read on a thread of its own, so that time goes on where nothing is heard."""
+
+    def __init__(self, client: Rightsize, batch_id: str) -> None:
+        self._queue: SimpleQueue[Progress | Exception | None] = SimpleQueue()
+        self._last: Progress | None = None
+        # A daemon: who presses Ctrl-C does not wait for the service's next word.
+        threading.Thread(target=self._read, args=(client, batch_id), daemon=True).start()
+
+    def next(self) -> tuple[Progress, bool] | None:
+        """Where the batch stands and whether that is new, at least once a tick; None at its end. Raises what the reader met."""
+        while True:
+            try:
+                found = self._queue.get(timeout=TICK_S)
+            except Empty:
+                if self._last is None:
+                    continue
+                return self._last, False
+            if isinstance(found, Exception):
+                raise found
+            if found is None:
+                return None
+            self._last = found
+            return found, True
+
+    def _read(self, client: Rightsize, batch_id: str) -> None:
+        try:
+            for progress in client.progress(batch_id):
+                self._queue.put(progress)
+            self._queue.put(None)
+        except Exception as error:  # told by the thread that shows it
+            self._queue.put(error)
 
 
 def _left_behind(batch_id: str, *, lasts: bool) -> str:
@@ -72,10 +109,12 @@ class _Standing:
         self._since = time.monotonic()
         self._said: set[str] = set()
 
-    def look(self, batch: Mapping[str, Any]) -> None:
+    def look(self, now: Progress) -> None:
         """See how far the batch is now."""
-        counts = batch["request_counts"]
-        mark = (batch["status"], counts["total"], counts["completed"], counts["failed"])
+        counts, paused = now["request_counts"], now["paused"]
+        mark = (now["status"], counts["total"], counts["completed"], counts["failed"])
+        if paused is not None:
+            self._say(paused_words(now["batch_id"], paused))
         if mark != self._mark:
             self._mark, self._since = mark, time.monotonic()
         elif time.monotonic() - self._since > STILL_S:
@@ -88,9 +127,13 @@ class _Standing:
         except RightsizeError as error:
             checks = {"api": error.message}
         for name, found in checks.items():
-            if found != "ok" and str(found) not in self._said:
-                self._said.add(str(found))
-                note(f"Nothing moves. {name}: {found}")
+            if found != "ok":
+                self._say(f"Nothing moves. {name}: {found}")
+
+    def _say(self, words: str) -> None:
+        if words not in self._said:
+            self._said.add(words)
+            note(words)
 
 
 def show_failures(client: Rightsize, batch: Mapping[str, Any]) -> None:

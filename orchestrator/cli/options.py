@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
+from orchestrator.cli.completing import batch_ids
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import hints_from, window_seconds
-from orchestrator.requests import ACCEPTED
+from orchestrator.requests import ACCEPTED, CHAT
 
 
 class TierChoice(StrEnum):
@@ -61,6 +63,14 @@ def checked_deadline(value: str) -> str:
     return value
 
 
+def checked_day(value: str | None) -> str | None:
+    """A day such as 2026-11-01."""
+    try:
+        return None if value is None else date.fromisoformat(value).isoformat()
+    except ValueError:
+        raise typer.BadParameter(f"{value!r}: give a day as year, month and day, such as 2026-11-01.") from None
+
+
 def json_flag(shape: str) -> Any:
     """`--json`, with what it prints."""
     return typer.Option("--json", help=f"Print JSON for programs: {shape}.")
@@ -71,6 +81,23 @@ BATCH_SHAPE: Final = (
 )
 _task_name = hint("task", "a task's name is lower-case letters, digits and dashes, at most 63.")
 
+BatchId = Annotated[
+    str, typer.Argument(metavar="BATCH", help="The id of a batch (batch_...).", autocompletion=batch_ids)
+]
+WorkPath = Annotated[
+    Path,
+    typer.Argument(
+        metavar="PATH|FILE.jsonl|-",
+        parser=place,
+        help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.",
+    ),
+]
+Instructions = Annotated[str | None, typer.Option("--instructions", help="What to do with each file or plain row.")]
+EndpointOption = Annotated[
+    str, typer.Option("--endpoint", callback=known_endpoint, help="What is asked of each row, such as /v1/classify.")
+]
+ENDPOINT: Final = CHAT
+Strict = Annotated[bool, typer.Option("--strict", help="With --wait: leave with code 3 if any row failed.")]
 Task = Annotated[
     str,
     typer.Argument(metavar="TASK", help="The named kind of work, such as support-triage.", callback=_task_name),

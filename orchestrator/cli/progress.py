@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from rich.console import Group
 from rich.live import Live
@@ -14,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from orchestrator.cli.display import err, money, note, table
+from orchestrator.client import Progress
 
 FIRST_LINE_S: Final = 1.0
 LINE_GROWS: Final = 1.3
@@ -50,7 +50,7 @@ class Pace:
         return f", about {seconds:.0f} s left" if seconds < 120 else f", about {seconds / 60:.0f} min left"
 
 
-class Progress:
+class Shown:
     """Shows what a batch has done by tier, what it has cost so far, and about how long it still takes."""
 
     def __init__(self, *, quiet: bool = False) -> None:
@@ -73,26 +73,27 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def show(self, batch: Mapping[str, Any]) -> None:
+    def show(self, now: Progress) -> None:
         """Show where a batch stands now."""
-        counts = batch["request_counts"]
+        counts = now["request_counts"]
         self._left = self._pace.left(counts["completed"] + counts["failed"], counts["total"], time.monotonic())
         if self._live:
-            self._live.update(self._drawn(batch))
-        elif not self._quiet and (batch["status"] != self._said or time.monotonic() - self._said_at > self._every_s):
-            if batch["status"] == self._said:
+            self._live.update(self._drawn(now))
+        elif not self._quiet and (now["status"] != self._said or time.monotonic() - self._said_at > self._every_s):
+            if now["status"] == self._said:
                 self._every_s = min(MOST_LINE_S, LINE_GROWS * self._every_s)
-            self._said_at, self._said = time.monotonic(), batch["status"]
-            note(self._sentence(batch))
+            self._said_at, self._said = time.monotonic(), now["status"]
+            note(self._sentence(now))
 
-    def _sentence(self, batch: Mapping[str, Any]) -> str:
-        counts = batch["request_counts"]
+    def _sentence(self, now: Progress) -> str:
+        counts = now["request_counts"]
         done = counts["completed"] + counts["failed"]
-        return f"{batch['status']}: {done} of {counts['total']} done, {counts['failed']} failed, {money(batch['rightsize']['cost_usd'])} so far{self._left}"
+        stands = ", paused" if now["paused"] else self._left
+        return f"{now['status']}: {done} of {counts['total']} done, {counts['failed']} failed, {money(now['cost_usd'])} so far{stands}"
 
-    def _drawn(self, batch: Mapping[str, Any]) -> Group:
+    def _drawn(self, now: Progress) -> Group:
         rows = table("", "tier", "", "done", "failed", "cost so far", right=("done", "failed", "cost so far"))
-        for tier, row in sorted(batch["rightsize"]["tiers"].items()):
+        for tier, row in sorted(now["tiers"].items()):
             planned = row.get("planned") or 1
             done = row["completed"] + row["failed"]
             rows.add_row(
@@ -102,4 +103,4 @@ class Progress:
                 str(row["failed"]),
                 money(row["cost_usd"]),
             )
-        return Group(Text(self._sentence(batch), style="bold"), rows)
+        return Group(Text(self._sentence(now), style="bold"), rows)

@@ -1,24 +1,24 @@
-"""Commands that read: status, results, explain, cost."""
+"""Commands that read: status, results, explain."""
 
 from __future__ import annotations
 
 import base64
 import itertools
 import mimetypes
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from orchestrator.cli.again import again
+from orchestrator.cli.completing import batch_ids
 from orchestrator.cli.connect import connected, reached
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
-from orchestrator.cli.machines import show_machines
 from orchestrator.cli.options import (
     BATCH_SHAPE,
     ApiKey,
+    BatchId,
     Config,
     DataDir,
     MaxCost,
@@ -32,23 +32,18 @@ from orchestrator.cli.options import (
     json_flag,
 )
 from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
+from orchestrator.client.ordering import result_files
 from orchestrator.errors import InvalidRequest
 
 MOST_LISTED = 20
 
 
-class By(StrEnum):
-    """What costs are summed by."""
-
-    BATCH = "batch"
-    TIER = "tier"
-    MODEL = "model"
-    DAY = "day"
-
-
 def status(
     batch: Annotated[
-        str | None, typer.Argument(metavar="[BATCH]", help="The id of a batch; without it, the latest ones.")
+        str | None,
+        typer.Argument(
+            metavar="[BATCH]", help="The id of a batch; without it, the latest ones.", autocompletion=batch_ids
+        ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
     url: Url = None,
@@ -95,19 +90,26 @@ def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def results(
-    batch: Annotated[str, typer.Argument(metavar="BATCH", help="The id of a batch that has ended.")],
+    batch: BatchId,
     results_to: ResultsTo = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Write the results of a batch, one JSON line for each row: answers first, then what failed and why."""
+    """Write the results of a batch, one JSON line for each row: answers first, then what failed and why.
+
+    Of a batch that ran failed rows again (`rightsize retry`) they are those of both batches.
+
+    Examples:
+      rightsize results batch_0199 --out answers.jsonl
+      rightsize results batch_0199 | jq 'select(.error != null)'
+    """
     target = results_to or STANDARD
     check_target(target)
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.batch(batch)
-        if not found.get("output_file_id") and not found.get("error_file_id"):
+        if not result_files(found):
             wait = again(f"status {batch} --wait")
             raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: {wait}")
         tell_saved(save_results(client, found, target), found, target)
@@ -185,47 +187,4 @@ def _show_explanation(found: dict[str, Any]) -> None:
             f"{one['latency_s']:g}",
             "chosen" if one["chosen"] else one["problem"] or "",
         )
-    out.print(rows)
-
-
-def cost(
-    by: Annotated[By, typer.Option("--by", help="What to sum by.")] = By.TIER,
-    batch: Annotated[str | None, typer.Option("--batch", help="Only this batch.")] = None,
-    machines: Annotated[
-        bool, typer.Option("--machines", help="What machines priced by the hour did and cost, by model, instead.")
-    ] = False,
-    url: Url = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    config: Config = None,
-    as_json: Annotated[
-        bool,
-        json_flag("`data` (a row for each `key`) and `total`, sums as decimal texts; with --machines a list of models"),
-    ] = False,
-) -> None:
-    """Show what was charged and what it cost, exact to the last digit of the ledger."""
-    if machines:
-        if batch is not None:
-            raise InvalidRequest("A machine serves many batches at once: give --machines or --batch, not both.")
-        with connected(url, api_key, data_dir, config, workers=False) as client:
-            used = client.machines()
-        print_json(used) if as_json else show_machines(used)
-        return
-    with connected(url, api_key, data_dir, config, workers=False) as client:
-        found = client.cost(by=str(by), batch=batch)
-    if as_json:
-        print_json(found)
-        return
-    rows = table(
-        "", str(by), "jobs", "charged", "cost", "borne by us", right=("jobs", "charged", "cost", "borne by us")
-    )
-    for row in found["data"]:
-        rows.add_row(
-            row["key"], str(row["jobs"]), money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"])
-        )
-    total = found["total"]
-    rows.add_section()
-    rows.add_row(
-        "all", str(total["jobs"]), money(total["charge_usd"]), money(total["cost_usd"]), money(total["house_usd"])
-    )
     out.print(rows)

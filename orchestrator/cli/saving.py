@@ -17,6 +17,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.display import note
 from orchestrator.client import Rightsize
+from orchestrator.client.ordering import result_files
 from orchestrator.errors import InvalidRequest
 
 STANDARD: Final = Path("-")
@@ -24,10 +25,9 @@ STANDARD: Final = Path("-")
 
 
 def result_pieces(client: Rightsize, batch: Mapping[str, Any]) -> Iterator[bytes]:
-    """The bytes of a batch's output file, then of its error file."""
-    for name in ("output_file_id", "error_file_id"):
-        if batch.get(name):
-            yield from client.content(batch[name])
+    """The bytes of a batch's output, with that of the batch whose rows it ran again, then of its error file."""
+    for file_id in result_files(batch):
+        yield from client.content(file_id)
 
 
 def save_results(client: Rightsize, batch: Mapping[str, Any], path: Path) -> int:
@@ -64,6 +64,13 @@ def tell_saved(count: int, batch: Mapping[str, Any], path: Path) -> None:
     if not count:
         note(f"The batch is {batch['status']} and has no result lines: {path} was not written.")
     elif path != STANDARD:
+        note(f"{count} lines in {path}")
+
+
+def tell_written(lines: Iterable[bytes], path: Path) -> None:
+    """Write what a file of the service holds, and say where it went."""
+    count = write_lines(lines, path)
+    if path != STANDARD:
         note(f"{count} lines in {path}")
 
 

@@ -1,71 +1,63 @@
-"""Commands that hand work in, follow it and take it back: submit, cancel."""
+"""`rightsize submit`: hands a batch in, and follows it to its results."""
 
 from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
 import typer
 
 from orchestrator.cli.again import again
-from orchestrator.cli.connect import Service, connected, reached
+from orchestrator.cli.connect import Service, reached
 from orchestrator.cli.display import note, out, print_json, show_batch
 from orchestrator.cli.ending import if_interrupted
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import (
     BATCH_SHAPE,
+    ENDPOINT,
     ApiKey,
     Config,
     DataDir,
     Deadline,
+    EndpointOption,
+    Instructions,
     MaxCost,
     ResultsTo,
     StakesHint,
+    Strict,
     TaskHint,
     TierChoice,
     TierHint,
     Url,
+    WorkPath,
     json_flag,
-    known_endpoint,
-    place,
 )
 from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
 from orchestrator.client import Rightsize
-from orchestrator.contracts import Tier
+from orchestrator.contracts import Stakes, Tier
 from orchestrator.documents.rows import RowOptions, rows_of
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import CHAT
 
 ROWS_FAILED: Final = 3
 BATCH_FAILED: Final = 4
 
 
 def submit(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            metavar="PATH|FILE.jsonl|-",
-            parser=place,
-            help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.",
-        ),
-    ],
+    path: WorkPath,
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
-    instructions: Annotated[
-        str | None, typer.Option("--instructions", help="What to do with each file or plain row.")
-    ] = None,
-    endpoint: Annotated[
-        str,
-        typer.Option("--endpoint", callback=known_endpoint, help="What is asked of each row, such as /v1/classify."),
-    ] = CHAT,
+    instructions: Instructions = None,
+    endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
     deadline: Deadline = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended, with progress by tier.")] = False,
     results_to: ResultsTo = None,
-    strict: Annotated[bool, typer.Option("--strict", help="With --wait: leave with code 3 if any row failed.")] = False,
+    strict: Strict = False,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -81,48 +73,83 @@ def submit(
       rightsize submit scans/ --instructions "Give the total." --max-cost-usd 5
       cat rows.jsonl | rightsize submit - --wait --out - | jq .custom_id
     """
-    _check(path, results_to, wait=wait, as_json=as_json)
-    named = None if tier is TierChoice.AUTO else Tier(tier)
-    options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions, endpoint=endpoint)
-    hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
-    given: dict[str, Any] = {key: str(value) for key, value in hints.items() if value is not None}
+    check_out(results_to, path, wait=wait, as_json=as_json)
+    check_source(path)
+    work = Work.of(path, task, tier, stakes, instructions, endpoint, max_cost_usd)
     with reached(url, api_key, data_dir, config) as service:
-        batch = _send(service.client, path, options, deadline, {**given, "on_invalid_row": "report"})
+        batch = _send(service.client, work, deadline)
         if not wait:
-            _show_made(batch, as_json=as_json)
+            show_made(batch, as_json=as_json)
             return
-        batch = _finish(service, batch, results_to, as_json=as_json)
-    _leave(batch, strict=strict)
+        batch = finish(service, batch, results_to, as_json=as_json)
+    leave(batch, strict=strict)
 
 
-def _check(path: Path, results_to: Path | None, *, wait: bool, as_json: bool) -> None:
-    if results_to is not None:
-        if not wait:
-            raise typer.BadParameter("--out needs --wait. Without it, read the results later with `rightsize results`.")
-        if as_json and results_to == STANDARD:
-            raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
-        check_target(results_to, path)
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is handed in or estimated: a path, and what holds for all of its rows."""
+
+    path: Path
+    options: RowOptions
+    hints: dict[str, Any]
+
+    @classmethod
+    def of(
+        cls, path: Path, task: str | None, tier: TierChoice, stakes: Stakes | None, instructions: str | None, endpoint: str,
+        max_cost_usd: str | None,
+    ) -> Self:  # fmt: skip
+        """The work that a command's flags describe."""
+        named = None if tier is TierChoice.AUTO else Tier(tier)
+        options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions, endpoint=endpoint)
+        hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
+        given = {key: str(value) for key, value in hints.items() if value is not None}
+        return cls(path, options, {**given, "on_invalid_row": "report"})
+
+    def lines(self) -> Iterator[bytes]:
+        """The rows, each a line."""
+        stdin = None
+        if self.path == STANDARD:
+            if sys.stdin is None:
+                raise InvalidRequest("Standard input is closed. Pipe rows into it, or name a file.")
+            stdin = sys.stdin.buffer
+        return (line + b"\n" for line in rows_of(self.path, self.options, stdin=stdin))
+
+    @property
+    def filename(self) -> str:
+        """What the uploaded file is called."""
+        return f"{self.path.name or 'stdin'}.jsonl"
+
+
+def check_source(path: Path) -> None:
+    """Refuse, before anything is started, a path that cannot be read."""
     if path != STANDARD and not path.exists():
         raise typer.BadParameter(f"{str(path)!r} does not exist.")
     if path != STANDARD and not os.access(path, os.R_OK):
         raise typer.BadParameter(f"{str(path)!r} is not readable for you: change its mode, or run as its owner.")
 
 
-def _send(client: Rightsize, path: Path, options: RowOptions, deadline: str, hints: dict[str, Any]) -> dict[str, Any]:
-    stdin = None
-    if path == STANDARD:
-        if sys.stdin is None:
-            raise InvalidRequest("Standard input is closed. Pipe rows into it, or name a file.")
-        stdin = sys.stdin.buffer
+def check_out(results_to: Path | None, source: Path | None, *, wait: bool, as_json: bool) -> None:
+    """Refuse results that have no place, or that would come before there are any."""
+    if results_to is None:
+        return
+    if not wait:
+        raise typer.BadParameter("--out needs --wait. Without it, read the results later with `rightsize results`.")
+    if as_json and results_to == STANDARD:
+        raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
+    check_target(results_to, source)
+
+
+def _send(client: Rightsize, work: Work, deadline: str) -> dict[str, Any]:
     if_interrupted(
         f"Interrupted before the batch was there. Should it have come to be, this shows it: {again('status')}"
     )
-    lines = rows_of(path, options, stdin=stdin)
-    file = client.upload((line + b"\n" for line in lines), filename=f"{path.name or 'stdin'}.jsonl")
-    return client.create_batch(file["id"], endpoint=options.endpoint, completion_window=deadline, rightsize=hints)
+    file = client.upload(work.lines(), filename=work.filename)
+    endpoint = work.options.endpoint
+    return client.create_batch(file["id"], endpoint=endpoint, completion_window=deadline, rightsize=work.hints)
 
 
-def _show_made(batch: dict[str, Any], *, as_json: bool) -> None:
+def show_made(batch: dict[str, Any], *, as_json: bool) -> None:
+    """Show a batch that was made, and how to go on."""
     if as_json:
         print_json(batch)
         return
@@ -131,7 +158,7 @@ def _show_made(batch: dict[str, Any], *, as_json: bool) -> None:
     note(f"Follow it: {status}   read it: {results}")
 
 
-def _finish(service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool) -> dict[str, Any]:
+def finish(service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool) -> dict[str, Any]:
     """Follow the batch to its end, write its results, and show what became of it."""
     batch = follow(service.client, batch, quiet=as_json, lasts=service.lasts)
     if results_to is not None:
@@ -144,31 +171,9 @@ def _finish(service: Service, batch: dict[str, Any], results_to: Path | None, *,
     return batch
 
 
-def _leave(batch: dict[str, Any], *, strict: bool) -> None:
+def leave(batch: dict[str, Any], *, strict: bool) -> None:
+    """Leave with the exit code of a batch that has ended."""
     if batch["status"] != "completed":
         raise typer.Exit(BATCH_FAILED)
     if strict and batch["request_counts"]["failed"]:
         raise typer.Exit(ROWS_FAILED)
-
-
-def cancel(
-    what: Annotated[
-        str, typer.Argument(metavar="BATCH|JOB", help="The id of a batch (batch_...) or of a job (job_...).")
-    ],
-    url: Url = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    config: Config = None,
-    as_json: Annotated[bool, json_flag("the batch or job object as it is then")] = False,
-) -> None:
-    """Cancel a batch or a job. What is done stays done and can be read."""
-    if not what.startswith(("batch_", "job_")):
-        raise typer.BadParameter(
-            f"{what!r} is no id. A batch's begins with batch_ (`{again('status')}` lists them), a job's with job_."
-        )
-    with connected(url, api_key, data_dir, config, workers=False) as client:
-        found = client.cancel_job(what) if what.startswith("job_") else client.cancel(what)
-    if as_json:
-        print_json(found)
-    else:
-        out.print(f"{found['id']}  {found.get('status') or found.get('state')}")

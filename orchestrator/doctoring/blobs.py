@@ -99,7 +99,7 @@ def _missing(blobs: BlobStore, database: Database) -> Finding:
         False,
         f"{len(lost):,} of the {len(served):,} files that were looked at have no blob in {blobs.place}, such as "
         f"{_some([ids.public('file', row.public_id) for row in lost])}. Are these the blobs of this database? Restore them "
-        "from a backup, or delete the files: DELETE /v1/files/ID.",
+        "from a backup, or delete the files: `rightsize files delete ID`.",
     )
 
 

@@ -20,6 +20,7 @@ from orchestrator.documents.newlines import Line, lines_of
 from orchestrator.errors import InvalidRequest
 from orchestrator.fields import ALLOWED
 from orchestrator.hints import NO_HINTS
+from orchestrator.incoming import holds_nul
 from orchestrator.requests import SCORE, features_of
 
 MAX_DEPTH: Final = 64
@@ -94,7 +95,7 @@ def _malformed(line: Line, what: str, remedy: str) -> Unfit:
 
 
 def _check_storable(line: Line) -> None:
-    if b"\\u0000" in line.data:
+    if holds_nul(line.data):
         raise _malformed(line, "holds a NUL character, which cannot be stored", "Remove it")
 
 

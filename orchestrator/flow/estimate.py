@@ -70,8 +70,9 @@ def estimate_batch(context: Context, owner: Owner, file_id: UUID, endpoint: str,
 
 
 def _count(context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation) -> Counted:
-    counted, parser = Counted(), RowParser(endpoint, context.settings.max_row_bytes)
-    for line in bounded_lines(source, context.settings.max_row_bytes):
+    settings = context.settings
+    counted, parser = Counted(), RowParser(endpoint, settings.max_row_bytes, settings.max_json_depth)
+    for line in bounded_lines(source, settings.max_row_bytes):
         counted.rows += 1
         if counted.rows > MOST_ROWS:
             raise TooLarge(

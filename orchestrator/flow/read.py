@@ -112,7 +112,7 @@ def _start(context: Context, row: Row[Any]) -> Reading:
         reports=row.hints.get("on_invalid_row") == "report",
         now=context.situation(owner.tenant_id),
         frame=frame,
-        parser=RowParser(row.endpoint, context.settings.max_row_bytes),
+        parser=RowParser(row.endpoint, context.settings.max_row_bytes, context.settings.max_json_depth),
     )
 
 
@@ -127,6 +127,8 @@ def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
     size = 0
     for line in bounded_lines(source, context.settings.max_row_bytes):
         job = _job_of(context, reading, line, already_in=line.number <= last_row)
+        if reading.rows > context.settings.max_batch_rows:
+            break
         if job is None or reading.errors:
             continue
         chunk.append(job)
@@ -147,9 +149,8 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
     settings = context.settings
     reading.rows += 1
     if reading.rows > settings.max_batch_rows:
-        if reading.rows == settings.max_batch_rows + 1:
-            message = f"The file has more than {settings.max_batch_rows} rows. Split it into several batches."
-            reading.errors.append(_error_entry("too_many_rows", message, line.number, None))
+        message = f"The file has more than {settings.max_batch_rows} rows. Split it into several batches."
+        reading.errors.append(_error_entry("too_many_rows", message, line.number, None))
         return None
     public_id = next(_fresh_ids)
     try:

@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import orjson
 
+from orchestrator.errors import InvalidRequest
 from orchestrator.flow.lines import Line
+from orchestrator.incoming import check_shape, holds_nul
 
 MAX_CUSTOM_ID: Final = 512
 
@@ -37,13 +39,14 @@ class RowParser:
 
     endpoint: str
     most_bytes: int
+    most_depth: int
     _seen: set[bytes] = field(default_factory=set)
 
     def parsed(self, line: Line) -> ParsedRow:
         """A line as a row; raises RowError with OpenAI's code for what is wrong."""
-        row = _object_in(line, self.most_bytes)
+        row = self._object_in(line)
         custom_id = self._custom_id(row, line.number)
-        if b"\\u0000" in (line.content or b""):
+        if holds_nul(line.content or b""):
             message = "The row holds a NUL character, which cannot be stored. Remove it."
             raise RowError("invalid_text", message, line.number, custom_id=custom_id)
         if "rightsize" in row:
@@ -59,6 +62,23 @@ class RowParser:
             return False
         self._seen.add(mark)
         return True
+
+    def _object_in(self, line: Line) -> dict[str, Any]:
+        if line.content is None:
+            message = f"The row is longer than {self.most_bytes} bytes. Split it, or raise max_row_bytes."
+            raise RowError("row_too_large", message, line.number)
+        try:
+            check_shape(line.content, self.most_depth, "line")
+            row = orjson.loads(line.content)
+        except InvalidRequest as error:
+            raise RowError("invalid_json_line", error.message, line.number) from None
+        except (orjson.JSONDecodeError, RecursionError) as error:
+            message = f"The line is not valid JSON: {str(error)[:200]}."
+            raise RowError("invalid_json_line", message, line.number) from None
+        if not isinstance(row, dict):
+            message = "The line must be a JSON object with custom_id, method, url and body."
+            raise RowError("invalid_row", message, line.number)
+        return row
 
     def _custom_id(self, row: dict[str, Any], number: int) -> str:
         custom_id = row.get("custom_id")
@@ -87,17 +107,3 @@ class RowParser:
 def not_text(number: int, custom_id: str) -> RowError:
     """What is said of a row whose text no encoding can hold."""
     return RowError("invalid_text", "The row holds text that is not valid Unicode.", number, "body", custom_id)
-
-
-def _object_in(line: Line, most_bytes: int) -> dict[str, Any]:
-    if line.content is None:
-        message = f"The row is longer than {most_bytes} bytes. Split it, or raise max_row_bytes."
-        raise RowError("row_too_large", message, line.number)
-    try:
-        row = orjson.loads(line.content)
-    except (orjson.JSONDecodeError, RecursionError) as error:
-        raise RowError("invalid_json_line", f"The line is not valid JSON: {str(error)[:200]}.", line.number) from None
-    if not isinstance(row, dict):
-        message = "The line must be a JSON object with custom_id, method, url and body."
-        raise RowError("invalid_row", message, line.number)
-    return row

@@ -3,7 +3,7 @@
 Celery's consumer takes a message by BRPOP: Redis has forgotten it before anybody else has it, and a process that is killed just
 then loses it. Here one script moves a message into a hash of the intake that took it, where it stays until what came of it is in
 Postgres. An intake that was not heard of for a lease is dead: another one puts its messages back. So every message is worked on
-at least once, and a second time gives the same job (docs/decisions/0011).
+at least once, and a second time gives the same job (docs/decisions/0014).
 """
 
 from __future__ import annotations

@@ -35,7 +35,10 @@ SERVED: Final = text(
     f"SELECT f.public_id, f.blob_key FROM files f WHERE f.blob_key = ANY(CAST(:keys AS text[])) AND {_SERVED}"
 )
 
+# Ids, and names of tenants and projects only: those of keys and webhooks are any text that their owners like.
 _BATCH: Final = "'batch_' || replace(b.public_id::text, '-', '')"
+_KEY: Final = "'key_' || replace(k.public_id::text, '-', '')"
+_HOOK: Final = "'we_' || replace(e.public_id::text, '-', '')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +72,18 @@ NOTICES: Final = (
     ),
     Notice(
         "paused", "batches are paused: nothing of them is begun until somebody resumes them",
-        "Resume one: POST /v1/batches/ID/resume.",
+        "Resume one: `rightsize resume ID`.",
         f"SELECT {_BATCH} FROM batches b WHERE b.paused_at IS NOT NULL AND b.status IN ('validating', 'in_progress')",
     ),
     Notice(
         "held back", "batches are held back",
-        "Raise the budget (`rightsize budgets set`), or the batch's own cap: POST /v1/batches/ID/resume with max_cost_usd.",
+        "Raise the budget (`rightsize budgets set`), or the batch's own cap: `rightsize resume ID --max-cost-usd X`.",
         f"SELECT {_BATCH} || ' (' || b.held_back || ')' FROM batches b WHERE b.held_back IS NOT NULL AND b.status = 'in_progress'",
     ),
     Notice(
         "budgets", "budgets are used up, or have refused work in their period",
         "Raise one: `rightsize budgets set NAME --limit-usd X --scope SCOPE --period PERIOD --tenant TENANT`.",
-        "SELECT concat_ws(' ', t.name, b.scope, coalesce(p.name, k.name), b.period, '$' || trim_scale(b.limit_usd)) "
+        f"SELECT concat_ws(' ', t.name, b.scope, coalesce(p.name, {_KEY}), b.period, '$' || trim_scale(b.limit_usd)) "
         "FROM budgets b JOIN tenants t ON t.id = b.tenant_id LEFT JOIN projects p ON b.scope = 'project' AND p.id = b.scope_id "
         "LEFT JOIN api_keys k ON b.scope = 'key' AND k.id = b.scope_id WHERE b.limit_usd IS NOT NULL AND b.scope <> 'batch' "
         f"AND ({SPENT} + b.held_usd >= b.limit_usd OR b.refused_at >= {START})",
@@ -88,15 +91,15 @@ NOTICES: Final = (
     Notice(
         "expiring keys", "API keys expire within a week",
         "Give their users others: `rightsize keys rotate ID --grace 24h --tenant TENANT`.",
-        "SELECT concat_ws(' ', t.name, k.name, 'key_' || replace(k.public_id::text, '-', ''), to_char(k.expires_at, 'YYYY-MM-DD')) "
+        f"SELECT concat_ws(' ', t.name, {_KEY}, to_char(k.expires_at, 'YYYY-MM-DD')) "
         "FROM api_keys k JOIN tenants t ON t.id = k.tenant_id JOIN projects p ON p.id = k.project_id "
         "WHERE k.revoked_at IS NULL AND k.expires_at > now() AND k.expires_at < now() + interval '7 days' "
         "AND t.disabled_at IS NULL AND p.disabled_at IS NULL ORDER BY k.expires_at",
     ),
     Notice(
         "dead webhooks", "webhook endpoints did not take events of the last week, which are sent no more",
-        "Mend the receiver, then send them again: POST /v1/webhook_deliveries/ID/replay.",
-        "SELECT concat_ws(' ', t.name, e.name, 'we_' || replace(e.public_id::text, '-', ''), dead.count || ' events:', dead.code) FROM ("
+        "Mend the receiver, then send them again: `rightsize webhooks deliveries --dead`, `rightsize webhooks replay ID`.",
+        f"SELECT concat_ws(' ', t.name, {_HOOK}, dead.count || ' events:', dead.code) FROM ("
         "SELECT d.endpoint_id, count(*), max(d.last_code) AS code FROM webhook_deliveries d "
         "WHERE d.dead_at > now() - interval '7 days' GROUP BY d.endpoint_id) dead "
         "JOIN webhook_endpoints e ON e.id = dead.endpoint_id JOIN tenants t ON t.id = e.tenant_id ORDER BY dead.count DESC",

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -33,13 +35,13 @@ def test_refused_work_is_listed_to_its_tenant_and_what_nobody_owns_to_the_house(
     producer.submit(chat("Theirs", model="gpt-99"), task_id="theirs", more={"key": theirs})
     producer.submit(chat("Nobody's"), task_id="nobodys", more={"key": "rs_" + "x" * 43})
     until(lambda: stack.count("SELECT count(*) FROM refusals") == 3)
-    (mine,) = api.client.refusals()
+    with api.client as client:
+        (mine,), (nobodys,) = client.refusals(), client.refusals(unknown=True)
+        requests = [client.refusal(mine["id"])["request"], client.refusal(nobodys["id"], unknown=True)["request"]]
     assert (mine["task_id"], mine["code"], mine["object"]) == ("mine", "model_not_found", "refusal")
     assert "Known:" in mine["message"]
-    assert api.client.refusal(mine["id"])["request"] == {"body": chat("Mine", model="gpt-99")}
-    (nobodys,) = api.client.refusals(unknown=True)
+    assert requests == [{"body": chat("Mine", model="gpt-99")}, {"body": chat("Nobody's")}]
     assert (nobodys["task_id"], nobodys["code"]) == ("nobodys", "invalid_api_key")
-    assert api.client.refusal(nobodys["id"], unknown=True)["request"] == {"body": chat("Nobody's")}
     other = {"Authorization": f"Bearer {theirs}"}
     (listed,) = api.http.get("/v1/refusals", headers=other).json()["data"]
     assert listed["task_id"] == "theirs"
@@ -76,15 +78,16 @@ def test_the_list_is_paged_from_the_newest(stack: Stack, api: Api) -> None:
     then = api.http.get(f"/v1/refusals?limit=3&before={first['data'][-1]['id']}").json()
     assert [one["id"] for one in first["data"] + then["data"]] == made[::-1]
     assert (first["has_more"], then["has_more"]) == (True, False)
-    assert api.client.refusal(made[0])["request"] == '{"cut off'
+    assert api.http.get(f"/v1/refusals/{made[0]}").json()["request"] == '{"cut off'
 
 
 def test_a_job_is_read_over_http_by_its_tasks_id_and_a_refusal_says_why(
     stack: Stack, producer: Producer, api: Api
 ) -> None:
     stack.intake()
-    made = producer.answer(producer.submit(task_id="order:1/2"))
-    assert api.client.job("celery:order:1/2")["id"] == made["id"]
+    made = producer.answer(producer.submit(task_id="order:1041"))
+    with api.client as client:
+        assert client.job("celery:order:1041")["id"] == made["id"]
     producer.submit(chat("x", model="gpt-99"), task_id="wrong")
     until(lambda: stack.count("SELECT count(*) FROM refusals") == 1)
     for name, says in (
@@ -94,6 +97,20 @@ def test_a_job_is_read_over_http_by_its_tasks_id_and_a_refusal_says_why(
         answer = api.http.get(f"/v1/jobs/celery:{name}")
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
         assert says in answer.json()["error"]["message"]
+
+
+def test_a_job_whose_message_is_still_on_its_way_can_be_waited_for_over_http(
+    stack: Stack, producer: Producer, api: Api
+) -> None:
+    stack.orchestrator()
+    stack.worker()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(api.http.get, "/v1/jobs/celery:late?wait_s=20")
+        time.sleep(0.5)
+        assert not asked.done()
+        producer.submit(task_id="late")
+        stack.intake()
+        assert (asked.result(25).status_code, asked.result().json()["state"]) == (200, "succeeded")
 
 
 def test_the_command_shows_the_list_and_one_of_it(stack: Stack, producer: Producer, api: Api) -> None:

@@ -138,11 +138,11 @@ def test_a_blob_store_that_cannot_be_used_is_one_fault_and_no_traceback(stack: S
 @pytest.mark.parametrize(
     "name, says, statements",
     [
-        ("expiring keys", "1 API keys expire within a week: default soon key_",
+        ("expiring keys", "1 API keys expire within a week: default key_",
          ["INSERT INTO api_keys (public_id, tenant_id, project_id, name, hash, expires_at) VALUES "
-          "(gen_random_uuid(), 1, 1, 'soon', '1', now() + interval '6 days'), (gen_random_uuid(), 1, 1, 'later', '2', now() + interval '8 days'), "
+          "(gen_random_uuid(), 1, 1, '[/soon]', '1', now() + interval '6 days'), (gen_random_uuid(), 1, 1, 'later', '2', now() + interval '8 days'), "
           "(gen_random_uuid(), 1, 1, 'past', '3', now() - interval '1 day')"]),
-        ("dead webhooks", "1 webhook endpoints did not take events of the last week, which are sent no more: default hook we_",
+        ("dead webhooks", "1 webhook endpoints did not take events of the last week, which are sent no more: default we_",
          ["INSERT INTO webhook_endpoints (public_id, tenant_id, project_id, name, url, events, secrets) "
           "VALUES (gen_random_uuid(), 1, 1, 'hook', 'https://example.com', '{}', '{}')",
           "INSERT INTO webhook_deliveries (public_id, tenant_id, endpoint_id, type, payload, next_at, dead_at, last_code) VALUES "

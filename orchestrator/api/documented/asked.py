@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.api.documented.fields import APART, COMMON, NEEDED, OF_RESPONSES, Schema
-from orchestrator.fields import ALLOWED
-from orchestrator.requests import RESPONSES
+from orchestrator.fields import ALLOWED, PAIRED
+from orchestrator.requests import RESPONSES, SCORE
 from orchestrator.responses.fields import FIELDS, NOT_SERVED
 
 EXAMPLES: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -33,7 +33,8 @@ def schema_of(endpoint: str) -> Schema:
         fields |= {name: {"enum": [None, False], "description": told} for name, told in sorted(NOT_SERVED.items())}
         return _closed(fields, ("input",))
     known = {**COMMON, **APART.get(endpoint, {})}
-    return _closed({name: known[name] for name in sorted({*ALLOWED[endpoint], "rightsize"})}, NEEDED[endpoint])
+    schema = _closed({name: known[name] for name in sorted({*ALLOWED[endpoint], "rightsize"})}, NEEDED[endpoint])
+    return {**schema, "oneOf": [_sides(*pair) for pair in PAIRED]} if endpoint == SCORE else schema
 
 
 def upload() -> dict[str, Any]:
@@ -51,6 +52,12 @@ def upload() -> dict[str, Any]:
     }
     schema = {"type": "object", "required": ["purpose", "file"], "properties": fields, "dependentRequired": together}
     return _body("multipart/form-data", schema, None)
+
+
+def _sides(first: str, second: str) -> Schema:
+    """A score has both sides under one pair of names, and nothing under any other."""
+    others = {name for pair in PAIRED for name in pair} - {first, second}
+    return {"required": [first, second], "properties": dict.fromkeys(sorted(others), False)}
 
 
 def _closed(fields: Mapping[str, Schema], needed: tuple[str, ...]) -> Schema:

@@ -106,6 +106,10 @@ HINTS: Final[Schema] = {
         "adapter": {"type": ["string", "null"], "pattern": whole(NAME)},
     },
 }
+BATCH_HINTS: Final[Schema] = {
+    **HINTS,
+    "properties": {**HINTS["properties"], "on_invalid_row": {"enum": ["fail", "report"]}},
+}
 TAKEN: Final[Schema] = {"description": "Taken, and nothing comes of it."}
 EMPTY: Final[Schema] = {"description": "Only empty: no engine here honours it."}
 

@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from orchestrator.api.documented.shapes import Count, Note, ResponseId, Stamp, Told
+from orchestrator.api.documented.shapes import Count, Note, Open, ResponseId, Stamp
 
 
-class TokenUsage(Told):
+class TokenUsage(Open):
     """Tokens of a request; engines add details."""
 
     prompt_tokens: Count
@@ -17,7 +17,7 @@ class TokenUsage(Told):
     completion_tokens: Count | None = None
 
 
-class Message(Told):
+class Message(Open):
     """What a model said."""
 
     role: Literal["assistant"]
@@ -27,7 +27,7 @@ class Message(Told):
     tool_calls: list[dict[str, Any]] | None = None
 
 
-class Choice(Told):
+class Choice(Open):
     """One answer of a chat."""
 
     index: Count
@@ -36,7 +36,7 @@ class Choice(Told):
     logprobs: dict[str, Any] | None = None
 
 
-class Completion(Told):
+class Completion(Open):
     """What answers of models have in common."""
 
     id: str
@@ -54,7 +54,7 @@ class ChatCompletion(Completion):
     choices: list[Choice] = Field(min_length=1)
 
 
-class TextChoice(Told):
+class TextChoice(Open):
     """One completion of a prompt."""
 
     index: Count
@@ -70,7 +70,7 @@ class TextCompletion(Completion):
     choices: list[TextChoice] = Field(min_length=1)
 
 
-class Embedding(Told):
+class Embedding(Open):
     """One text as a vector: numbers, or with `encoding_format: base64` their bytes."""
 
     index: Count
@@ -78,7 +78,7 @@ class Embedding(Told):
     embedding: list[float] | str
 
 
-class Embeddings(Told):
+class Embeddings(Open):
     """Texts as vectors."""
 
     object: Literal["list"]
@@ -88,7 +88,7 @@ class Embeddings(Told):
     rightsize: Note
 
 
-class Class(Told):
+class Class(Open):
     """The probabilities of one text's labels."""
 
     index: Count
@@ -97,7 +97,7 @@ class Class(Told):
     num_classes: Count
 
 
-class Classes(Told):
+class Classes(Open):
     """Texts with the probabilities of their labels."""
 
     id: str
@@ -109,7 +109,7 @@ class Classes(Told):
     rightsize: Note
 
 
-class Score(Told):
+class Score(Open):
     """How well one document answers its query."""
 
     index: Count
@@ -117,7 +117,7 @@ class Score(Told):
     score: float
 
 
-class Scores(Told):
+class Scores(Open):
     """How well documents answer their queries."""
 
     id: str
@@ -129,7 +129,7 @@ class Scores(Told):
     rightsize: Note
 
 
-class ResponseObject(Told):
+class ResponseObject(Open):
     """A response of OpenAI's Responses API; `docs/openai.md` lists its fields."""
 
     id: ResponseId

@@ -30,7 +30,7 @@ MONEY: Final = r"^(1000000(\.0{1,12})?|[0-9]{1,6}(\.[0-9]{1,12})?)$"
 NAME: Final = r"^[a-z0-9][a-z0-9._-]{0,62}$"
 """Of a tenant or project."""
 WEB: Final = r"^https?://"
-DAY: Final = r"^\d{4}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$"
+DAY: Final = r"^[1-9]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])$"
 """Of all days those that every month has; the others are taken too."""
 
 

@@ -46,17 +46,18 @@ OF_ENDPOINT: Final = {
     "delete": Link("delete_webhook_endpoint", {"endpoint_id": ID}),
     "deliveries": Link("list_webhook_deliveries", {"endpoint": ID}),
 }
+FIRST: Final = "$response.body#/data/0/id"
 OF_KEY: Final = {"rotate": Link("rotate_key", {"key": ID}), "revoke": Link("revoke_key", {"key": ID})}
 
 ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/files": ("create_file", taken(work.File, 429).linked(**OF_FILE)),
-    "GET /v1/files": ("list_files", shown(work.FilePage, 404)),
+    "GET /v1/files": ("list_files", shown(work.FilePage, 404).linked(first=Link("show_file", {"file_id": FIRST}))),
     "GET /v1/files/{file_id}": ("show_file", shown(work.File, 404)),
     "DELETE /v1/files/{file_id}": ("delete_file", done(work.DeletedFile, 404, 409)),
     "GET /v1/files/{file_id}/content": ("file_content", fetched(404, 416)),
     "POST /v1/batches": ("create_batch", taken(work.Batch, 404, 409, 422, 429, once=True).linked(**OF_BATCH)),
     "POST /v1/batches/estimate": ("estimate_batch", taken(work.Estimate, 404, 422)),
-    "GET /v1/batches": ("list_batches", shown(work.BatchPage, 404)),
+    "GET /v1/batches": ("list_batches", shown(work.BatchPage, 404).linked(first=Link("show_batch", {"batch_id": FIRST}))),
     "GET /v1/batches/{batch_id}": ("show_batch", shown(work.Batch, 404)),
     "GET /v1/batches/{batch_id}/events": ("follow_batch", followed(404)),
     "POST /v1/batches/{batch_id}/cancel": ("cancel_batch", done(work.Batch, 404, 409)),
@@ -78,7 +79,7 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
     "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
-    "GET /v1/refusals": ("list_refusals", shown(work.Refusals)),
+    "GET /v1/refusals": ("list_refusals", shown(work.Refusals).linked(first=Link("show_refusal", {"refusal_id": FIRST}))),
     "GET /v1/refusals/{refusal_id}": ("show_refusal", shown(work.RefusedRequest, 404)),
     "POST /v1/explain": ("explain", taken(house.Explanation, 404)),
     "GET /v1/cost": ("show_cost", shown(house.Cost, 404)),
@@ -97,7 +98,10 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
         "rotate_webhook_secret", taken(house.WebhookEndpointWithSecret, 404),
     ),
     "POST /v1/webhook_endpoints/{endpoint_id}/test": ("test_webhook_endpoint", taken(house.WebhookTest, 404)),
-    "GET /v1/webhook_deliveries": ("list_webhook_deliveries", shown(house.Deliveries, 404)),
+    "GET /v1/webhook_deliveries": (
+        "list_webhook_deliveries",
+        shown(house.Deliveries, 404).linked(replay=Link("replay_webhook_delivery", {"delivery_id": FIRST})),
+    ),
     "POST /v1/webhook_deliveries/{delivery_id}/replay": ("replay_webhook_delivery", done(house.Delivery, 404)),
     "GET /v1/tenants": ("list_tenants", shown(house.Tenants)),
     "POST /v1/tenants": ("create_tenant", taken(house.Tenant, 409, status=201)),

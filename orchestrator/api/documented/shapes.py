@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 USD: str = r"^-?\d+(\.\d+)?$"
 
@@ -31,6 +31,12 @@ DeliveryId = Annotated[str, Field(pattern=id_pattern("msg"))]
 
 class Told(BaseModel):
     """An object of an answer: each of its fields is always there, and fields may be added to it."""
+
+
+class Open(Told):
+    """An object to which an engine may add fields of its own."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 class Listed(Told):

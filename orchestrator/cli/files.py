@@ -1,0 +1,100 @@
+"""`rightsize files`: the files of the service, what was uploaded and what batches wrote."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.command import Command
+from orchestrator.cli.connect import connected
+from orchestrator.cli.display import note, out, print_json, table
+from orchestrator.cli.options import ApiKey, Config, DataDir, ResultsTo, Url, json_flag
+from orchestrator.cli.saving import STANDARD, check_target, tell_written
+
+app = typer.Typer(no_args_is_help=True, help="Files of the service: what was uploaded, and what batches wrote.")
+FileId = Annotated[str, typer.Argument(metavar="FILE", help="The id of a file (file_...).")]
+
+
+@app.command("list", cls=Command)
+def list_files(
+    purpose: Annotated[
+        str | None, typer.Option("--purpose", help="Only those for batch, batch_output or user_data.")
+    ] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, max=100_000, help="How many of the latest.")] = 20,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[bool, json_flag("a list with `id`, `filename`, `purpose`, `bytes`, `created_at`")] = False,
+) -> None:
+    """List the latest files, with what they are for and when they expire.
+
+    Example:
+      rightsize files list --purpose batch_output
+    """
+    with connected(url, api_key, data_dir, config, workers=False) as client:
+        found = list(itertools.islice(client.files(purpose=purpose), limit))
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        note("No files.")
+        return
+    rows = table("", "file", "name", "for", "bytes", "made (UTC)", "expires (UTC)", right=("bytes",))
+    for one in found:
+        rows.add_row(
+            one["id"], one["filename"], one["purpose"], f"{one['bytes']:,}", _when(one["created_at"]),
+            _when(one["expires_at"]),
+        )  # fmt: skip
+    out.print(rows)
+
+
+@app.command("get", cls=Command)
+def get_file(
+    file: FileId,
+    results_to: ResultsTo = None,
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+) -> None:
+    """Write what a file holds to --out, or to standard output. After a lost connection it goes on with the next byte.
+
+    Example:
+      rightsize files get file_0199 --out rows.jsonl
+    """
+    target = results_to or STANDARD
+    check_target(target)
+    with connected(url, api_key, data_dir, config, workers=False) as client:
+        tell_written(client.content(file), target)
+
+
+@app.command("delete", cls=Command)
+def delete_files(
+    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="The ids of files.")],
+    url: Url = None,
+    api_key: ApiKey = None,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[bool, json_flag("a list with `id`, `deleted`")] = False,
+) -> None:
+    """Delete files. Batches that were made of them go on; one that still reads its file keeps it until then.
+
+    Example:
+      rightsize files delete file_0199 file_019a
+    """
+    with connected(url, api_key, data_dir, config, workers=False) as client:
+        done = []
+        for file in files:
+            done.append(client.delete_file(file))
+            if not as_json:
+                out.print(f"{file}  deleted")
+    if as_json:
+        print_json(done)
+
+
+def _when(stamp: int | None) -> str:
+    return "" if stamp is None else f"{datetime.fromtimestamp(stamp, UTC):%Y-%m-%d %H:%M}"
