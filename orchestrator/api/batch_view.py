@@ -42,7 +42,7 @@ def _plan(serving: Serving, session: Session, row: Row[Any]) -> Plan:
 
 def view(row: Row[Any], counted: Mapping[str, Any], plan: Plan | None) -> dict[str, Any]:
     """Put the object together. Without a plan the batch has ended, and every job counts as planned where it ended."""
-    models = {model for _, model, _ in plan or ()}
+    models = {model for _, model, _ in plan} if plan is not None else set(counted.get("models", ()))
     stamps = {name: _unix(getattr(row, name)) for name in STAMPS}
     return {
         "id": ids.public("batch", row.public_id),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Annotated, Any, Final
 
 import orjson
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from orchestrator import ids
 from orchestrator.api import batch_view
@@ -26,6 +28,8 @@ QUIET_S: Final = 15.0
 """A comment is sent after so long without an event."""
 MOST_FOLLOWERS: Final = 200
 """Of one API process: each looks at its batch twice a second."""
+MOST_OF_TENANT: Final = 100
+"""So that one tenant leaves room for others."""
 ENDED: Final = frozenset({"failed", "completed", "expired", "cancelled"})
 
 
@@ -41,36 +45,57 @@ async def events(
     An event says where the batch stands, and its id is that: whoever comes back with `Last-Event-ID` hears of what is new.
     """
     serving = serving_of(request)
-    if serving.followers >= MOST_FOLLOWERS:
+    with ExitStack() as place:
+        place.enter_context(_place(serving, owner.tenant_id))
+        first = await serving.read(_look, serving, owner, batch_id)
+        told = _told(serving, owner, batch_id, first, last_event_id)
+        return _Followed(place.pop_all(), told)
+
+
+class _Followed(StreamingResponse):
+    """A stream of events, whose place is free again however it ends."""
+
+    def __init__(self, place: ExitStack, told: AsyncIterator[bytes]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(told, headers=headers, media_type="text/event-stream")
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
+
+
+@contextmanager
+def _place(serving: Serving, tenant_id: int) -> Iterator[None]:
+    """One of the places for followers, taken before anything is waited for; raises ServiceUnavailable where none is left."""
+    followers = serving.followers
+    if followers.total() >= MOST_FOLLOWERS or followers[tenant_id] >= MOST_OF_TENANT:
         raise ServiceUnavailable(
             "Too many batches are followed just now. Ask for the batch itself, or try again.", retry_after_s=10.0
         )
-    first = await serving.read(_look, serving, owner, batch_id)
-    told = _told(serving, owner, batch_id, first, last_event_id)
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(told, headers=headers, media_type="text/event-stream")
+    followers[tenant_id] += 1
+    try:
+        yield
+    finally:
+        followers[tenant_id] -= 1
 
 
 async def _told(
     serving: Serving, owner: Owner, batch_id: str, found: dict[str, Any], last: str | None
 ) -> AsyncIterator[bytes]:
-    serving.followers += 1
     pace, quiet_since = Pace(), time.monotonic()
-    try:
-        while True:
-            event, name = _event(found, pace), _name(found)
-            if name != last:
-                yield _framed("ended" if found["status"] in ENDED else "progress", name, event)
-                last, quiet_since = name, time.monotonic()
-            if found["status"] in ENDED:
-                return
-            if time.monotonic() - quiet_since > QUIET_S:
-                quiet_since = time.monotonic()
-                yield b": nothing new\n\n"
-            await asyncio.sleep(LOOK_S)
-            found = await serving.read(_look, serving, owner, batch_id)
-    finally:
-        serving.followers -= 1
+    while True:
+        event, name = _event(found, pace), _name(found)
+        if name != last:
+            yield _framed("ended" if found["status"] in ENDED else "progress", name, event)
+            last, quiet_since = name, time.monotonic()
+        if found["status"] in ENDED:
+            return
+        if time.monotonic() - quiet_since > QUIET_S:
+            quiet_since = time.monotonic()
+            yield b": nothing new\n\n"
+        await asyncio.sleep(LOOK_S)
+        found = await serving.read(_look, serving, owner, batch_id)
 
 
 class Pace:

@@ -26,6 +26,8 @@ HEAD_WITHIN_S: Final = 15.0
 """How long a client may take over a request's line and headers."""
 MOST_HEAD_BYTES: Final = 64 * 1024
 """Of a head, and of the headers behind a body."""
+MOST_PIPELINED: Final = 100
+"""Requests of one connection that wait for the one before them: each takes fifty times its bytes."""
 DRAIN_WITHIN_S: Final = 5.0
 """How long a body that is not read any more is taken in."""
 BACKLOG: Final = 1024
@@ -62,6 +64,8 @@ class Patience(HttpToolsProtocol):
         self._timer.cancel()
         self._in_head, self._head_bytes = False, 0
         super().on_headers_complete()
+        if len(self.pipeline) > MOST_PIPELINED:
+            self.transport.close()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header came; one behind the body is dropped: nothing that was checked may change afterwards."""
@@ -81,6 +85,8 @@ class Patience(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """A request is answered; what is left of a body that was refused is taken for a while, so that the answer arrives."""
         super().on_response_complete()
+        if self.pipeline:  # one after the other: what waits is only read once it has its turn
+            self.flow.pause_reading()
         if self._in_message and self.cycle.response_complete and not self.transport.is_closing():
             self._close_after(DRAIN_WITHIN_S)
 

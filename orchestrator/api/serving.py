@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,8 +46,8 @@ class Serving:
     keys: KeyCache = field(default_factory=KeyCache)
     estimating: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Estimates that are made at the same time: each reads a whole file."""
-    followers: int = 0
-    """How many follow a batch by its events."""
+    followers: Counter[int] = field(default_factory=Counter)
+    """How many of each tenant follow a batch by its events."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
     """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
     _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))

@@ -59,6 +59,9 @@ def cost(
 ) -> None:  # fmt: skip
     """Show what was used, what was charged and what it cost, exact to the last digit of the ledger.
 
+    Read and written are tokens; charged is what callers pay, cost what the work took, and `borne by us` the part of it that
+    whoever runs the service pays: failed and lost attempts, and audits.
+
     Examples:
       rightsize cost --by tier,day --since 2026-11-01
       rightsize cost --by project,key --since 2026-11-01 --until 2026-12-01 --csv > november.csv
@@ -114,9 +117,9 @@ def _print_csv(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> None:
 
 
 def _show(rows: Sequence[Mapping[str, Any]], found: Usage) -> None:
-    sums = ("jobs", "tokens in", "tokens out", "charged", "cost", "borne by us")
+    sums = ("jobs", "read", "written", "charged", "cost", "borne by us")
     keys = [_column(one) for one in found["by"]]
-    shown = table("", *(one.replace("_", " ") for one in keys), *sums, right=sums)
+    shown = table("", *keys, *sums, right=sums, whole=(*sums[:-1], "day", "tier"))
     for row in rows:
         shown.add_row(*("-" if row[key] is None else str(row[key]) for key in keys), *_cells(row))
     shown.add_section()

@@ -43,12 +43,11 @@ def list_files(
     if not found:
         note("No files.")
         return
-    rows = table("", "file", "name", "for", "bytes", "made (UTC)", "expires (UTC)", right=("bytes",))
+    columns = ("file", "for", "bytes", "made", "expires")
+    rows = table("", *columns, "name", right=("bytes",), whole=columns)
     for one in found:
-        rows.add_row(
-            one["id"], one["filename"], one["purpose"], f"{one['bytes']:,}", _when(one["created_at"]),
-            _when(one["expires_at"]),
-        )  # fmt: skip
+        days = _day(one["created_at"]), _day(one["expires_at"])
+        rows.add_row(one["id"], one["purpose"], f"{one['bytes']:,}", *days, one["filename"])
     out.print(rows)
 
 
@@ -96,5 +95,5 @@ def delete_files(
         print_json(done)
 
 
-def _when(stamp: int | None) -> str:
-    return "" if stamp is None else f"{datetime.fromtimestamp(stamp, UTC):%Y-%m-%d %H:%M}"
+def _day(stamp: int | None) -> str:
+    return "" if stamp is None else f"{datetime.fromtimestamp(stamp, UTC):%Y-%m-%d}"

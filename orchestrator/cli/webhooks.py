@@ -38,7 +38,7 @@ def list_endpoints(
     if not found:
         note(f"No endpoints. Make one: {again('webhooks create https://example.org/hook --name NAME')}")
         return
-    rows = table("", "endpoint", "name", "url", "events", "")
+    rows = table("", "endpoint", "name", "url", "events", "", whole=("endpoint",))
     for one in found:
         disabled = one["rightsize"]["disabled_reason"]
         rows.add_row(
@@ -106,20 +106,21 @@ def send_sample(
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Annotated[bool, json_flag("`success`, `status_code`, `event_type`")] = False,
+    as_json: Annotated[bool, json_flag("`status_code` of the receiver, `event_type`")] = False,
 ) -> None:
-    """Send a sample now, once; leaves with 1 where the receiver did not take it.
+    """Send a sample now, once; leaves with 1 where the receiver refused it, and with 5 where it cannot be reached.
 
     Example:
       rightsize webhooks test we_0199 --event batch.completed
     """
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.webhooks.test(endpoint, event=event)
+    taken = found["status_code"] // 100 == 2
     if as_json:
         print_json(found)
     else:
-        out.print(f"{'taken' if found['success'] else 'refused'} by the receiver, with {found['status_code']}")
-    if not found["success"]:
+        out.print(f"{'taken' if taken else 'refused'} by the receiver, with {found['status_code']}")
+    if not taken:
         raise typer.Exit(1)
 
 
@@ -147,7 +148,17 @@ def deliveries(
     if not found:
         note("Nothing was sent.")
         return
-    rows = table("", "delivery", "event", "state", "attempts", "made (UTC)", "the receiver said", right=("attempts",))
+    rows = table(
+        "",
+        "delivery",
+        "event",
+        "state",
+        "attempts",
+        "made (UTC)",
+        "the receiver said",
+        right=("attempts",),
+        whole=("delivery",),
+    )
     for one in found:
         made = f"{datetime.fromtimestamp(one['created_at'], UTC):%Y-%m-%d %H:%M:%S}"
         said = " ".join(str(part) for part in (one["code"], one["detail"]) if part)

@@ -27,6 +27,8 @@ def checked_url(url: str) -> str:
 
 def checked_key(key: str) -> str:
     """An API key as a header can carry it; raises Refused, without showing it."""
+    if not key:
+        raise Refused("The API key is empty: `rightsize keys create --name NAME` makes one. Is a variable not set?")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise Refused(
             "The API key holds a blank, a line break or another sign that none has: copy it again, without what is around it."

@@ -54,6 +54,19 @@ def error_of(response: httpx2.Response) -> RightsizeError:
     return error
 
 
+def object_in(event: httpx2.ServerSentEvent) -> Thing:
+    """The JSON object of an event; raises ServiceUnavailable where there is none."""
+    try:
+        told = orjson.loads(event.data)
+    except orjson.JSONDecodeError:
+        told = None
+    if not isinstance(told, dict):
+        raise ServiceUnavailable(
+            "The service sent an event that is no JSON object. Is something between that changes it?"
+        )
+    return told
+
+
 def failed_job(error: Mapping[str, Any], job_id: str) -> JobFailed:
     """What an answer that broke off in its midst tells of its job."""
     message = str(error.get("message") or "The answer broke off.")

@@ -128,7 +128,7 @@ class AsyncBatches(AsyncFiles):
     async def results(self, batch: Thing | str, *, in_order: bool = False) -> AsyncIterator[Thing]:
         """A line for each row of a batch that has ended; see `Batches.results`."""
         found = await self.batch(batch) if isinstance(batch, str) else batch
-        if in_order:
+        if in_order and result_files(found):
             async for line in self._ordered(found):
                 yield line
             return

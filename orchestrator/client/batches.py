@@ -143,7 +143,7 @@ class Batches(Files):
         again they are those of both.
         """
         found = self.batch(batch) if isinstance(batch, str) else batch
-        if in_order:
+        if in_order and result_files(found):
             yield from self._ordered(found)
             return
         for file_id in result_files(found):

@@ -14,6 +14,7 @@ from orchestrator.client.call import Call, Thing, get, path_of
 from orchestrator.client.lines import Lines, lines_of, written
 from orchestrator.client.sending import AsyncSource, Form, Source, of_file, of_lines
 from orchestrator.client.transport import FILES, Transport
+from orchestrator.errors import InvalidRequest
 
 Content = str | os.PathLike[str] | Iterable[bytes]
 """A path, or lines."""
@@ -50,6 +51,14 @@ def content_path(file_id: str) -> str:
     return path_of("files", file_id, "content")
 
 
+def parsed(line: bytes, file_id: str) -> Thing:
+    """A line of a JSONL file; raises InvalidRequest where it is no JSON."""
+    try:
+        return cast("Thing", orjson.loads(line))
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"{file_id} is no JSONL file ({error}): read it with `content`.") from None
+
+
 class Files:
     """Sends and reads files."""
 
@@ -84,7 +93,7 @@ class Files:
     def lines(self, file_id: str) -> Iterator[Thing]:
         """Every line of a JSONL file."""
         for line in lines_of(self.content(file_id)):
-            yield cast("Thing", orjson.loads(line))
+            yield parsed(line, file_id)
 
 
 class AsyncFiles:
@@ -122,6 +131,6 @@ class AsyncFiles:
         lines = Lines()
         async for piece in self.content(file_id):
             for line in written(lines.feed(piece)):
-                yield cast("Thing", orjson.loads(line))
+                yield parsed(line, file_id)
         for line in written(lines.end()):
-            yield cast("Thing", orjson.loads(line))
+            yield parsed(line, file_id)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any, Final, cast
 
 import httpx2
-import orjson
 
+from orchestrator.client.answers import object_in
 from orchestrator.client.call import Call, Thing, get, path_of
 from orchestrator.client.patience import Patience
 from orchestrator.client.shapes import Progress
@@ -85,7 +85,7 @@ class Following:
 
     def heard(self, event: httpx2.ServerSentEvent) -> Progress | None:
         """What an event says; None where that is known already."""
-        told = orjson.loads(event.data)
+        told = object_in(event)
         self._last_id = event.id
         return self._took(cast("Progress", told), ended=event.event == "ended")
 

@@ -87,6 +87,8 @@ def source_of(work: Work, wanted: Wanted) -> Source:
     """The lines of some work; raises InvalidRequest for a path that cannot be, and while it is read for an item that is none."""
     if isinstance(work, (str, os.PathLike)):
         return _of_path(Path(work), wanted)
+    if isinstance(work, (Mapping, bytes)):
+        raise InvalidRequest("One request alone is no batch: give a list of them, or send it with `submit_job`.")
     again = iter(work) is not work
     return of_rows(lambda: lines_of_items(work, wanted)) if again else of_lines(lines_of_items(work, wanted))
 

@@ -9,9 +9,8 @@ from types import TracebackType
 from typing import Final, Self
 
 import httpx2
-import orjson
 
-from orchestrator.client.answers import JOB, failed_job
+from orchestrator.client.answers import JOB, failed_job, object_in
 from orchestrator.client.async_transport import AsyncTransport
 from orchestrator.client.call import Call, Thing
 from orchestrator.client.transport import Transport
@@ -42,9 +41,7 @@ class Reading:
         if event.data == "[DONE]":
             self._ended = True
             return None
-        told = orjson.loads(event.data)
-        if not isinstance(told, dict):
-            raise ServiceUnavailable("The service sent a chunk that is no JSON object.")
+        told = object_in(event)
         error = (
             (told.get("response") or {}).get("error") if told.get("type") == "response.failed" else told.get("error")
         )

@@ -85,7 +85,7 @@ class Webhooks:
         return self._transport.answer(rotate_call(endpoint_id, keep_old=keep_old))
 
     def test(self, endpoint_id: str, *, event: str = "rightsize.webhook.test") -> Thing:
-        """Send a sample now, once; raises ServiceUnavailable where the receiver did not answer."""
+        """Send a sample now, once; `status_code` is the receiver's. Raises ServiceUnavailable where it did not answer."""
         return self._transport.answer(test_call(endpoint_id, event))
 
     def deliveries(self, *, endpoint: str | None = None, dead: bool = False) -> Iterator[Thing]:
@@ -134,7 +134,7 @@ class AsyncWebhooks:
         return await self._transport.answer(rotate_call(endpoint_id, keep_old=keep_old))
 
     async def test(self, endpoint_id: str, *, event: str = "rightsize.webhook.test") -> Thing:
-        """Send a sample now, once; raises ServiceUnavailable where the receiver did not answer."""
+        """Send a sample now, once; `status_code` is the receiver's. Raises ServiceUnavailable where it did not answer."""
         return await self._transport.answer(test_call(endpoint_id, event))
 
     def deliveries(self, *, endpoint: str | None = None, dead: bool = False) -> AsyncIterator[Thing]:

@@ -22,7 +22,7 @@ from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context, open_context
 from orchestrator.intake.producers import AWAY, Producers, Untold
 from orchestrator.intake.queue import Queue, Taken
-from orchestrator.intake.work import Desk, Left, Outcome
+from orchestrator.intake.work import CONNECTIONS, Desk, Left, Outcome
 from orchestrator.patience import START_S
 from orchestrator.settings import MIB, Settings
 from orchestrator.store import refusals
@@ -35,8 +35,6 @@ AT_ONCE: Final = 16
 """Messages that are worked on beside those that wait for the end of a job."""
 WAITING: Final = 48
 PLACES: Final = AT_ONCE + WAITING
-CONNECTIONS: Final = 20
-"""To the database: whoever waits for the end of a job holds none."""
 IDLE_S: Final = 0.05
 """How often an empty queue is looked at."""
 MOST_PAUSE_S: Final = 2.0

@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from orchestrator import errors
 from orchestrator.broker import SOCKET_TIMEOUT_S, make_celery
 from orchestrator.contracts import SUBMIT_QUEUE
-from orchestrator.errors import Broken, EngineFault, RightsizeError, UnknownModel
+from orchestrator.errors import Broken, Busy, RightsizeError
 from orchestrator.settings import Settings
 from orchestrator.tls import celery_options
 
@@ -22,8 +22,8 @@ AWAY: Final = (redis.RedisError, OperationalError, OSError)
 """What is raised where Redis does not answer."""
 _KEY: Final = re.compile(r"rs_[A-Za-z0-9_-]{43}")
 _KEY_BYTES: Final = re.compile(_KEY.pattern.encode())
-# Their makers want more than a text, which is all that a result carries.
-_NOT_MADE_AGAIN: Final = (UnknownModel, EngineFault)
+# Of those that have a maker of their own: others want more than a text, which is all that a result carries of them.
+_OF_A_TEXT: Final = (RightsizeError, Busy)
 
 
 class Untold(Exception):
@@ -74,11 +74,13 @@ class Producers:
 
 def told(error: RightsizeError) -> RightsizeError:
     """An error as a producer sees it: of the nearest class of `orchestrator.errors` that a text alone can make again."""
-    kinds = [
-        one for one in type(error).__mro__ if one.__module__ == errors.__name__ and issubclass(one, RightsizeError)
-    ]
-    kind = next(one for one in kinds if not issubclass(one, _NOT_MADE_AGAIN))
-    return (Broken if kind is RightsizeError else kind)(f"{error.code}: {without_keys(error.message)}")
+    kind = next(
+        one
+        for one in type(error).__mro__
+        if one.__module__ == errors.__name__ and (one in _OF_A_TEXT or "__init__" not in vars(one))
+    )
+    made: RightsizeError = (Broken if kind is RightsizeError else kind)(f"{error.code}: {without_keys(error.message)}")
+    return made
 
 
 def without_keys(text: str) -> str:

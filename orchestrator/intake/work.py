@@ -6,7 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -28,7 +28,7 @@ from orchestrator.flow import quotas
 from orchestrator.flow.authenticate import Scope, allowed, checked_form, find, hash_of
 from orchestrator.flow.context import Context
 from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, NotHere, show_job
-from orchestrator.flow.submit import submit_job
+from orchestrator.flow.submit import Submitted, submit_job
 from orchestrator.hints import window_seconds
 from orchestrator.incoming import checked
 from orchestrator.intake.messages import Envelope, envelope, task_id_of
@@ -37,6 +37,11 @@ from orchestrator.store import refusals
 from orchestrator.store.refusals import NewRefusal
 from orchestrator.telemetry import log_fault
 
+SUBMITTING: Final = 8
+"""Submissions at once: those of one project wait for one another in the database, so that more would not be faster."""
+READING: Final = 8
+CONNECTIONS: Final = 2 * SUBMITTING + READING
+"""To the database. A submission may need a second one for what it looks up meanwhile: it must never wait for another's."""
 MOST_PUT_OFF_S: Final = 300.0
 MOST_DOUBLED: Final = 6
 
@@ -106,6 +111,8 @@ class Desk:
     stop: threading.Event
     waiting: threading.Semaphore
     """Room for tasks that wait for the end of a job."""
+    submitting: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(SUBMITTING))
+    reading: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(READING))
 
     def work_on(self, raw: bytes) -> Outcome:
         """Do what a message asks; raises ServiceUnavailable where a server is away, and Left where this intake stops."""
@@ -186,17 +193,23 @@ def submit(desk: Desk, asked: Asked) -> dict[str, Any]:
     owner = desk.owner(asked, "submit")
     wanted = checked(Submission, asked.kwargs or {})
     asked.within_s = window_seconds(wanted.deadline, "deadline")
-    quotas.take(desk.context, owner, quotas.tokens_of(wanted.body))
+    with desk.submitting:
+        quotas.take(desk.context, owner, quotas.tokens_of(wanted.body))
+        made = _submitted(desk.context, owner, wanted, asked)
+    return {"id": ids.public("job", made.public_id), "state": JobState.QUEUED.label}
+
+
+def _submitted(context: Context, owner: Owner, wanted: Submission, asked: Asked) -> Submitted:
+    within_s = max(1.0, asked.within_s - asked.waited_s)
     try:
-        made = submit_job(
-            desk.context, owner, wanted.endpoint, wanted.body, interactive=False,
-            within_s=max(1.0, asked.within_s - asked.waited_s), idempotency_key=OF_CELERY + asked.task_id,
+        return submit_job(
+            context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s,
+            idempotency_key=OF_CELERY + asked.task_id,
         )  # fmt: skip
     except IdempotencyConflict:
         raise IdempotencyConflict(
             "This task id came with another request before. Send a new request under a new id."
         ) from None
-    return {"id": ids.public("job", made.public_id), "state": JobState.QUEUED.label}
 
 
 def result(desk: Desk, asked: Asked) -> Any:
@@ -219,7 +232,8 @@ def _awaited(desk: Desk, owner: Owner, name: str, within_s: float) -> dict[str, 
     while True:
         left_s = until - time.monotonic()
         try:
-            found = show_job(desk.context, owner, name)
+            with desk.reading:
+                found = show_job(desk.context, owner, name)
             if found["ended_at"] is not None or left_s <= 0:
                 return found
         except NotHere as error:

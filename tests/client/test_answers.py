@@ -115,6 +115,13 @@ def test_a_url_that_is_none_is_refused(url: str) -> None:
         client.complete(chat("x"))
 
 
+@pytest.mark.parametrize("key, words", [("", "is empty"), ("rs_x\n", "holds a blank"), ("rs_\u00e9", "holds a blank")])
+def test_a_key_that_can_be_none_is_refused_and_not_shown(key: str, words: str) -> None:
+    with pytest.raises(errors.Refused, match=words) as refused:
+        Rightsize("http://127.0.0.1:9", key)
+    assert not key or key not in str(refused.value)
+
+
 # From here on: answers that no service of ours gives in order, from a server that gives what it is told to.
 
 

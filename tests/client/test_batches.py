@@ -79,6 +79,8 @@ def test_options_say_where_rows_run_what_they_may_cost_and_what_becomes_of_wrong
     assert (wrong.status, wrong.errors[0]["line"]) == ("failed", 1)
     with pytest.raises(TypeError, match="tiers"):
         client.submit(["Hello"], tiers="llm")  # type: ignore[call-arg]
+    with pytest.raises(errors.InvalidRequest, match="no batch"):
+        client.submit(chat("Hello"))  # type: ignore[arg-type]
     with pytest.raises(errors.InvalidRequest, match="Item 2 is int"):
         client.submit(["Hello", 7])  # type: ignore[list-item]
 

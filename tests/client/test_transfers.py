@@ -39,6 +39,8 @@ def test_a_path_and_lines_come_back_byte_for_byte(client: Rightsize, big: Path) 
     assert made["purpose"] == "user_data"
     assert made["expires_at"] - made["created_at"] == 3_600
     assert b"".join(client.content(made["id"])) == b"one\ntwo\n"
+    with pytest.raises(errors.InvalidRequest, match="no JSONL file"):
+        list(client.lines(made["id"]))
     assert made["id"] in [one["id"] for one in client.files(purpose="user_data")]
     assert made["id"] not in [one["id"] for one in client.files(purpose="batch")]
     assert client.delete_file(made["id"])["deleted"] is True

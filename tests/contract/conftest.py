@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ AFAR = """
 tier = "llm"
 engine = "openai"
 address = "{url}"
+endpoints = ["/v1/chat/completions"]
 slots = 16
 expected_latency_s = 0.05
 [[models.{name}.rates]]
@@ -31,26 +33,19 @@ output = "2.00"
 """
 
 
-@pytest.fixture(scope="package")
-def model_server() -> Iterator[ModelServer]:
-    """The server of the model `afar`."""
-    with serve_model() as served:
-        yield served
+@contextmanager
+def served(servers: Servers, folder: Path, name: str, *, redis: int = 0, more: str = "") -> Iterator[Api]:
+    """The API over a stack of its own, with orchestrator and one worker for the text tiers; webhooks may go to the loopback.
 
-
-@pytest.fixture(scope="package")
-def package_stack(
-    servers: Servers, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Stack]:
-    """Orchestrator and one worker for the text tiers; webhooks may go to the loopback."""
-    folder = tmp_path_factory.mktemp("contract")
+    `redis` is the number of its Redis database, and `more` is added to its fleet.
+    """
     fleet = (Path(__file__).parents[1] / "fleet.toml").read_text("utf-8")
-    (folder / "fleet.toml").write_text(fleet + AFAR.format(name=NAME, url=model_server.url), "utf-8")
+    (folder / "fleet.toml").write_text(fleet + more, "utf-8")
     settings = Settings.load(
         {
             **QUICK,
-            "database_url": servers.create_migrated("contract"),
-            "redis_url": servers.redis_url,
+            "database_url": servers.create_migrated(name),
+            "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={redis}"),
             "data_dir": folder,
             "config": folder / "fleet.toml",
             "request_timeout_s": 5.0,
@@ -63,14 +58,23 @@ def package_stack(
         stack.broker.redis.flushdb()
         stack.orchestrator()
         stack.worker("llm", "rlm", "mllm")
-        yield stack
+        with serve(stack) as api:
+            yield api
 
 
 @pytest.fixture(scope="package")
-def api(package_stack: Stack) -> Iterator[Api]:
+def model_server() -> Iterator[ModelServer]:
+    """The server of the model `afar`."""
+    with serve_model() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def api(servers: Servers, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """The API, served."""
-    with serve(package_stack) as api:
-        yield api
+    more = AFAR.format(name=NAME, url=model_server.url)
+    with served(servers, tmp_path_factory.mktemp("contract"), "contract", more=more) as running:
+        yield running
 
 
 @pytest.fixture(scope="package", params=["sync", "async"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import schemathesis
 
-OWN_KEYS = frozenset(os.environ.get("FUZZ_OWN_KEYS", "").split(","))
+SPARED = frozenset(os.environ.get("FUZZ_SPARED_KEYS", "").split(","))
 """Ids and names of the keys that the run goes on with."""
 ROW = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "Where is my order?"}]}
@@ -17,7 +17,7 @@ BODY = {"model": "auto", "messages": [{"role": "user", "content": "Where is my o
 @schemathesis.hook
 def filter_case(_: Any, case: Any) -> bool:
     """Leave out what would take the run's own keys away, and what is right but for a NUL: no text may hold one."""
-    if (case.path_parameters or {}).get("key") in OWN_KEYS:
+    if (case.path_parameters or {}).get("key") in SPARED:
         return False
     body = case.body if isinstance(case.body, dict) else {}
     if body.get("disabled"):

@@ -76,7 +76,8 @@ def fuzz(api: Api, folder: Path, *options: str, seed: int = 1) -> Fuzzed:
         str(folder / "openapi.json"), "--url", api.url, "--seed", str(seed), "--continue-on-failure", "--report", "json",
         "--report-json-path", str(report), *options,
     ]  # fmt: skip
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZ_OWN_KEYS": f"{NAME},{own['id']},{other['id']}"}
+    spared = [name for key in api.http.get("/v1/keys").json()["data"] for name in (key["id"], key["name"])]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZ_SPARED_KEYS": ",".join([*spared, other["id"]])}
     ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     output = ran.stdout + ran.stderr
     if not report.is_file():

@@ -1,10 +1,13 @@
-"""Every HTTP call that the official client can make, found by calling each of its methods with as little as it takes."""
+"""Every HTTP call that the official client can make, found by calling each of its methods with as little as it takes.
+
+What our server serves of them is known from its document.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -17,11 +20,12 @@ ROOT = "/v1"
 APART = frozenset({"with_raw_response", "with_streaming_response"})
 SOCKETS = frozenset({"connect"})
 """Methods that open a web socket."""
-HELPERS = ("poll", "upload_file_chunked", "wait_for_processing")
+HELPERS = ("poll", "upload", "upload_file_chunked", "wait_for_processing")
 """Ends of the names of methods that put several of the others together."""
 UNMADE = (openai.OpenAIError, ValueError, AttributeError)
 """What a call ends in that was refused, or that wants what another one gave."""
 FILES = frozenset({"file", "image", "video", "data"})
+PLACEHOLDER = re.compile(r"\{\w+\}")
 MISSING = re.compile(r"'(\w+)'")
 
 
@@ -74,8 +78,8 @@ def methods(client: openai.OpenAI) -> Iterator[tuple[str, Callable[..., Any]]]:
     waiting: list[tuple[str, Any]] = [("", client)]
     while waiting:
         prefix, owner = waiting.pop()
-        for name in sorted(vars(type(owner))):
-            if name.startswith("_") or name in APART:
+        for name in sorted({name for kind in type(owner).__mro__ for name in vars(kind)} - APART):
+            if name.startswith("_"):
                 continue
             member = inspect.getattr_static(type(owner), name)
             if isinstance(member, cached_property | property):
@@ -134,3 +138,18 @@ def value_for(name: str, parameter: inspect.Parameter) -> Any:
 def _templated(path: str, arguments: dict[str, Any]) -> str:
     names = {value: name for name, value in arguments.items() if isinstance(value, str)}
     return "/".join(f"{{{names[part]}}}" if part in names else part for part in path.split("/"))
+
+
+def flat(path: str) -> str:
+    """A path whose placeholders have lost their names."""
+    return PLACEHOLDER.sub("{}", path)
+
+
+def split(document: Mapping[str, Any]) -> tuple[list[Call], list[Call]]:
+    """The calls that a server with this document serves, and those that it does not."""
+    operations = {(method.upper(), flat(path)) for path, found in document["paths"].items() for method in found}
+    served: list[Call] = []
+    rest: list[Call] = []
+    for call in calls():
+        (served if (call.method, flat(call.path)) in operations else rest).append(call)
+    return served, rest

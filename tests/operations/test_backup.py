@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Final
@@ -51,28 +52,22 @@ def programs_of(place: str) -> Path:
     return found
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Reader:
-    """Somebody who follows the page: its commands, the programs of one PostgreSQL, and what is exported."""
+    """Somebody who follows the page: its commands, with the programs of one PostgreSQL."""
 
     session: docs_run.Session
     programs: Path
-    given: dict[str, str] = field(default_factory=dict)
 
     def export(self, **given: str) -> None:
         """Set variables for the commands that follow."""
-        self.given.update(given)
-        self.session.script([f"export {name}={_quoted(value)}" for name, value in given.items()])
+        self.session.script([f"export {name}={shlex.quote(value)}" for name, value in given.items()])
 
     def follow(self, heading: str, *numbers: int) -> None:
         """Run the blocks under a heading: all, or those of these numbers."""
         for number, block in enumerate(blocks_under(PAGE, heading)):
             if not numbers or number in numbers:
                 self.session.run(block)
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
 
 
 @pytest.fixture(params=["embedded", "machine"])
@@ -156,7 +151,9 @@ def work(api: Api) -> Before:
     named = orjson.loads(api.http.post("/v1/keys", json={"name": "doomed"}).content)
     assert api.http.delete(f"/v1/keys/{named['id']}").status_code == 200
     key = api.http.post("/v1/keys", json={"name": "kept", "scopes": ["submit", "read", "admin"]}).json()["key"]
-    running = create(api, [row(f"slow-{n}", chat(f"[[sleep:1]] {n}")) for n in range(ROWS)])
+    running = create(
+        api, [row(f"slow-{n}", chat(f"[[sleep:1]] {n} {LARGE if n % 50 == 49 else ''}")) for n in range(ROWS)]
+    )
     until(lambda: api.http.get(f"/v1/batches/{running}").json()["request_counts"]["completed"] > 30, 30, "it runs")
     kept = [finished.input_file_id, finished.output_file_id, finished.error_file_id, apart]
     return Before(

@@ -80,4 +80,4 @@ def _schemas() -> dict[str, Any]:
 
 def _models() -> Iterator[type[BaseModel]]:
     for _, described in ROUTES.values():
-        yield from described.models
+        yield from (one for one in (described.model, described.event) if one is not None)

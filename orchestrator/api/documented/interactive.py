@@ -54,6 +54,18 @@ class ChatCompletion(Completion):
     choices: list[Choice] = Field(min_length=1)
 
 
+class Chunk(Open):
+    """A piece of an answer as it comes; the last ones have its usage, where that is asked for, and our note."""
+
+    id: str
+    object: Literal["chat.completion.chunk", "text_completion"]
+    created: Count
+    model: str
+    choices: list[dict[str, Any]]
+    usage: TokenUsage | None = None
+    rightsize: Note | None = None
+
+
 class TextChoice(Open):
     """One completion of a prompt."""
 
@@ -127,6 +139,13 @@ class Scores(Open):
     data: list[Score]
     usage: TokenUsage
     rightsize: Note
+
+
+class ResponseEvent(Open):
+    """One of the events of OpenAI's Responses API."""
+
+    type: str
+    sequence_number: Count
 
 
 class ResponseObject(Open):

@@ -12,9 +12,9 @@ from orchestrator.api.documented.operations import (
     done,
     fetched,
     followed,
-    open_to_all,
     shown,
     taken,
+    unguarded,
     waited,
 )  # fmt: skip
 from orchestrator.api.documented.shapes import id_pattern
@@ -59,19 +59,19 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/batches/estimate": ("estimate_batch", taken(work.Estimate, 404, 422)),
     "GET /v1/batches": ("list_batches", shown(work.BatchPage, 404).linked(first=Link("show_batch", {"batch_id": FIRST}))),
     "GET /v1/batches/{batch_id}": ("show_batch", shown(work.Batch, 404)),
-    "GET /v1/batches/{batch_id}/events": ("follow_batch", followed(404)),
+    "GET /v1/batches/{batch_id}/events": ("follow_batch", followed(work.Progress, 404)),
     "POST /v1/batches/{batch_id}/cancel": ("cancel_batch", done(work.Batch, 404, 409)),
     "POST /v1/batches/{batch_id}/pause": ("pause_batch", done(work.Batch, 404, 409)),
     "POST /v1/batches/{batch_id}/resume": ("resume_batch", taken(work.Batch, 404, 409)),
     "POST /v1/batches/{batch_id}/retry": ("retry_batch", taken(work.Batch, 404, 409, 422, 429, once=True)),
-    "POST /v1/chat/completions": ("create_chat", waited(interactive.ChatCompletion, streams=True)),
-    "POST /v1/completions": ("create_completion", waited(interactive.TextCompletion, streams=True)),
+    "POST /v1/chat/completions": ("create_chat", waited(interactive.ChatCompletion, interactive.Chunk)),
+    "POST /v1/completions": ("create_completion", waited(interactive.TextCompletion, interactive.Chunk)),
     "POST /v1/embeddings": ("create_embeddings", waited(interactive.Embeddings)),
     "POST /v1/classify": ("classify", waited(interactive.Classes)),
     "POST /v1/score": ("score", waited(interactive.Scores)),
     "POST /v1/responses": (
         "create_response",
-        waited(interactive.ResponseObject, streams=True).linked(object=Link("show_response", {"response_id": ID})),
+        waited(interactive.ResponseObject, interactive.ResponseEvent).linked(object=Link("show_response", {"response_id": ID})),
     ),
     "GET /v1/responses/{response_id}": ("show_response", shown(interactive.ResponseObject, 404)),
     "GET /v1/models": ("list_models", shown(work.Models)),
@@ -118,9 +118,9 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "GET /v1/quotas": ("list_quotas", shown(house.Quotas, 404)),
     "PUT /v1/quotas": ("set_quota", taken(house.Quotas, 404, 409)),
     "GET /v1/audit": ("list_acts", shown(house.Acts, 404)),
-    "GET /livez": ("livez", open_to_all(house.Alive)),
-    "GET /readyz": ("readyz", open_to_all(house.Ready, also=(503,))),
-    "GET /metrics": ("metrics", open_to_all(None, media="text/plain")),
+    "GET /livez": ("livez", unguarded(house.Alive)),
+    "GET /readyz": ("readyz", unguarded(house.Ready, also=(503,))),
+    "GET /metrics": ("metrics", unguarded(None, media="text/plain")),
 }  # fmt: skip
 """By method and path: the operation's id, and what it answers."""
 

@@ -159,6 +159,19 @@ class Batch(Told):
     rightsize: BatchNote
 
 
+class Progress(Told):
+    """Where a batch stands."""
+
+    batch_id: BatchId
+    status: STATUSES
+    request_counts: RequestCounts
+    tiers: dict[str, TierProgress]
+    cost_usd: Usd
+    left_s: float | None
+    """About how long it still takes; null where that cannot be said yet."""
+    paused: Paused | None
+
+
 class BatchPage(Page):
     """Batches."""
 
