@@ -115,7 +115,7 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
         )
     if not isinstance(body, dict):
         raise InvalidRequest("`body` must be a JSON object.", param="body")
-    check_fields(endpoint, body, streams=streams)
+    check_fields(endpoint, body, streams=streams and endpoint not in POOLING)
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
-from orchestrator.flow.submit import create_batch
+from orchestrator.flow.submit import Repeat, create_batch
 from orchestrator.requests import RESPONSES
 from orchestrator.store import batches, files, jobs
 from orchestrator.store.files import NewFile
@@ -67,11 +67,20 @@ def retry_batch(
         )
     with context.database.unit_of_work(owner.tenant_id) as session:
         name = f"{ids.public('batch', public_id)}_again.jsonl"
-        files.add(session, owner, file_id, NewFile("batch", name, size, key))
-    return create_batch(
-        context, owner, input_file=file_id, endpoint=row.endpoint, window=wanted.window, metadata=row.metadata,
-        hints={"on_invalid_row": "report"}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s, retry_of=row.id,
-    )  # fmt: skip
+        stored = files.add(session, owner, file_id, NewFile("batch", name, size, key))
+    made: Row[Any] | None = None
+    try:
+        made = create_batch(
+            context, owner, input_file=file_id, endpoint=row.endpoint, window=wanted.window, metadata=row.metadata,
+            hints={"on_invalid_row": "report"}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s,
+            repeat=Repeat(row.id, {"retry_of": public_id.hex, **asdict(wanted)}),
+        )  # fmt: skip
+        return made
+    finally:
+        if made is None or made.input_file != file_id:  # refused, or made before by the same request
+            with context.database.unit_of_work(owner.tenant_id) as session:
+                files.delete(session, stored.id)
+            context.blobs.delete(key)
 
 
 def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> Iterator[bytes]:

@@ -65,16 +65,27 @@ class Reading:
 
 
 def read_waiting(context: Context) -> int:
-    """Read every batch that waits for it, each guarded by an advisory lock; returns how many were read."""
-    with context.database.unit_of_work() as session:
-        waiting = batches.of_status(session, BatchStatus.VALIDATING)
-    done = 0
-    for batch_id in waiting:
-        with one_batch(context, "read", batch_id) as ours:
-            if ours:
-                read_batch(context, batch_id)
-                done += 1
-    return done
+    """Read every batch that waits for it, tenants in turns; returns how many were read.
+
+    Of a tenant one batch at a time is read, whoever reads it: a tenant with large ones leaves a reader to the others.
+    """
+    tried: set[int] = set()
+    turns: Counter[int] = Counter()
+    while True:
+        with context.database.unit_of_work() as session:
+            waiting = [one for one in batches.to_read(session) if one[0] not in tried]
+        if not any(_read_one(context, *one, tried) for one in sorted(waiting, key=lambda one: (turns[one[1]], one[0]))):
+            return len(tried)
+        turns.update(tenant_id for batch_id, tenant_id in waiting if batch_id in tried)
+
+
+def _read_one(context: Context, batch_id: int, tenant_id: int, tried: set[int]) -> bool:
+    """Read a batch, unless somebody reads one of its tenant just now."""
+    with one_batch(context, "read", batch_id, lock=f"read:tenant:{tenant_id}") as ours:
+        if ours:
+            tried.add(batch_id)
+            read_batch(context, batch_id)
+        return ours
 
 
 def read_batch(context: Context, batch_id: int) -> None:

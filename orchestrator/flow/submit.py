@@ -37,6 +37,14 @@ class Submitted:
     """The request as it was routed now."""
 
 
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """A batch made of another's rows: which one, and what its caller said. The file is ours, and a new one each time."""
+
+    batch_id: int
+    asked: Mapping[str, Any]
+
+
 def submit_job(
     context: Context,
     owner: Owner,
@@ -103,7 +111,7 @@ def _same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
 def create_batch(
     context: Context, owner: Owner, *, input_file: UUID, endpoint: str, window: str, metadata: Mapping[str, str] | None,
     hints: Mapping[str, Any] | None, idempotency_key: str | None = None, output_expires_s: int | None = None,
-    retry_of: int | None = None,
+    repeat: Repeat | None = None,
 ) -> Row[Any]:  # fmt: skip
     """Create a batch as `validating`; the reader takes it from there. Returns its row.
 
@@ -113,14 +121,18 @@ def create_batch(
     hints = dict(hints or {})
     shared_hints(hints, endpoint, context.config.fleet)
     window_s = window_seconds(window)
-    described = {
-        "file": input_file.hex,
-        "endpoint": endpoint,
-        "window": window,
-        "metadata": metadata,
-        "hints": hints,
-        "expires": output_expires_s,
-    }
+    described = (
+        repeat.asked
+        if repeat
+        else {
+            "file": input_file.hex,
+            "endpoint": endpoint,
+            "window": window,
+            "metadata": metadata,
+            "hints": hints,
+            "expires": output_expires_s,
+        }
+    )
     digest = hashlib.sha256(orjson.dumps(described, option=orjson.OPT_SORT_KEYS)).digest()
     public_id = ids.uuid7()
     with context.database.unit_of_work(owner.tenant_id) as session:
@@ -143,7 +155,7 @@ def create_batch(
             )
         new = NewBatch(
             endpoint, window, window_s, file.id, metadata, hints, usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
-            retry_of=retry_of, output_expires_s=output_expires_s,
+            retry_of=repeat.batch_id if repeat else None, output_expires_s=output_expires_s,
         )  # fmt: skip
         batch_id = batches.add(session, owner, public_id, new)
         row = batches.get(session, batch_id)

@@ -41,8 +41,8 @@ MOST_PAUSE_S: Final = 2.0
 MOST_HELD_BYTES: Final = 256 * MIB
 """Of messages in hand: no more are taken beyond it."""
 ENVELOPE_BYTES: Final = 64 * 1024
-TOLD_EVERY_S: Final = 10.0
-"""How often it is said that a server is away."""
+QUIET_S: Final = 10.0
+"""After so long without a word of it, that a server is away is news again."""
 
 
 class Intake:
@@ -190,10 +190,10 @@ class Intake:
             log("broker_away", logging.WARNING, detail=f"Redis does not answer ({type(error).__name__}).")
 
     def _is_news(self, server: str) -> bool:
-        """Whether that a server is away was not said just now; all threads find it out at once."""
+        """Whether that a server is away was not found out just now: all threads do at once, and again and again."""
         now = time.monotonic()
         told, self._told_at[server] = self._told_at.get(server, float("-inf")), now
-        return now - told > TOLD_EVERY_S
+        return now - told > QUIET_S
 
 
 def main(settings: Settings) -> None:

@@ -42,6 +42,12 @@ OUTPUTS: Final = text("""
     WHERE b.id = :id AND f.deleted_at IS NULL
 """)
 OF_STATUS: Final = text("SELECT id FROM batches WHERE status = :status ORDER BY id LIMIT 1000")
+# The first of every tenant, then the second ones: whoever has thousands that wait hides nobody else's.
+TO_READ: Final = text("""
+    SELECT id, tenant_id FROM (
+        SELECT id, tenant_id, row_number() OVER (PARTITION BY tenant_id ORDER BY id) AS place FROM batches WHERE status = 'validating'
+    ) waiting ORDER BY place, id LIMIT 1000
+""")
 PAST_DEADLINE: Final = text("""
     SELECT id FROM batches WHERE status = 'in_progress' AND deadline <= now() ORDER BY id LIMIT 100
 """)
@@ -170,6 +176,11 @@ def outputs(session: Session, batch_id: int) -> str | None:
 def of_status(session: Session, status: BatchStatus) -> list[int]:
     """Batches of one open status."""
     return list(session.execute(OF_STATUS, {"status": status}).scalars())
+
+
+def to_read(session: Session) -> list[tuple[int, int]]:
+    """Batches that wait to be read, each with its tenant, the oldest of each tenant first."""
+    return [(row.id, row.tenant_id) for row in session.execute(TO_READ)]
 
 
 def not_running(session: Session, batch_ids: Set[int]) -> set[int]:

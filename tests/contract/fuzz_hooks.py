@@ -8,19 +8,34 @@ from typing import Any
 
 import schemathesis
 
-SPARED = frozenset(os.environ.get("FUZZ_SPARED_KEYS", "").split(","))
-"""Ids and names of the keys that the run goes on with."""
+SPARED = frozenset(os.environ.get("FUZZ_SPARED", "").split(","))
+"""Ids and names of the keys and projects that the run goes on with."""
+FREE = os.environ.get("FUZZ_PROJECT", "")
+"""A project to which anything may be done."""
+FILE, BATCH = os.environ.get("FUZZ_FILE", ""), os.environ.get("FUZZ_BATCH", "")
+"""A file with rows and a batch of it, so that what is made up meets something that is there."""
+OF_LIMITS = ("PUT /v1/budgets", "PUT /v1/quotas")
+OF_FILES = ("POST /v1/batches", "POST /v1/batches/estimate")
 ROW = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions"}
 BODY = {"model": "auto", "messages": [{"role": "user", "content": "Where is my order?"}]}
 
 
+def rows(count: int) -> bytes:
+    """A file for a batch."""
+    lines = [{**ROW, "custom_id": str(number), "body": BODY} for number in range(count)]
+    return "".join(json.dumps(line) + "\n" for line in lines).encode()
+
+
 @schemathesis.hook
 def filter_case(_: Any, case: Any) -> bool:
-    """Leave out what would take the run's own keys away, and what is right but for a NUL: no text may hold one."""
-    if (case.path_parameters or {}).get("key") in SPARED:
+    """Leave out what would bind the run's own hands, and what is right but for a NUL: no text may hold one."""
+    if SPARED & {*(case.path_parameters or {}).values()} and case.operation.label.startswith(
+        ("DELETE /v1/keys", "POST /v1/keys")
+    ):
         return False
     body = case.body if isinstance(case.body, dict) else {}
-    if body.get("disabled"):
+    limits = case.operation.label in OF_LIMITS and (body.get("scope") == "tenant" or body.get("named") in SPARED)
+    if body.get("disabled") or limits:
         return False
     is_wrong = case.meta is not None and case.meta.generation.mode.is_negative
     return is_wrong or "\\u0000" not in json.dumps([body, case.query or {}], default=str)
@@ -28,8 +43,25 @@ def filter_case(_: Any, case: Any) -> bool:
 
 @schemathesis.hook
 def map_body(context: Any, body: Any) -> Any:
-    """Let a file for a batch hold rows, so that the operations behind it have something to work on."""
-    if context.operation.label == "POST /v1/files" and isinstance(body, dict) and body.get("purpose") == "batch":
-        rows = [{**ROW, "custom_id": str(number), "body": BODY} for number in range(3)]
-        return {**body, "file": "".join(json.dumps(row) + "\n" for row in rows).encode()}
+    """Let a file for a batch hold rows, and every second request be about what is there."""
+    if not isinstance(body, dict):
+        return body
+    if context.operation.label == "POST /v1/files" and body.get("purpose") == "batch":
+        return {**body, "file": rows(3)}
+    if context.operation.label in OF_FILES and "input_file_id" in body and _every_second(body):
+        return {**body, "input_file_id": FILE}
+    if context.operation.label in OF_LIMITS and body.get("named") is not None and _every_second(body):
+        return {**body, "scope": "project", "named": FREE}
     return body
+
+
+@schemathesis.hook
+def map_path_parameters(_: Any, given: Any) -> Any:
+    """Let every second batch be one that is there."""
+    if isinstance(given, dict) and "batch_id" in given and _every_second(given):
+        return {**given, "batch_id": BATCH}
+    return given
+
+
+def _every_second(value: Any) -> bool:
+    return bool(FILE and BATCH) and sum(json.dumps(value, default=str).encode()) % 2 == 0

@@ -14,8 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from orchestrator.requests import CHAT
 from tests.serving import Api
-from tests.stack import ROOT
+from tests.stack import ROOT, rows
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 HEAD = """hooks = "tests.contract.fuzz_hooks"
@@ -27,6 +30,7 @@ peers = ["one", "other"]
 
 """
 NAME = "the-fuzzer"
+FREE = "the-free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +80,9 @@ def fuzz(api: Api, folder: Path, *options: str, seed: int = 1) -> Fuzzed:
         str(folder / "openapi.json"), "--url", api.url, "--seed", str(seed), "--continue-on-failure", "--report", "json",
         "--report-json-path", str(report), *options,
     ]  # fmt: skip
-    spared = [name for key in api.http.get("/v1/keys").json()["data"] for name in (key["id"], key["name"])]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "FUZZ_SPARED_KEYS": ",".join([*spared, other["id"]])}
+    file, batch = _there(api, own["key"])
+    given = {"FUZZ_SPARED": ",".join(_spared(api)), "FUZZ_FILE": file, "FUZZ_BATCH": batch, "FUZZ_PROJECT": FREE}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), **given}
     ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     output = ran.stdout + ran.stderr
     if not report.is_file():
@@ -92,6 +97,18 @@ def closed(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _spared(api: Api) -> list[str]:
+    """Names and ids of the keys and projects that there are by now: the run lives on them."""
+    found = [
+        one
+        for path in ("/v1/keys", "/v1/projects", "/v1/keys?tenant=the-other")
+        for one in api.http.get(path).json()["data"]
+    ]
+    named = [name for one in found if one["name"] != FREE for name in (one["id"], one["name"])]
+    api.http.post("/v1/projects", json={"name": FREE})
+    return named
+
+
 def _keys(api: Api) -> tuple[dict[str, Any], dict[str, Any]]:
     """A key of the API's own tenant, and one of a tenant of its own, each with every scope."""
     api.http.post("/v1/tenants", json={"name": "the-other"})
@@ -99,6 +116,16 @@ def _keys(api: Api) -> tuple[dict[str, Any], dict[str, Any]]:
     own = api.http.post("/v1/keys", json=scopes).raise_for_status().json()
     other = api.http.post("/v1/keys?tenant=the-other", json=scopes).raise_for_status().json()
     return own, other
+
+
+def _there(api: Api, key: str) -> tuple[str, str]:
+    """A file with rows, and a batch of it: some of what is made up is asked of them."""
+    headers = {"Authorization": f"Bearer {key}"}
+    content = b"".join(orjson.dumps(line) + b"\n" for line in rows(20))
+    form = {"data": {"purpose": "batch"}, "files": {"file": ("rows.jsonl", content)}}
+    file = api.http.post("/v1/files", headers=headers, **form).raise_for_status().json()["id"]
+    asked = {"input_file_id": file, "endpoint": CHAT}
+    return file, api.http.post("/v1/batches", headers=headers, json=asked).raise_for_status().json()["id"]
 
 
 def _users(one: str, other: str) -> dict[str, Any]:
