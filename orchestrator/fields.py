@@ -128,9 +128,11 @@ def _check_stream_options(options: object, *, streamed: bool) -> None:
         or options.keys() - known
         or not all(isinstance(one, bool) for one in options.values())
     ):
-        raise InvalidRequest("`stream_options` may have `include_usage`, true or false.", param="stream_options")
+        raise InvalidRequest(
+            '`stream_options` must be an object such as {"include_usage": true}.', param="stream_options"
+        )
     if not streamed:
-        raise InvalidRequest("`stream_options` is for `stream: true`: leave it out.", param="stream_options")
+        raise InvalidRequest("Leave it out: `stream_options` is for `stream: true`.", param="stream_options")
 
 
 def _check_stop(stop: object) -> None:

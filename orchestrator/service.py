@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from orchestrator import pulse
@@ -21,6 +22,8 @@ from orchestrator.webhooks.send import Sender
 MOST_PAUSE_S: Final = 5.0
 UPKEEP_EVERY_S: Final = 600.0
 FINISH_PAUSE_S: Final = 0.1
+READERS: Final = 2
+"""Batches that are read at the same time, each of another tenant: one of a million rows takes a minute, and a small one a moment."""
 
 
 class Service:
@@ -29,7 +32,7 @@ class Service:
     def __init__(self, context: Context) -> None:
         self.context = context
         self.stop = threading.Event()
-        self.read_now = threading.Event()
+        self.read_now = [threading.Event() for _ in range(READERS)]
         self.sweep_now = threading.Event()
         self.finish_now = threading.Event()
         self.notify_now = threading.Event()
@@ -39,9 +42,12 @@ class Service:
         """Run until `stop` is set; every loop ends with its pass."""
         settings = self.context.settings
         self.context.broker.wait_until_up(START_S)
-        loops = {
+        loops: dict[str, Callable[[], None]] = {
             "dispatch": self._dispatch_loop,
-            "read": lambda: self._repeat(self.read_now, settings.poll_s, self._read),
+            **{
+                f"read-{n}": partial(self._repeat, wake, settings.poll_s, self._read)
+                for n, wake in enumerate(self.read_now)
+            },
             "recover": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._recover),
             "machines": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._close_books),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
@@ -56,7 +62,7 @@ class Service:
         log("started", part="orchestrator", pid=os.getpid())
         self.stop.wait()
         log("stopping", part="orchestrator", pid=os.getpid())
-        for event in (self.read_now, self.sweep_now, self.finish_now, self.notify_now):
+        for event in (*self.read_now, self.sweep_now, self.finish_now, self.notify_now):
             event.set()
         for thread in threads:
             thread.join()
@@ -112,7 +118,8 @@ class Service:
             self.stop.wait(poll_s)
             return {"*"}
         if "read" in names:
-            self.read_now.set()
+            for wake in self.read_now:
+                wake.set()
         if "sweep" in names:
             self.sweep_now.set()
         if "notify" in names:

@@ -12,7 +12,7 @@ import time
 from benchmarks import report
 from benchmarks.report import Row, Scale
 
-ARMS = ("chat", "latency", "stream", "batch_50k", "forecast")
+ARMS = ("chat", "latency", "stream", "batch_50k", "forecast", "budget_race", "fair_share")
 """Each a module of this package with `measure(scale)`, in the order in which they run."""
 ROUNDS = 5
 

@@ -97,10 +97,10 @@ class Context:
 
 
 @contextmanager
-def one_batch(context: Context, step: str, batch_id: int, *, lock: str | None = None) -> Iterator[bool]:
+def one_batch(context: Context, step: str, batch_id: int) -> Iterator[bool]:
     """Whether a step of one batch is ours to take, by an advisory lock. What fails in it does not hold up other batches."""
     try:
-        with context.database.locked(lock or f"{step}:{batch_id}") as ours:
+        with context.database.locked(f"{step}:{batch_id}") as ours:
             yield ours
     except ServiceUnavailable:
         raise

@@ -14,6 +14,7 @@ from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken
 from orchestrator.flow import notify
+from orchestrator.flow.cancel import EXPIRED
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.read import drop_rows
 from orchestrator.store import batches, budgets, files, jobs
@@ -120,6 +121,7 @@ def summary(progress: Sequence[Row[Any]]) -> dict[str, Any]:
         "usage": tokens,
         "cost_usd": f"{sum((row.charge_usd for row in progress), start=0):f}" if progress else "0",
         "tiers": by_tier,
+        "models": sorted({row.model for row in progress}),
     }
 
 
@@ -183,6 +185,8 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
         request_id = orjson.dumps(f"req_{row.public_id.hex}")
         response = b',"response":{"status_code":200,"request_id":' + request_id + b',"body":' + body + b'},"error":null'
     else:
-        error = {"code": row.fault_code or "unknown", "message": row.fault_message or "The request failed."}
+        late = row.state == JobState.EXPIRED  # whether it waited or ran: OpenAI has one code and one sentence for both
+        code, message = EXPIRED if late else (row.fault_code, row.fault_message)
+        error = {"code": code or "unknown", "message": message or "The request failed."}
         response = b',"response":null,"error":' + orjson.dumps(error)
     return head + response + b',"rightsize":' + note + b"}\n"

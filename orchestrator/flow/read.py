@@ -54,6 +54,7 @@ class Reading:
     now: Situation
     frame: Frame
     parser: RowParser
+    fresh_ids: Iterator[str]
     rows: int = 0
     stored: int = 0
     """The number of the last row that is in."""
@@ -81,11 +82,13 @@ def read_waiting(context: Context) -> int:
 
 def _read_one(context: Context, batch_id: int, tenant_id: int, tried: set[int]) -> bool:
     """Read a batch, unless somebody reads one of its tenant just now."""
-    with one_batch(context, "read", batch_id, lock=f"read:tenant:{tenant_id}") as ours:
-        if ours:
-            tried.add(batch_id)
-            read_batch(context, batch_id)
-        return ours
+    with context.database.locked(f"read:tenant:{tenant_id}") as free:
+        if free:
+            with one_batch(context, "read", batch_id) as ours:
+                if ours:
+                    tried.add(batch_id)
+                    read_batch(context, batch_id)
+    return batch_id in tried
 
 
 def read_batch(context: Context, batch_id: int) -> None:
@@ -124,6 +127,7 @@ def _start(context: Context, row: Row[Any]) -> Reading:
         now=context.situation(owner.tenant_id),
         frame=frame,
         parser=RowParser(row.endpoint, context.settings.max_row_bytes, context.settings.max_json_depth),
+        fresh_ids=_endless_ids(),
     )
 
 
@@ -163,7 +167,7 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
         message = f"The file has more than {settings.max_batch_rows} rows. Split it into several batches."
         reading.errors.append(_error_entry("too_many_rows", message, line.number, None))
         return None
-    public_id = next(_fresh_ids)
+    public_id = next(reading.fresh_ids)
     try:
         job = _parse(context, reading, line, public_id)
     except RowError as error:
@@ -262,9 +266,6 @@ def _error_entry(code: str, message: str, line: int | None, param: str | None) -
 
 
 def _endless_ids() -> Iterator[str]:
+    """Public ids, made by the thousand; each reading has its own, since readers are threads."""
     while True:
         yield from ids.uuid7s(CHUNK_ROWS)
-
-
-_fresh_ids: Final = _endless_ids()
-"""Public ids, made by the thousand; the reader is one thread."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from orchestrator.contracts import BatchStatus, ClaimedJob, Fault, Owner
+from orchestrator.contracts import ClaimedJob, Fault, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import cancel
@@ -128,7 +128,7 @@ def _expire(context: Context) -> int:
 
 
 def sweep_cancelling(context: Context) -> int:
-    """Sweep every batch that was cancelled."""
+    """Sweep every batch that was cancelled once it was open."""
     with context.database.unit_of_work() as session:
-        cancelling = batches.of_status(session, BatchStatus.CANCELLING)
+        cancelling = batches.cancelling(session)
     return sum(cancel.sweep_cancelled(context, batch_id) for batch_id in cancelling)

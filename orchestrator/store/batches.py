@@ -41,7 +41,10 @@ OUTPUTS: Final = text("""
     SELECT f.blob_key FROM batches b JOIN files f ON f.id = coalesce(b.merged_file_id, b.output_file_id)
     WHERE b.id = :id AND f.deleted_at IS NULL
 """)
-OF_STATUS: Final = text("SELECT id FROM batches WHERE status = :status ORDER BY id LIMIT 1000")
+# Of one that was never opened nothing was reserved: its rows are taken away, and give nothing back.
+CANCELLING: Final = text(
+    "SELECT id FROM batches WHERE status = 'cancelling' AND in_progress_at IS NOT NULL ORDER BY id LIMIT 1000"
+)
 # The first of every tenant, then the second ones: whoever has thousands that wait hides nobody else's.
 TO_READ: Final = text("""
     SELECT id, tenant_id FROM (
@@ -173,9 +176,9 @@ def outputs(session: Session, batch_id: int) -> str | None:
     return key
 
 
-def of_status(session: Session, status: BatchStatus) -> list[int]:
-    """Batches of one open status."""
-    return list(session.execute(OF_STATUS, {"status": status}).scalars())
+def cancelling(session: Session) -> list[int]:
+    """Batches that were cancelled once they were open."""
+    return list(session.execute(CANCELLING).scalars())
 
 
 def to_read(session: Session) -> list[tuple[int, int]]:

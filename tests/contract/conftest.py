@@ -44,11 +44,12 @@ def served(servers: Servers, folder: Path, name: str, *, redis: int = 0, more: s
     settings = Settings.load(
         {
             **QUICK,
+            "lease_s": 15.0,  # no worker is lost here but by mistake, on a machine that is busy
             "database_url": servers.create_migrated(name),
             "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={redis}"),
             "data_dir": folder,
             "config": folder / "fleet.toml",
-            "request_timeout_s": 5.0,
+            "request_timeout_s": 10.0,
             "max_request_bytes": 1024 * 1024,
             "max_file_bytes": 8 * 1024 * 1024,
             "webhook_networks": "127.0.0.0/8",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -14,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import orjson
 
 from orchestrator.requests import CHAT
-from tests.serving import Api
 from tests.stack import ROOT, rows
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -29,6 +30,7 @@ user = "one"
 peers = ["one", "other"]
 
 """
+LINKS = re.compile(r"API Links: +(\d+) covered")
 NAME = "the-fuzzer"
 FREE = "the-free"
 
@@ -57,6 +59,12 @@ class Fuzzed:
         return list(self.told["errors"])
 
     @property
+    def links(self) -> int:
+        """Links of the document that were followed."""
+        found = LINKS.search(self.output)
+        return int(found[1]) if found else 0
+
+    @property
     def accepted(self) -> frozenset[str]:
         """The operations that took a request at least once."""
         rates = self.told["valid_rates"]
@@ -65,23 +73,26 @@ class Fuzzed:
         )  # fmt: skip
 
 
-def fuzz(api: Api, folder: Path, *options: str, seed: int = 1) -> Fuzzed:
-    """Run it against a served API; `options` go to its command line. The keys that it makes are those of two tenants."""
+def fuzz(http: httpx2.Client, folder: Path, *options: str, seed: int = 1) -> Fuzzed:
+    """Run it against a served API; `options` go to its command line.
+
+    `http` carries a key of the API's own tenant with every scope. The run has keys of its own, of that tenant and of another.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    document = closed(api.http.get("/openapi.json").json())
+    document = closed(http.get("/openapi.json").json())
     (folder / "openapi.json").write_text(json.dumps(document), "utf-8")
-    own, other = _keys(api)
+    own, other = _keys(http)
     (folder / "keys.json").write_text(json.dumps(_users(own["key"], other["key"])), "utf-8")
     head = HEAD.format(path=folder / "keys.json")
     (folder / "schemathesis.toml").write_text(head + CONFIG.read_text("utf-8"), "utf-8")
     report = folder / "report.json"
     command = [
         sys.executable, "-m", "schemathesis.cli", "--no-color", "--config-file", str(folder / "schemathesis.toml"), "run",
-        str(folder / "openapi.json"), "--url", api.url, "--seed", str(seed), "--continue-on-failure", "--report", "json",
+        str(folder / "openapi.json"), "--url", str(http.base_url), "--seed", str(seed), "--continue-on-failure", "--report", "json",
         "--report-json-path", str(report), *options,
     ]  # fmt: skip
-    file, batch = _there(api, own["key"])
-    given = {"FUZZ_SPARED": ",".join(_spared(api)), "FUZZ_FILE": file, "FUZZ_BATCH": batch, "FUZZ_PROJECT": FREE}
+    file, batch = _there(http, own["key"])
+    given = {"FUZZ_SPARED": ",".join(_spared(http)), "FUZZ_FILE": file, "FUZZ_BATCH": batch, "FUZZ_PROJECT": FREE}
     env = {**os.environ, "PYTHONPATH": str(ROOT), **given}
     ran = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     output = ran.stdout + ran.stderr
@@ -97,35 +108,35 @@ def closed(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def _spared(api: Api) -> list[str]:
+def _spared(http: httpx2.Client) -> list[str]:
     """Names and ids of the keys and projects that there are by now: the run lives on them."""
     found = [
         one
         for path in ("/v1/keys", "/v1/projects", "/v1/keys?tenant=the-other")
-        for one in api.http.get(path).json()["data"]
+        for one in http.get(path).json()["data"]
     ]
     named = [name for one in found if one["name"] != FREE for name in (one["id"], one["name"])]
-    api.http.post("/v1/projects", json={"name": FREE})
+    http.post("/v1/projects", json={"name": FREE})
     return named
 
 
-def _keys(api: Api) -> tuple[dict[str, Any], dict[str, Any]]:
+def _keys(http: httpx2.Client) -> tuple[dict[str, Any], dict[str, Any]]:
     """A key of the API's own tenant, and one of a tenant of its own, each with every scope."""
-    api.http.post("/v1/tenants", json={"name": "the-other"})
+    http.post("/v1/tenants", json={"name": "the-other"})
     scopes = {"name": NAME, "scopes": ["submit", "read", "admin"]}
-    own = api.http.post("/v1/keys", json=scopes).raise_for_status().json()
-    other = api.http.post("/v1/keys?tenant=the-other", json=scopes).raise_for_status().json()
+    own = http.post("/v1/keys", json=scopes).raise_for_status().json()
+    other = http.post("/v1/keys?tenant=the-other", json=scopes).raise_for_status().json()
     return own, other
 
 
-def _there(api: Api, key: str) -> tuple[str, str]:
+def _there(http: httpx2.Client, key: str) -> tuple[str, str]:
     """A file with rows, and a batch of it: some of what is made up is asked of them."""
     headers = {"Authorization": f"Bearer {key}"}
     content = b"".join(orjson.dumps(line) + b"\n" for line in rows(20))
     form = {"data": {"purpose": "batch"}, "files": {"file": ("rows.jsonl", content)}}
-    file = api.http.post("/v1/files", headers=headers, **form).raise_for_status().json()["id"]
+    file = http.post("/v1/files", headers=headers, **form).raise_for_status().json()["id"]
     asked = {"input_file_id": file, "endpoint": CHAT}
-    return file, api.http.post("/v1/batches", headers=headers, json=asked).raise_for_status().json()["id"]
+    return file, http.post("/v1/batches", headers=headers, json=asked).raise_for_status().json()["id"]
 
 
 def _users(one: str, other: str) -> dict[str, Any]:

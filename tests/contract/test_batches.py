@@ -18,10 +18,9 @@ from tests.serving import Api
 from tests.stack import ENDED, chat, row, rows, until
 
 Lines = list[dict[str, Any]]
-FINISH = pytest.mark.xfail(
-    strict=True, reason="`flow/finish.py` freezes no models, and passes on the workers' code for late rows"
-)
 CHAT = "/v1/chat/completions"
+FEW = 10
+"""Rows that sleep: the model has places for others beside them, in whatever order they come."""
 
 
 def upload(sdk: Sdk, lines: Lines) -> str:
@@ -175,21 +174,19 @@ def test_rows_that_fail_have_their_lines_in_the_error_file(sdk: Sdk) -> None:
 
 
 def test_a_batch_that_expires_keeps_what_was_done_and_says_what_was_not(sdk: Sdk) -> None:
-    lines = [*rows(5), *(row(f"slow-{number}", chat(f"[[sleep:60]] {number}")) for number in range(40))]
+    lines = [*rows(5), *(row(f"slow-{number}", chat(f"[[sleep:60]] {number}")) for number in range(FEW))]
     batch = ended(sdk, create(sdk, lines, window="4s").id)
     assert batch.status == "expired"
     assert batch.expired_at is not None
     counts = batch.request_counts
     assert counts is not None
-    assert (counts.completed, counts.failed) == (5, 40)
+    assert (counts.completed, counts.failed) == (5, FEW)
     assert {line["custom_id"] for line in lines_of(sdk, batch.output_file_id)} == {f"row-{n}" for n in range(5)}
     failed = lines_of(sdk, batch.error_file_id)
-    assert len(failed) == 40
-    assert {line["response"] for line in failed} == {None}
-    assert {line["error"]["code"] for line in failed} <= {"batch_expired", "deadline_exceeded"}
+    assert len(failed) == FEW
+    assert {(line["response"], line["error"]["code"]) for line in failed} == {(None, "batch_expired")}
 
 
-@FINISH
 def test_every_row_that_was_not_done_in_its_window_has_openais_code_and_words(sdk: Sdk) -> None:
     lines = [row(f"slow-{number}", chat(f"[[sleep:60]] {number}")) for number in range(40)]
     batch = ended(sdk, create(sdk, lines, window="2s").id)
@@ -199,7 +196,6 @@ def test_every_row_that_was_not_done_in_its_window_has_openais_code_and_words(sd
     }  # fmt: skip
 
 
-@FINISH
 def test_the_model_that_served_a_batch_is_told_before_its_end_and_after_it(sdk: Sdk) -> None:
     made = create(sdk, [row("slow", chat("[[sleep:1]] x"))])
     assert reached(sdk, made.id, "in_progress").model == "fast"
@@ -207,7 +203,7 @@ def test_the_model_that_served_a_batch_is_told_before_its_end_and_after_it(sdk: 
 
 
 def test_a_batch_that_is_cancelled_keeps_what_was_done(sdk: Sdk) -> None:
-    lines = [*rows(5), *(row(f"slow-{number}", chat(f"[[sleep:60]] {number}")) for number in range(60))]
+    lines = [*rows(5), *(row(f"slow-{number}", chat(f"[[sleep:60]] {number}")) for number in range(FEW))]
     made = create(sdk, lines)
     until(lambda: sdk(sdk.client.batches.retrieve(made.id)).request_counts.completed == 5, 30)
     cancelled = sdk(sdk.client.batches.cancel(made.id))
@@ -218,7 +214,7 @@ def test_a_batch_that_is_cancelled_keeps_what_was_done(sdk: Sdk) -> None:
     assert batch.cancelled_at is not None
     assert len(lines_of(sdk, batch.output_file_id)) == 5
     failed = lines_of(sdk, batch.error_file_id)
-    assert len(failed) == 60
+    assert len(failed) == FEW
     assert {line["error"]["code"] for line in failed} == {"batch_cancelled"}
     assert Decimal(batch.model_extra["rightsize"]["cost_usd"]) > 0
 

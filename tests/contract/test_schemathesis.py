@@ -19,7 +19,7 @@ from tests.serving import Api
 if TYPE_CHECKING:
     from tests.conftest import Servers
 
-EXAMPLES = os.environ.get("RIGHTSIZE_FUZZ_EXAMPLES", "5")
+EXAMPLES = os.environ.get("RIGHTSIZE_FUZZ_EXAMPLES", "3")
 """Read here, before the environment is cleaned for the tests."""
 ALONG = ("files", "batches")
 """Tags whose operations hang on each other most."""
@@ -40,7 +40,7 @@ def alone(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.mark.slow
 def test_no_operation_alone_fails_or_says_what_the_document_does_not(alone: Api, tmp_path: Path) -> None:
-    found = fuzz(alone, tmp_path, "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES)
+    found = fuzz(alone.http, tmp_path, "--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES)
     assert (found.failures, found.errors) == ([], []), found.output
     assert found.told["operations"]["tested"] == found.told["operations"]["total"] > 50
     assert found.cases > 2_000
@@ -50,6 +50,7 @@ def test_no_operation_alone_fails_or_says_what_the_document_does_not(alone: Api,
 @pytest.mark.slow
 def test_nor_do_operations_one_after_the_other_along_the_links(alone: Api, tmp_path: Path) -> None:
     tags = [word for tag in ALONG for word in ("--include-tag", tag)]
-    found = fuzz(alone, tmp_path, "--phases", "stateful", "--max-examples", EXAMPLES + "0", *tags)
+    found = fuzz(alone.http, tmp_path, "--phases", "stateful", "--max-examples", EXAMPLES + "0", *tags)
     assert (found.failures, found.errors) == ([], []), found.output
     assert found.cases > 50
+    assert found.links > 3

@@ -18,7 +18,7 @@ from tests.stack import OWNER, Stack, chat, row, rows, until
 STEPS = {(before, after) for before, following in NEXT.items() for after in following}
 WATCH = f"""
     CREATE TABLE seen (before smallint NOT NULL, after smallint NOT NULL, PRIMARY KEY (before, after));
-    GRANT SELECT, INSERT ON seen TO rightsize_app, rightsize_worker;
+    GRANT SELECT, INSERT ON seen TO rightsize_app, rightsize_orchestrator, rightsize_worker;
     CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
     DECLARE before smallint = CASE TG_OP WHEN 'INSERT' THEN 0 ELSE OLD.state END;
     BEGIN

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-USD: str = r"^-?\d+(\.\d+)?$"
+USD: Final = r"^-?\d+(\.\d+)?$"
 
 
 def id_pattern(kind: str) -> str:
@@ -63,6 +63,3 @@ class Note(Told):
     attempts: int = Field(ge=1)
     cost_usd: Usd
     simulated: bool = Field(description="Whether no model ran: the answer was made up.")
-
-
-Anything = Annotated[dict[str, Any], Field(description="As it was stored.")]
