@@ -195,7 +195,7 @@ def test_a_week_is_kept_while_a_job_of_it_or_of_an_earlier_one_is_open(large: St
     before = partitions(large)
     change(owner, "UPDATE jobs SET state = 1, ended_at = NULL WHERE row_number = 1")
     upkeep.run(large.context, never)
-    assert partitions(large) == before
+    assert before <= partitions(large)
     assert all(is_there(large, key) for key in keys)
 
 
@@ -209,10 +209,10 @@ def test_a_backup_that_holds_the_tables_puts_the_drop_off_and_no_blob_goes_befor
         began = time.monotonic()
         upkeep.run(large.context, never)
         assert time.monotonic() - began < 10
-        assert partitions(large) == before
+        assert before <= partitions(large)
         assert all(is_there(large, key) for key in keys)
     upkeep.run(large.context, never)
-    assert len(partitions(large)) == len(before) - 2
+    assert len(before - partitions(large)) == 2
     assert [key for key in keys if is_there(large, key)] == []
 
 
@@ -275,7 +275,7 @@ def test_upkeep_that_is_told_to_stop_begins_no_further_chunk(large: Stack, owner
     change(large.context.database, "UPDATE files SET expires_at = now()")
     before = partitions(large)
     upkeep.run(large.context, lambda: True)
-    assert partitions(large) == before
+    assert before <= partitions(large)
     assert all(is_there(large, key) for key in keys)
     assert large.count("SELECT count(*) FROM files WHERE deleted_at IS NOT NULL") == 0
 
