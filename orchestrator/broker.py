@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError as KombuError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from orchestrator.contracts import CUT_CHANNEL, EXECUTE_TASK, WAKE_KEY, answer_stream
+from orchestrator.contracts import CUT_CHANNEL, WAKE_KEY, answer_stream
+from orchestrator.envelope import sealed
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
 from orchestrator.patience import retrying
 from orchestrator.settings import Settings
@@ -91,17 +92,43 @@ class Broker:
 
     def publish(self, queue: str, dispatch_id: int) -> None:
         """Send one dispatch's message; raises ServiceUnavailable when Redis does not answer."""
+        self.publish_all([(queue, dispatch_id)])
+
+    def publish_all(self, dispatches: Sequence[tuple[str, int]]) -> None:
+        """Send the messages of dispatches, each with its queue, in one round trip; raises ServiceUnavailable as `publish` does."""
         try:
-            self.celery.send_task(
-                EXECUTE_TASK, kwargs={"dispatch_id": dispatch_id}, queue=queue, ignore_result=True, retry=False
-            )
-        except (KombuError, redis.RedisError, OSError) as error:
+            pipe: Any = self.redis.pipeline(transaction=False)
+            for queue, dispatch_id in dispatches:
+                pipe.lpush(queue, sealed(queue, dispatch_id))
+            pipe.execute()
+        except (redis.RedisError, OSError) as error:
             raise _unavailable(error) from error
 
-    def publish_later_if_down(self, queue: str, dispatch_id: int) -> None:
-        """Send a message if Redis answers; otherwise the recovery pass sends it once its `claim_by` has passed."""
+    def publish_later_if_down(self, dispatches: Sequence[tuple[str, int]]) -> None:
+        """Send messages if Redis answers; otherwise the recovery pass sends them once their `claim_by` has passed."""
         with contextlib.suppress(ServiceUnavailable):
-            self.publish(queue, dispatch_id)
+            self.publish_all(dispatches)
+
+    def take(self, queues: Sequence[str], most: int, timeout_s: float) -> tuple[str, list[bytes]]:
+        """Take up to `most` messages, the oldest first, from the first of the queues that has any; none after `timeout_s`.
+
+        Raises ServiceUnavailable when Redis does not answer: what it gave away in that moment is sent again.
+        """
+        try:
+            first: Any = self.redis.brpop(list(queues), timeout=timeout_s)
+        except (redis.RedisError, OSError) as error:
+            raise _unavailable(error) from error
+        if first is None:
+            return "", []
+        rest: Any = []
+        with contextlib.suppress(redis.RedisError, OSError):
+            rest = self.redis.rpop(first[0], most - 1) if most > 1 else []
+        return first[0].decode("utf-8", "replace"), [first[1], *(rest or [])]
+
+    def put_back(self, queue: str, messages: Sequence[bytes]) -> None:
+        """Put messages back in front of their queue. Where Redis does not answer they are sent again later."""
+        with contextlib.suppress(redis.RedisError, OSError):
+            self.redis.rpush(queue, *reversed(messages))
 
     def wake(self, model: str = EVERY_MODEL) -> None:
         """Wake the dispatcher for a model. A wake-up that is lost costs one poll interval, so a failure is not raised."""
@@ -125,11 +152,15 @@ class Broker:
         """Say that nobody waits for a job any more: whoever runs it stops at once. One that is lost costs time."""
         self._hint(("PUBLISH", CUT_CHANNEL, job_public_id))
 
-    def send_answer(self, job_public_id: str, fields: dict[str, bytes]) -> None:
-        """Put the answer of an interactive job on its stream, capped and expiring; whoever misses it reads the row."""
-        stream = answer_stream(job_public_id)
-        told = [part for field in {**fields, "end": b"1"}.items() for part in field]
-        self._hint(("XADD", stream, "MAXLEN", 10_000, "*", *told), ("EXPIRE", stream, ANSWER_KEPT_S))
+    def send_answers(self, answers: Sequence[tuple[str, Mapping[str, bytes]]]) -> None:
+        """Put the answers of interactive jobs, each with the job's public id, on their streams; whoever misses one reads the row."""
+        commands: list[tuple[str | bytes | int, ...]] = []
+        for job_public_id, fields in answers:
+            stream = answer_stream(job_public_id)
+            told = [part for field in {**fields, "end": b"1"}.items() for part in field]
+            commands.append(("XADD", stream, "MAXLEN", 10_000, "*", *told))
+            commands.append(("EXPIRE", stream, ANSWER_KEPT_S))
+        self._hint(*commands)
 
     def _hint(self, *commands: tuple[str | bytes | int, ...]) -> None:
         """Send what may be lost. A server that hangs is left alone for a while: who sends hints has records to write."""

@@ -21,6 +21,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "pass_failed": "a pass of the orchestrator raised; it is tried again",
     "database_away": "the database does not answer; waiting with backoff",
     "blobs_away": "the blob store does not answer; what needs it waits",
+    "message_dropped": "a queue of dispatches held something that is none; it is gone",
     "broker_away": "Redis does not answer; waiting with backoff",
     "recovered": "lost or unclaimed work was queued again",
     "batch_read": "the rows of batches were read",

@@ -92,8 +92,12 @@ def _start(instance: Any, **_: object) -> None:
         context = open_context(settings, "worker", connections=CONNECTIONS, wait_s=START_S)
         context.broker.wait_until_up(START_S)
         config = context.config
-        models = models_of(config.fleet, list(instance.app.amqp.queues.consume_from))
-        runtime = Runtime(context, [config.placed(model) for model in models], _leave)
+        queues = list(instance.app.amqp.queues.consume_from)
+        models = models_of(config.fleet, queues)
+        now = [queue for one in models if (queue := config.fleet.queue_of(one, interactive=True)) in queues]
+        # Ours to read (workers/now.py): Celery keeps to the others.
+        instance.app.amqp.queues.deselect(now)
+        runtime = Runtime(context, [config.placed(model) for model in models], _leave, now)
         runtime.start()
     except RightsizeError as error:
         _faults.append(error)

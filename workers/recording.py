@@ -6,7 +6,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -29,6 +29,8 @@ class Open:
     left: int
     lost: bool = False
     """Its lease is not ours any more: whoever holds it ends it."""
+    when_settled: Callable[[], object] | None = None
+    """Called once nothing of it is left, on the thread that found that."""
     settled: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -36,8 +38,11 @@ class Open:
         """Count jobs as recorded, given back or dropped; called from several threads."""
         with self._lock:
             self.left -= jobs
-            if self.left == 0:
+            over = self.left == 0 and not self.settled.is_set()
+            if over:
                 self.settled.set()
+        if over and self.when_settled is not None:
+            self.when_settled()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,21 @@ class Item:
     """Called on the recorder's thread once it is there, or given up."""
 
 
+def answer_of(item: Item, charge_usd: Decimal) -> dict[str, bytes]:
+    """What the caller of an interactive job is told, by field."""
+    outcome, fault = item.outcome, item.outcome.fault
+    fields = {
+        "kind": str(outcome.kind),
+        "attempt": str(item.job.attempt),
+        "cost_usd": f"{charge_usd:f}",
+        "simulated": "1" if outcome.simulated else "0",
+        "status": str(fault.http_status if fault else 200),
+        "code": fault.code if fault else "",
+        "message": fault.message if fault else "",
+    }
+    return {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""}
+
+
 class RecordingThread(threading.Thread):
     """Takes outcomes from any thread; one connection, one transaction at a time."""
 
@@ -58,14 +78,18 @@ class RecordingThread(threading.Thread):
         self,
         context: Context,
         name: str,
-        answer: Callable[[Item, Decimal], None] | None = None,
+        answer: Callable[[Sequence[tuple[Item, Decimal]]], None] | None = None,
         metered: Metered | None = None,
+        *,
+        wakes: bool = True,
     ) -> None:
+        """`wakes` tells the dispatcher of every flush, since it made room; otherwise only of what is to be tried again."""
         super().__init__(name=f"rightsize-{name}", daemon=True)
         self._context = context
         self._recorder = Recorder(context, metered)
         self._queue: queue.SimpleQueue[Item | None] = queue.SimpleQueue()
         self._answer = answer
+        self._wakes = wakes
         self.abandon = threading.Event()
 
     def put(self, item: Item) -> None:
@@ -119,11 +143,14 @@ class RecordingThread(threading.Thread):
                 item.on_recorded()
         if taken is None:
             return
-        if self._answer is not None:
-            for item in group:
-                if item.job.interactive and item.job.fence in taken and self._is_last(item):
-                    self._answer(item, taken[item.job.fence])
-        for model in {item.job.model for item in group}:
+        told = [
+            (item, taken[item.job.fence])
+            for item in group
+            if item.job.interactive and item.job.fence in taken and self._is_last(item)
+        ]
+        if told and self._answer is not None:
+            self._answer(told)
+        for model in {item.job.model for item in group if self._wakes or not self._is_last(item)}:
             self._context.broker.wake(model)
 
     def _is_last(self, item: Item) -> bool:

@@ -33,7 +33,8 @@ from workers.held import Running, Singles
 from workers.lease import Heartbeat
 from workers.line import Line
 from workers.meter import Metering
-from workers.recording import Item, Open, RecordingThread
+from workers.now import NowReader
+from workers.recording import Item, Open, RecordingThread, answer_of
 from workers.served import LoadedModel
 from workers.streaming import Pieces
 
@@ -50,11 +51,15 @@ STARTED_AT_ONCE: Final = 32
 class Runtime:
     """The running part of a worker process. `start` before the first message, `stop` after the last."""
 
-    def __init__(self, context: Context, models: Sequence[Model], leave: Callable[[str], None]) -> None:
-        """`leave` ends the process in order, and says why: an engine in it is dead."""
+    def __init__(
+        self, context: Context, models: Sequence[Model], leave: Callable[[str], None], queues: Sequence[str] = ()
+    ) -> None:
+        """`leave` ends the process in order, and says why: an engine in it is dead. `queues` of interactive work are read here."""
         self.context = context
         self._leave = leave
         self._watches: list[asyncio.Task[None]] = []
+        self._watched: set[asyncio.Task[None]] = set()
+        """What runs of interactive dispatches: a loop alone would not hold on to it."""
         self.worker = ids.uuid7()
         self.stopping = threading.Event()
         self._models = models
@@ -70,9 +75,11 @@ class Runtime:
         self._metering = Metering(context, self.worker, models)
         metered = self._metering.metered
         self._bulk_recorder = RecordingThread(context, "recorder", self._answer, metered)
-        self._now_recorder = RecordingThread(context, "recorder-now", self._answer, metered)
+        self._now_recorder = RecordingThread(context, "recorder-now", self._answer, metered, wakes=False)
         self._apart = context.apart()
         self._heartbeat = Heartbeat(self._apart, self.worker, self)
+        self._now = NowReader(context, self.worker, queues, self.stopping, self._begin, self.run_dispatch)
+        self._reads_now = bool(queues)
 
     def start(self) -> None:
         """Load every engine, then say that this worker is there; raises what an engine says is wrong."""
@@ -87,6 +94,8 @@ class Runtime:
         self._line.start()
         self._heartbeat.beat_once()
         self._heartbeat.start()
+        if self._reads_now:
+            self._now.start()
         self.context.broker.wake()
 
     async def _serve(self, model: Model) -> LoadedModel:
@@ -118,6 +127,34 @@ class Runtime:
         finally:
             with self._lock:
                 del self._running[dispatch_id]
+
+    def _begin(self, claimed: Sequence[Claimed]) -> None:
+        """Run interactive dispatches that the reader claimed; nobody waits for them here."""
+        runs = []
+        for one in claimed:
+            dispatch_id = one.claim.dispatch_id
+            mine = Open(dispatch_id, len(one.jobs), when_settled=partial(self._end_now, dispatch_id))
+            runs.append(Running(one, mine, time.monotonic(), None))
+        with self._lock:
+            self._running.update({one.open.dispatch_id: one for one in runs})
+        self._loop.call_soon_threadsafe(self._run_now, runs)
+
+    def _run_now(self, runs: Sequence[Running]) -> None:
+        for running in runs:
+            task = asyncio.create_task(self._run_all(running))
+            self._watched.add(task)
+            task.add_done_callback(partial(self._ran_now, running))
+
+    def _ran_now(self, running: Running, task: asyncio.Task[None]) -> None:
+        """What was not handed to the recorder is given back by a thread that may wait for the database."""
+        self._watched.discard(task)
+        if running.given_back or running.suspects or running.dropped:
+            self._now.aside.submit(self._settle, running)
+
+    def _end_now(self, dispatch_id: int) -> None:
+        with self._lock:
+            self._running.pop(dispatch_id, None)
+        self._now.ended()
 
     def _claim(self, dispatch_id: int, *, alone: bool = False) -> Claimed | str | None:
         """Claim with patience. A worker that stops leaves the message: nobody claims it, and it is sent again."""
@@ -225,23 +262,9 @@ class Runtime:
         except ServiceUnavailable as error:
             log("database_away", logging.WARNING, detail=error.message)
 
-    def _answer(self, item: Item, charge_usd: Decimal) -> None:
-        """Send an interactive answer on its way; the row has it already."""
-        outcome = item.outcome
-        fault = outcome.fault
-        fields = {
-            "kind": str(outcome.kind),
-            "attempt": str(item.job.attempt),
-            "cost_usd": f"{charge_usd:f}",
-            "simulated": "1" if outcome.simulated else "0",
-            "status": str(fault.http_status if fault else 200),
-            "code": fault.code if fault else "",
-            "message": fault.message if fault else "",
-        }
-        self.context.broker.send_answer(
-            item.job.public_id,
-            {**{name: text.encode("utf-8", "replace") for name, text in fields.items()}, "body": outcome.body or b""},
-        )
+    def _answer(self, answers: Sequence[tuple[Item, Decimal]]) -> None:
+        """Send interactive answers on their way; the rows have them already."""
+        self.context.broker.send_answers([(item.job.public_id, answer_of(item, charge)) for item, charge in answers])
 
     def presence(self) -> list[Presence]:
         """The models that it serves now; none once it stops."""
@@ -343,6 +366,8 @@ class Runtime:
     def stop(self) -> None:
         """Record what is done, close engines and connections. Called when no dispatch runs any more."""
         self.stopping.set()
+        if self._reads_now:
+            self._now.finish()
         self._heartbeat.stop()
         for recorder in (self._bulk_recorder, self._now_recorder):
             if recorder.is_alive():

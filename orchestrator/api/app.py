@@ -48,6 +48,7 @@ def create_app(context: Context, bounds: Bounds | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         await serving.settle()
+        await serving.write(serving.gatherers.close)
         await answers.close()
 
     app = FastAPI(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,10 +22,13 @@ from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
 from orchestrator.errors import Conflict, NotFound
 from orchestrator.flow import cancel, quotas, submit
-from orchestrator.flow.submit import Submitted
+from orchestrator.flow.context import Context
+from orchestrator.flow.submit import Prepared, Submitted
 
 PIECE_S: Final = 2.0
 """After so long without an answer the row is looked at: a message may have been lost."""
+LIGHT_BYTES: Final = 32_768
+"""A body up to this is checked and routed by the thread that submits it; its stored form lies in the row, not in the blob store."""
 GRACE_S: Final = 1.0
 """Beyond the job's deadline, for the worker to say that it has passed."""
 SAME: Final = frozenset({400, 409, 413, 422, 503, 504})
@@ -56,15 +60,32 @@ async def ask(request: Request, owner: Owner, endpoint: str) -> Asked:
     serving = serving_of(request)
     body = await read_object(request)
     key = idempotency_key(request)
-    return await serving.submit(_accept, serving, owner, endpoint, body, key)
-
-
-def _accept(serving: Serving, owner: Owner, endpoint: str, body: dict[str, Any], key: str | None) -> Asked:
-    context = serving.context
-    within_s = context.settings.request_timeout_s
-    headers = quotas.take(context, owner, quotas.tokens_of(body))
-    made = submit.submit_job(context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key)
+    within_s = serving.context.settings.request_timeout_s
+    prepare: Callable[[], Prepared] = partial(
+        submit.prepare_job, serving.context, owner, endpoint, body,
+        interactive=True, within_s=within_s, idempotency_key=key,
+    )  # fmt: skip
+    headers: Mapping[str, str] = {}
+    if _may_wait(serving.context, owner, await request.body()):
+        headers = await serving.submit(_counted, serving.context, owner, body)
+        prepared = await serving.submit(prepare)
+        prepare = partial(_ready, prepared)
+    made = await serving.gather(owner, prepare)
     return Asked(owner, body, made, within_s, key is not None, headers)
+
+
+def _may_wait(context: Context, owner: Owner, raw: bytes) -> bool:
+    """Whether a request may wait for Redis, the database or the blob store before it is stored: it must not hold up its neighbours."""
+    light = min(LIGHT_BYTES, context.settings.inline_body_bytes // 2)
+    return len(raw) > light or context.may_have_quotas(owner.tenant_id)
+
+
+def _counted(context: Context, owner: Owner, body: Mapping[str, Any]) -> dict[str, str]:
+    return quotas.take(context, owner, quotas.tokens_of(body))
+
+
+def _ready(prepared: Prepared) -> Prepared:
+    return prepared
 
 
 async def answered(request: Request, owner: Owner, endpoint: str) -> Response:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, ParamSpec, TypeVar
@@ -17,7 +18,10 @@ from orchestrator.api.answers import Answers
 from orchestrator.api.keys import KeyCache
 from orchestrator.api.limits import Bounds
 from orchestrator.api.metrics import Metrics
+from orchestrator.contracts import Owner
 from orchestrator.flow.context import Context
+from orchestrator.flow.gather import Gatherers, Made, Waiting
+from orchestrator.flow.submit import Prepared, Submitted
 from orchestrator.telemetry import log_fault
 
 P = ParamSpec("P")
@@ -50,11 +54,22 @@ class Serving:
     """How many of each tenant follow a batch by its events."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
     """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
+    gatherers: Gatherers = field(init=False)
     _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))
     _readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
     _writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+
+    def __post_init__(self) -> None:
+        self.gatherers = Gatherers(self.context, _deliver)
+
+    async def gather(self, owner: Owner, prepare: Callable[[], Prepared]) -> Submitted:
+        """Submit an interactive request together with what else waits; raises what it is refused for."""
+        loop = asyncio.get_running_loop()
+        told: asyncio.Future[Submitted] = loop.create_future()
+        self.gatherers.put(Waiting(owner, prepare, told))
+        return await told
 
     async def submit(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a step that writes to the store on a thread; reads never wait behind it."""
@@ -96,6 +111,25 @@ class Serving:
         self.plans[batch_id] = plan
         while len(self.plans) > MOST_PLANS:
             self.plans.popitem(last=False)
+
+
+def _deliver(made: Sequence[tuple[Waiting, Made]]) -> None:
+    """Wake those who wait, all of them with one call into their loop."""
+    first: Any = made[0][0].place
+    # A loop that is closed has nobody left who waits.
+    with suppress(RuntimeError):
+        first.get_loop().call_soon_threadsafe(_tell, made)
+
+
+def _tell(made: Sequence[tuple[Waiting, Made]]) -> None:
+    for one, what in made:
+        told: Any = one.place
+        if told.done():
+            continue
+        if isinstance(what, Submitted):
+            told.set_result(what)
+        else:
+            told.set_exception(what)
 
 
 def serving_of(request: Request) -> Serving:

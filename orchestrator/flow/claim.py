@@ -13,7 +13,7 @@ from orchestrator.contracts import ClaimedJob
 from orchestrator.crashpoints import reached
 from orchestrator.errors import NotFound, ServiceUnavailable
 from orchestrator.flow.context import Context
-from orchestrator.store import dispatches
+from orchestrator.store import claims, dispatches
 from orchestrator.store.dispatches import Claim
 from orchestrator.telemetry import log
 
@@ -24,6 +24,8 @@ class Claimed:
 
     claim: Claim
     jobs: Sequence[ClaimedJob]
+    apart: Sequence[tuple[ClaimedJob, str]] = ()
+    """Those whose bodies are still to be read from the blob store, under these keys."""
 
 
 AT_ONCE: Final = 8
@@ -50,10 +52,36 @@ def claim(
             dispatches.end(session, [dispatch_id], "done")
             return None
     reached("claim.after_commit")
+    claimed = _of(found, rows)
+    return claimed if fetch(context, claimed) else None
+
+
+def claim_many(context: Context, dispatch_ids: Sequence[int], worker: UUID) -> tuple[list[Claimed], list[int]]:
+    """Claim those of some interactive dispatches that are free, in one transaction; large bodies are left for `fetch`.
+
+    Also returns those that are still to be claimed, one by one: suspects, and bulk work.
+    """
+    reached("claim.before")
+    with context.database.unit_of_work() as session:
+        found = claims.claim_many(session, dispatch_ids, worker, context.settings.lease_s)
+        ours = {one.dispatch_id for one in found}
+        missed = [dispatch_id for dispatch_id in dict.fromkeys(dispatch_ids) if dispatch_id not in ours]
+        left = claims.unclaimed_of(session, missed) if missed else []
+        rows = claims.jobs_of(session, list(ours)) if ours else {}
+        if idle := [dispatch_id for dispatch_id in ours if dispatch_id not in rows]:
+            dispatches.end(session, idle, "done")
+    reached("claim.after_commit")
+    return [_of(one, rows[one.dispatch_id]) for one in found if one.dispatch_id in rows], left
+
+
+def _of(claim: Claim, rows: Sequence[tuple[ClaimedJob, str | None]]) -> Claimed:
     apart = [(job, blob_key) for job, blob_key in rows if blob_key is not None]
-    if apart and not _fetched(context, dispatch_id, apart):
-        return None
-    return Claimed(found, [job for job, _ in rows])
+    return Claimed(claim, [job for job, _ in rows], apart)
+
+
+def fetch(context: Context, claimed: Claimed) -> bool:
+    """Read the large bodies of a claimed dispatch; False where it was given back, since their store is away."""
+    return not claimed.apart or _fetched(context, claimed.claim.dispatch_id, claimed.apart)
 
 
 def _fetched(context: Context, dispatch_id: int, apart: Sequence[tuple[ClaimedJob, str]]) -> bool:

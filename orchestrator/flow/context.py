@@ -70,6 +70,11 @@ class Context:
         learnt = self._fresh(self._lengths, tenant_id, LENGTHS_FRESH_S, lengths.learnt)
         return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date(), learnt)
 
+    def may_have_quotas(self, tenant_id: int) -> bool:
+        """Whether a tenant has quotas, or it is to be looked up; does not wait for the database."""
+        read_at, found = self._quotas.get(tenant_id, (float("-inf"), None))
+        return found is None or bool(found) or time.monotonic() - read_at > SPECIALISTS_FRESH_S
+
     def quotas(self, tenant_id: int) -> dict[tuple[str, int], Quota]:
         """A tenant's quotas by scope and id, read again after two seconds."""
         return self._fresh(self._quotas, tenant_id, SPECIALISTS_FRESH_S, limits.quotas)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -45,6 +45,24 @@ class Repeat:
     asked: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that is checked and routed, and not stored yet."""
+
+    owner: Owner
+    public_id: UUID
+    job: NewJob
+    digest: bytes
+    """Of the request: what its idempotency key is bound to."""
+    within_s: float
+    key: str | None
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether it is assigned and published at once."""
+        return self.job.state is JobState.ASSIGNED
+
+
 def submit_job(
     context: Context,
     owner: Owner,
@@ -59,25 +77,50 @@ def submit_job(
 
     Raises a Refused error with the remedy, or Busy. The same idempotency key with the same request gives the same job.
     """
+    return accept(
+        context,
+        prepare_job(
+            context, owner, endpoint, body, interactive=interactive, within_s=within_s, idempotency_key=idempotency_key
+        ),
+    )
+
+
+def prepare_job(
+    context: Context,
+    owner: Owner,
+    endpoint: str,
+    body: Any,
+    *,
+    interactive: bool,
+    within_s: float,
+    idempotency_key: str | None,
+) -> Prepared:
+    """Check and route a request; raises a Refused error with the remedy."""
     public_id = ids.uuid7()
     state = JobState.ASSIGNED if interactive else JobState.QUEUED
     job = prepare(
         context, endpoint, body, NO_HINTS, context.situation(owner.tenant_id),
         public_id=public_id.hex, state=state, streams=interactive,
     )  # fmt: skip
-    digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    digest = b""
+    if idempotency_key is not None:
+        digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    return Prepared(owner, public_id, job, digest, within_s, idempotency_key)
+
+
+def accept(context: Context, asked: Prepared) -> Submitted:
+    """Store a request as a job, durably, in one transaction, and publish an interactive one; raises as `submit_job` does."""
+    owner, job, key = asked.owner, asked.job, asked.key
     try:
         with context.database.unit_of_work(owner.tenant_id) as session:
-            if idempotency_key is not None and not single.remember_key(
-                session, owner.tenant_id, idempotency_key, digest, public_id
+            if key is not None and not single.remember_key(
+                session, owner.tenant_id, key, asked.digest, asked.public_id
             ):
-                return Submitted(
-                    _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest), job
-                )
+                return Submitted(same_request(single.recall_key(session, owner.tenant_id, key), asked.digest), job)
             check_backpressure(context, session)
             check_jobs_queued(context, session, owner, 1)
             dispatch_id = single.add(
-                session, owner, job, context.versions, within_s=within_s, claim_by_s=context.settings.claim_by_s
+                session, owner, job, context.versions, within_s=asked.within_s, claim_by_s=context.settings.claim_by_s
             )
             admit(session, owner, job.held_usd)
             reached("submit.before_commit")
@@ -88,19 +131,22 @@ def submit_job(
         raise InvalidRequest("The request holds text that cannot be stored, such as a NUL character.") from error
     reached("submit.after_commit")
     if dispatch_id is not None:
-        _publish(context, job.model, dispatch_id)
+        publish(context, [(job.model, dispatch_id)])
     else:
         context.broker.wake(job.model)
-    return Submitted(public_id, job)
+    return Submitted(asked.public_id, job)
 
 
-def _publish(context: Context, model: str, dispatch_id: int) -> None:
-    """Send an interactive dispatch; if Redis does not answer, the recovery pass sends it: the job is already safe."""
+def publish(context: Context, made: Sequence[tuple[str, int]]) -> None:
+    """Send interactive dispatches, each with its model; if Redis does not answer, the recovery pass does: the jobs are already safe."""
     fleet = context.config.fleet
-    context.broker.publish_later_if_down(fleet.queue_of(fleet.named(model), interactive=True), dispatch_id)
+    context.broker.publish_later_if_down(
+        [(fleet.queue_of(fleet.named(model), interactive=True), dispatch_id) for model, dispatch_id in made]
+    )
 
 
-def _same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
+def same_request(found: tuple[bytes, UUID] | None, digest: bytes) -> UUID:
+    """What an idempotency key was bound to; raises IdempotencyConflict unless it was bound to the same request."""
     if found is None or found[0] != digest:
         raise IdempotencyConflict(
             "This Idempotency-Key was used with another request. Use a new key for a new request."
@@ -139,7 +185,7 @@ def create_batch(
         if idempotency_key is not None and not single.remember_key(
             session, owner.tenant_id, idempotency_key, digest, public_id
         ):
-            known = _same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest)
+            known = same_request(single.recall_key(session, owner.tenant_id, idempotency_key), digest)
             return _existing(batches.find(session, owner.tenant_id, known))
         check_backpressure(context, session)
         file = files.find(session, owner.tenant_id, input_file)

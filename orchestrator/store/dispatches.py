@@ -81,10 +81,11 @@ CLAIM: Final = text("""
 IS_SUSPECT: Final = text("""
     SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
 """)
-CLAIMED_JOBS: Final = text("""
-    SELECT j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
+CLAIMED: Final = """j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
         j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.worst_usd, j.stored_on,
-        extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key
+        extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key"""
+CLAIMED_JOBS: Final = text(f"""
+    SELECT {CLAIMED}
     FROM unnest((SELECT job_ids FROM dispatches WHERE id = :dispatch)) WITH ORDINALITY AS x(id, place)
     JOIN jobs j ON j.id = x.id AND j.dispatch_id = :dispatch AND j.state = 2
     JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
@@ -269,10 +270,11 @@ def is_suspect(session: Session, dispatch_id: int) -> bool:
 def claimed_jobs(session: Session, dispatch_id: int) -> list[tuple[ClaimedJob, str | None]]:
     """All jobs of a claimed dispatch with their bodies, and the blob key of a body that lies apart."""
     found = session.execute(CLAIMED_JOBS, {"dispatch": dispatch_id}).all()
-    return [(_claimed(row, dispatch_id), row.blob_key) for row in found]
+    return [(claimed_job(row, dispatch_id), row.blob_key) for row in found]
 
 
-def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
+def claimed_job(row: Row[Any], dispatch_id: int) -> ClaimedJob:
+    """A job from a row with the columns `CLAIMED`."""
     return ClaimedJob(
         id=row.id,
         public_id=row.public_id.hex,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -32,6 +33,36 @@ ADD: Final = text("""
     )
     SELECT (SELECT id FROM sent)
 """)
+ADD_NOW: Final = text("""
+    WITH new AS MATERIALIZED (
+        SELECT nextval('jobs_id_seq') AS id, nextval('dispatches_id_seq') AS sent, (now() AT TIME ZONE 'UTC')::date AS stored_on, x.*
+        FROM unnest(CAST(:public_ids AS uuid[]), CAST(:tiers AS text[]), CAST(:models AS text[]), CAST(:endpoints AS text[]),
+            CAST(:rules AS text[]), CAST(:tasks AS text[]), CAST(:prefixes AS bigint[]), CAST(:held AS numeric[]),
+            CAST(:bodies AS bytea[]), CAST(:blob_keys AS text[]), CAST(:reasons AS text[]), CAST(:features AS jsonb[]),
+            CAST(:within AS float8[]))
+            WITH ORDINALITY AS x(public_id, tier, model, endpoint, rule, task, prefix_hash, held_usd, body, blob_key, reasons,
+                features, within_s, place)
+    ), sent AS (
+        INSERT INTO dispatches (id, tier, model, interactive, job_ids, size, claim_by)
+        SELECT sent, tier, model, true, ARRAY[id], 1, now() + make_interval(secs => :claim_by) FROM new
+    ), job AS (
+        INSERT INTO jobs (id, stored_on, dispatch_id, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline,
+            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task)
+        SELECT id, stored_on, sent, public_id, :tenant, :project, :api_key, -CAST(:project AS bigint), prefix_hash,
+            now() + make_interval(secs => within_s), :fleet, :policy, :prices, :state, true, held_usd, held_usd, tier, model,
+            endpoint, rule, task
+        FROM new
+    ), request AS (
+        INSERT INTO job_requests (stored_on, job_id, body, blob_key, reasons, features)
+        SELECT stored_on, id, body, blob_key, reasons, features FROM new
+    )
+    SELECT sent FROM new ORDER BY place
+""")
+REMEMBER_ALL: Final = text("""
+    INSERT INTO idempotency_keys (tenant_id, key, request_hash, target_id)
+    SELECT :tenant, x.* FROM unnest(CAST(:keys AS text[]), CAST(:hashes AS bytea[]), CAST(:targets AS uuid[])) x(key, hash, target)
+    ON CONFLICT (tenant_id, key) DO NOTHING RETURNING target_id
+""")
 REMEMBER: Final = text("""
     INSERT INTO idempotency_keys (tenant_id, key, request_hash, target_id) VALUES (:tenant, :key, :hash, :target)
     ON CONFLICT (tenant_id, key) DO NOTHING RETURNING target_id
@@ -54,6 +85,35 @@ def add(
     }  # fmt: skip
     dispatch_id: int | None = session.execute(ADD, values).scalar_one()
     return dispatch_id
+
+
+def add_now(
+    session: Session, owner: Owner, jobs: Sequence[NewJob], versions: Versions, *, within_s: Sequence[float], claim_by_s: float
+) -> list[int]:  # fmt: skip
+    """Put in an owner's interactive jobs, each with its dispatch, in one round trip; the dispatches in the order of the jobs."""
+    values = {
+        "public_ids": [job.public_id for job in jobs], "tiers": [str(job.tier) for job in jobs],
+        "models": [job.model for job in jobs], "endpoints": [job.endpoint for job in jobs], "rules": [job.rule for job in jobs],
+        "tasks": [job.task for job in jobs], "prefixes": [job.prefix_hash for job in jobs], "held": [job.held_usd for job in jobs],
+        "bodies": [job.body for job in jobs], "blob_keys": [job.blob_key for job in jobs],
+        "reasons": [job.reasons for job in jobs], "features": [job.features for job in jobs], "within": list(within_s),
+        "tenant": owner.tenant_id, "project": owner.project_id, "api_key": owner.api_key_id, "claim_by": claim_by_s,
+        "state": int(JobState.ASSIGNED), "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
+    }  # fmt: skip
+    return list(session.execute(ADD_NOW, values).scalars())
+
+
+def remember_keys(session: Session, tenant_id: int, keys: Iterable[tuple[str, bytes, UUID]]) -> set[UUID]:
+    """Bind keys to what is about to be made, each with its request's hash; the targets of those that were not bound already.
+
+    They are bound in the order of the keys, so that no two transactions wait for each other.
+    """
+    ordered = sorted(keys)
+    values = {
+        "tenant": tenant_id, "keys": [key for key, _, _ in ordered], "hashes": [digest for _, digest, _ in ordered],
+        "targets": [target for _, _, target in ordered],
+    }  # fmt: skip
+    return set(session.execute(REMEMBER_ALL, values).scalars())
 
 
 def remember_key(session: Session, tenant_id: int, key: str, request_hash: bytes, target: UUID) -> bool:
