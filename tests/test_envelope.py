@@ -33,9 +33,9 @@ def test_what_is_written_has_every_field_that_celery_writes(stack: Stack) -> Non
     told, ours = orjson.loads(theirs), orjson.loads(sealed(QUEUE, 7))
     for part in ("headers", "properties"):
         assert set(ours[part]) == set(told[part])
-    assert {name: ours[name] for name in ("body", "content-type", "content-encoding")} == {
-        name: told[name] for name in ("body", "content-type", "content-encoding")
-    }
+    for name in ("content-type", "content-encoding"):
+        assert ours[name] == told[name]
+    assert orjson.loads(base64.b64decode(ours["body"])) == orjson.loads(base64.b64decode(told["body"]))
     unlike = {name for part in ("headers", "properties") for name in ours[part] if ours[part][name] != told[part][name]}
     assert unlike == {"id", "root_id", "origin", "correlation_id", "reply_to", "delivery_tag"}
 

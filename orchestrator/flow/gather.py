@@ -44,7 +44,7 @@ class Waiting:
 
     owner: Owner
     prepare: Callable[[], Prepared]
-    """Checks and routes it; raises a Refused error. It must not wait for anything."""
+    """Checks and routes it; raises a Refused error. Its neighbours wait for it."""
     place: object
     """The caller's, to know it again."""
 
@@ -142,7 +142,7 @@ def accept_all(context: Context, owner: Owner, asked: Sequence[Prepared]) -> lis
     A database that does not answer is told to all: what was committed in that moment is not known.
     """
     if len(asked) > 1:
-        with suppress(RightsizeError, SQLAlchemyError):  # whom it concerns is told below
+        with suppress(RightsizeError, SQLAlchemyError, ArithmeticError, ValueError):  # whom it concerns is told below
             try:
                 return list(_together(context, owner, asked))
             except ServiceUnavailable as error:

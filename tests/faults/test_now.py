@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx2
+from sqlalchemy import text
 
 from orchestrator.envelope import sealed
 from tests.faults.test_edges import free_port, serve
 from tests.serving import make_key
-from tests.stack import Stack, chat, rows, until
+from tests.stack import Stack, chat, until
 
 __all__ = ["free_port"]
 QUEUE = "rightsize.llm.now"
@@ -32,12 +34,16 @@ def test_an_api_killed_between_a_groups_commit_and_its_answers_gives_one_job_for
         except httpx2.TransportError:
             return 0
 
-    # The first one is submitted alone; what comes meanwhile is the second group.
     doomed = serve(stack, free_port, crash_at="submit.after_commit:kill@2")
     with ThreadPoolExecutor(12) as pool:
-        assert set(pool.map(post, range(12))) == {0}
+        # While the budget is locked one group waits for it, and what comes meanwhile is the second group.
+        with stack.context.database.unit_of_work() as session:
+            session.execute(text("SELECT FROM budgets FOR UPDATE"))
+            posted = [pool.submit(post, number) for number in range(12)]
+            time.sleep(1.5)
+        assert {one.result() for one in posted} == {0}
         assert doomed.wait(10) == -signal.SIGKILL
-        assert stack.count("SELECT count(*) FROM jobs") > 2, "a group of several was committed"
+        assert stack.count("SELECT count(*) FROM jobs") > 3, "a group of several was committed"
         serve(stack, free_port)
         stack.orchestrator()
         stack.worker()
@@ -57,23 +63,15 @@ def test_garbage_in_an_interactive_queue_is_dropped_and_what_stands_behind_it_ru
     stack.must_hold()
 
 
-def test_bulk_work_that_comes_by_the_interactive_queue_runs_all_the_same(stack: Stack) -> None:
-    stack.orchestrator()
-    worker = stack.worker()
-    batch = stack.submit(rows(20))
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(20) == 0
-    sent = until(
-        lambda: (
-            stack.query("SELECT id FROM dispatches WHERE claimed_at IS NULL AND ended_at IS NULL")
-            or stack.batch(batch).status == "completed"
-        )
-    )
-    for one in sent if not isinstance(sent, bool) else []:
-        stack.broker.publish(QUEUE, one.id)
+def test_suspects_that_come_by_the_interactive_queue_run_one_after_the_other(stack: Stack) -> None:
+    jobs = [stack.submit_now(chat(f"[[sleep:0.3]] {number}")) for number in range(3)]
+    with stack.context.database.unit_of_work() as session:
+        session.execute(text("UPDATE dispatches SET alone = true, one_by_one = true"))
     stack.worker()
-    assert stack.wait(batch).final["completed"] == 20
-    stack.must_hold(batch, 20)
+    until(lambda: stack.count(RUNNING) == 1)
+    assert stack.count(RUNNING) <= 1
+    assert {stack.wait_job(one.public_id).state for one in jobs} == {10}
+    stack.must_hold()
 
 
 def test_a_worker_killed_in_the_midst_of_interactive_jobs_loses_and_doubles_nothing(stack: Stack) -> None:

@@ -86,9 +86,10 @@ def test_a_key_used_for_something_else_is_refused_alone_and_twins_are_one_job(st
     stack.must_hold()
 
 
-def test_what_cannot_be_stored_or_is_over_a_quota_leaves_its_neighbours_alone(stack: Stack) -> None:
+@pytest.mark.parametrize("text_", ["a\0b", "a\ud800b"])
+def test_what_cannot_be_stored_or_is_over_a_quota_leaves_its_neighbours_alone(stack: Stack, text_: str) -> None:
     good, bad, last = (asked(stack.context, f"Hello {n}") for n in range(3))
-    bad = replace(bad, job=replace(bad.job, reasons="a\0b"))
+    bad = replace(bad, job=replace(bad.job, reasons=text_))
     made = accept_all(stack.context, OWNER, [good, bad, last])
     assert [isinstance(one, Submitted) for one in made] == [True, False, True]
     assert isinstance(made[1], RightsizeError)
@@ -142,7 +143,7 @@ def test_owners_of_two_tenants_are_never_in_one_group_and_a_stuck_one_holds_up_n
     with stack.context.database.unit_of_work() as session:
         other = tenants.add(session, ids.uuid7(), "other")
         assert other is not None
-        project = tenants.add_project(session, ids.uuid7(), other.id, "default")
+        project = tenants.add_project(session, other.id, ids.uuid7(), "default")
         assert project is not None
     stranger = Owner(other.id, project.id, 2)
     context, told, stuck = open_context(stack.settings, "app"), Told(), threading.Event()
