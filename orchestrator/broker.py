@@ -26,6 +26,10 @@ HINT_WITHIN_S: Final = 1.0
 HINT_PAUSE_S: Final = 10.0
 """How long no hint is sent to a server that hung."""
 ANSWER_KEPT_S: Final = 60
+MOST_REPLIES: Final = 2_048
+"""Answers that wait for one API process; older ones are dropped, and their callers read the row."""
+MOST_REPLY_BYTES: Final = 64 * 1024
+"""A larger answer is not sent on the stream of a process: its caller reads the row."""
 WAKE_MOST: Final = 1_000
 EVERY_MODEL: Final = "*"
 
@@ -92,19 +96,22 @@ class Broker:
 
     def publish(self, queue: str, dispatch_id: int) -> None:
         """Send one dispatch's message; raises ServiceUnavailable when Redis does not answer."""
-        self.publish_all([(queue, dispatch_id)])
+        self.publish_all([(queue, dispatch_id, "")])
 
-    def publish_all(self, dispatches: Sequence[tuple[str, int]]) -> None:
-        """Send the messages of dispatches, each with its queue, in one round trip; raises ServiceUnavailable as `publish` does."""
+    def publish_all(self, dispatches: Sequence[tuple[str, int, str]]) -> None:
+        """Send messages, each for a queue, of a dispatch, with the stream for its answer, in one round trip.
+
+        Raises ServiceUnavailable as `publish` does.
+        """
         try:
             pipe: Any = self.redis.pipeline(transaction=False)
-            for queue, dispatch_id in dispatches:
-                pipe.lpush(queue, sealed(queue, dispatch_id))
+            for queue, dispatch_id, reply_to in dispatches:
+                pipe.lpush(queue, sealed(queue, dispatch_id, reply_to))
             pipe.execute()
         except (redis.RedisError, OSError) as error:
             raise _unavailable(error) from error
 
-    def publish_later_if_down(self, dispatches: Sequence[tuple[str, int]]) -> None:
+    def publish_later_if_down(self, dispatches: Sequence[tuple[str, int, str]]) -> None:
         """Send messages if Redis answers; otherwise the recovery pass sends them once their `claim_by` has passed."""
         with contextlib.suppress(ServiceUnavailable):
             self.publish_all(dispatches)
@@ -152,15 +159,19 @@ class Broker:
         """Say that nobody waits for a job any more: whoever runs it stops at once. One that is lost costs time."""
         self._hint(("PUBLISH", CUT_CHANNEL, job_public_id))
 
-    def send_answers(self, answers: Sequence[tuple[str, Mapping[str, bytes]]]) -> None:
-        """Put the answers of interactive jobs, each with the job's public id, on their streams; whoever misses one reads the row."""
+    def send_answers(self, answers: Sequence[tuple[str, str, Mapping[str, bytes]]]) -> None:
+        """Put answers, each with its job's public id and the stream its caller reads, on their way; whoever misses one reads the row."""
         commands: list[tuple[str | bytes | int, ...]] = []
-        for job_public_id, fields in answers:
-            stream = answer_stream(job_public_id)
-            told = [part for field in {**fields, "end": b"1"}.items() for part in field]
-            commands.append(("XADD", stream, "MAXLEN", 10_000, "*", *told))
-            commands.append(("EXPIRE", stream, ANSWER_KEPT_S))
-        self._hint(*commands)
+        for job_public_id, reply_to, fields in answers:
+            told = {**fields, "end": b"1"}
+            if reply_to:
+                told["job"] = job_public_id.encode()
+                if len(told.get("body", b"")) > MOST_REPLY_BYTES:
+                    told["body"] = b""
+            stream, most = (reply_to, MOST_REPLIES) if reply_to else (answer_stream(job_public_id), 10_000)
+            commands.append(("XADD", stream, "MAXLEN", most, "*", *(part for field in told.items() for part in field)))
+        streams = dict.fromkeys(reply_to or answer_stream(job) for job, reply_to, _ in answers)
+        self._hint(*commands, *(("EXPIRE", stream, ANSWER_KEPT_S) for stream in streams))
 
     def _hint(self, *commands: tuple[str | bytes | int, ...]) -> None:
         """Send what may be lost. A server that hangs is left alone for a while: who sends hints has records to write."""

@@ -197,6 +197,8 @@ class ClaimedJob:
     body: bytes
     worst_usd: Decimal | None = None
     """The most that it may be charged; None for a job of before that was known."""
+    reply_to: str = ""
+    """The Redis stream on which its caller waits for the answer; empty where that is the job's own."""
 
     @property
     def engine_endpoint(self) -> str:
@@ -221,6 +223,10 @@ def queue_for(tier: str, model: str, *, is_default: bool, interactive: bool = Fa
 def answer_stream(job_public_id: str) -> str:
     """The Redis stream on which the answer of one interactive job travels back."""
     return f"rightsize.answer.{job_public_id}"
+
+
+REPLIES: Final = "rightsize.replies."
+"""Begins the name of each Redis stream on which an API process reads the answers to all that it has asked."""
 
 
 CUT_CHANNEL: Final = "rightsize.cut"

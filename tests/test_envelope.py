@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestrator.contracts import EXECUTE_TASK
-from orchestrator.envelope import MOST_ID, opened, sealed
+from orchestrator.contracts import EXECUTE_TASK, REPLIES
+from orchestrator.envelope import MOST_ID, Message, opened, sealed
 from tests.stack import Stack
 
 QUEUE = "rightsize.llm.now"
@@ -29,7 +29,7 @@ def test_what_is_written_has_every_field_that_celery_writes(stack: Stack) -> Non
     stack.broker.celery.send_task(EXECUTE_TASK, kwargs={"dispatch_id": 7}, queue=QUEUE, ignore_result=True)
     theirs = stack.broker.redis.rpop(QUEUE)
     assert isinstance(theirs, bytes)
-    assert opened(theirs) == 7
+    assert opened(theirs) == Message(7, ""), "a producer's own reply address is none of ours"
     told, ours = orjson.loads(theirs), orjson.loads(sealed(QUEUE, 7))
     for part in ("headers", "properties"):
         assert set(ours[part]) == set(told[part])
@@ -55,4 +55,14 @@ def test_what_asks_for_no_dispatch_is_none(raw: bytes) -> None:
 
 
 def test_a_producer_may_give_the_dispatch_by_place() -> None:
-    assert opened(with_body([[7], {}, None])) == 7
+    assert opened(with_body([[7], {}, None])) == Message(7, "")
+
+
+def test_the_way_back_is_read_where_it_is_one_of_ours() -> None:
+    assert opened(sealed(QUEUE, 7, f"{REPLIES}ab12")) == Message(7, f"{REPLIES}ab12")
+
+
+@pytest.mark.parametrize("name", ["rightsize.wake", "x" * 5_000, REPLIES + "x" * 5_000, 7, None, ["a"]])
+def test_an_answer_is_sent_to_no_other_key_of_redis(name: Any) -> None:
+    properties = {**orjson.loads(sealed(QUEUE, 7))["properties"], "reply_to": name}
+    assert opened(changed(properties=properties)) == Message(7, "")

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import UUID
 
-from orchestrator.envelope import opened
+from orchestrator.envelope import Message, opened
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import claim as claiming
 from orchestrator.flow.claim import Claimed
@@ -100,7 +100,8 @@ class NowReader(threading.Thread):
             return
         with self._changed:
             self._free -= len(wanted)
-        claimed, left = self._claim(wanted)
+        claimed, left = self._claim([one.dispatch_id for one in wanted])
+        _address(claimed, wanted)
         self.ended(len(wanted) - len(claimed) - len(left))
         for dispatch_id in left:
             self._in_turn.submit(self._alone, dispatch_id)
@@ -147,3 +148,11 @@ class NowReader(threading.Thread):
             self._begin([claimed])
         else:
             self.ended()
+
+
+def _address(claimed: Sequence[Claimed], messages: Sequence[Message]) -> None:
+    """Write on each job where its caller waits; what is claimed one by one answers on the job's own stream, and in the row."""
+    reply_to = {one.dispatch_id: one.reply_to for one in messages}
+    for one in claimed:
+        for job in one.jobs:
+            job.reply_to = reply_to[one.claim.dispatch_id]

@@ -264,7 +264,9 @@ class Runtime:
 
     def _answer(self, answers: Sequence[tuple[Item, Decimal]]) -> None:
         """Send interactive answers on their way; the rows have them already."""
-        self.context.broker.send_answers([(item.job.public_id, answer_of(item, charge)) for item, charge in answers])
+        self.context.broker.send_answers(
+            [(item.job.public_id, item.job.reply_to, answer_of(item, charge)) for item, charge in answers]
+        )
 
     def presence(self) -> list[Presence]:
         """The models that it serves now; none once it stops."""

@@ -1,4 +1,4 @@
-"""The way back of an interactive answer: its Redis stream, and the row for whoever misses it."""
+"""The way back of an interactive answer: a Redis stream, and the row for whoever misses it."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from orchestrator import ids
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import SOCKET_TIMEOUT_S, plain_url
-from orchestrator.contracts import TERMINAL, JobState, answer_stream
+from orchestrator.contracts import REPLIES, TERMINAL, JobState, answer_stream
 from orchestrator.pricing import ZERO
 from orchestrator.settings import Settings
 from orchestrator.store import jobs
 from orchestrator.store.session import Database
 from orchestrator.tls import client_options
 
-MOST_WAITING: Final = 500
-"""Connections that wait for answers; callers beyond it look at their row twice a second."""
+MOST_FOLLOWING: Final = 500
+"""Answers that are followed piece by piece, each on a connection; callers beyond it look at their row twice a second."""
 LOOK_S: Final = 0.5
 """Between two looks at the row while Redis cannot be asked."""
+READ_AT_ONCE: Final = 256
+READ_MS: Final = 5_000
+"""How long one read waits for the next answer: less than the client waits for its server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,32 +66,70 @@ class Piece:
 
 
 class Answers:
-    """Waits on streams: one shared client, one pooled connection for each caller that waits."""
+    """The way back: one stream for all that this process asks and waits for whole, and one for each answer that comes in pieces."""
 
     def __init__(self, settings: Settings) -> None:
+        self.address = f"{REPLIES}{ids.uuid7().hex}"
+        """The stream that workers send whole answers to."""
         self._redis = redis.asyncio.Redis.from_url(
             plain_url(settings.require_redis()),
             **client_options(settings),
             socket_connect_timeout=SOCKET_TIMEOUT_S,
             socket_timeout=2 * SOCKET_TIMEOUT_S,
             retry=Retry(NoBackoff(), 0),
-            max_connections=MOST_WAITING + 8,
+            max_connections=MOST_FOLLOWING + 8,
         )
-        self._places = asyncio.Semaphore(MOST_WAITING)
+        self._places = asyncio.Semaphore(MOST_FOLLOWING)
+        self._expected: dict[bytes, asyncio.Future[Reply | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
+        self._away = self._closed = False
+
+    def expect(self, job: UUID) -> None:
+        """Keep the answer to a job that is about to be asked for, as soon as it comes, until `forget`."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        self._expected[job.hex.encode()] = asyncio.get_running_loop().create_future()
+
+    @property
+    def expecting(self) -> int:
+        """How many answers are waited for whole."""
+        return len(self._expected)
+
+    def forget(self, job: UUID) -> None:
+        """Nobody waits for a job any more."""
+        self._expected.pop(job.hex.encode(), None)
 
     async def wait(self, job: UUID, within_s: float) -> Reply | None:
-        """The answer as soon as its worker has sent it; None if it is not there after a while, or came incomplete."""
-        if self._places.locked():
+        """An expected answer as soon as its worker has sent it; None if it is not there after a while, or came incomplete."""
+        expected = self._expected.get(job.hex.encode())
+        if expected is None or self._away:
             await asyncio.sleep(min(LOOK_S, within_s))
             return None
-        async with self._places:
+        await asyncio.wait([expected], timeout=within_s)
+        if not expected.done():
+            return None
+        self.forget(job)
+        return expected.result()
+
+    async def _read(self) -> None:
+        """Hand answers to those who expect them, for as long as this process lives."""
+        last, untrimmed = "0", 0
+        while not self._closed:
             try:
-                block_ms = max(1, int(within_s * 1000))
-                found: Any = await self._redis.xread({answer_stream(job.hex): "0"}, count=1, block=block_ms)
+                found: Any = await self._redis.xread({self.address: last}, count=READ_AT_ONCE, block=READ_MS)
+                if untrimmed >= READ_AT_ONCE:
+                    await self._redis.xtrim(self.address, minid=last, approximate=False)
+                    untrimmed = 0
+                self._away = False
             except (RedisError, OSError):
-                await asyncio.sleep(min(LOOK_S, within_s))
-                return None
-        return _reply(_fields(found))
+                self._away = True
+                await asyncio.sleep(LOOK_S)
+                continue
+            for name, fields in _all(found):
+                last, untrimmed = name.decode(), untrimmed + 1
+                expected = self._expected.get(fields.get(b"job", b""))
+                if expected is not None and not expected.done():
+                    expected.set_result(_reply(fields))
 
     async def follow(self, job: UUID, after: str, within_s: float) -> tuple[str, list[Piece | Reply]]:
         """What came on a stream behind the entry `after`, and the last entry that was read; nothing after a while without any."""
@@ -115,6 +157,10 @@ class Answers:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closed = True  # a cancellation that meets a reply is taken by the client for a timeout
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
         await self._redis.aclose()
 
 
@@ -138,21 +184,10 @@ def _piece(name: str, fields: Mapping[bytes, bytes]) -> Piece | None:
         return None
 
 
-def _fields(found: Any) -> dict[bytes, bytes]:
-    """The fields of the first entry, in either form that redis-py gives: a list of pairs, or a mapping."""
-    if not found:
-        return {}
-    entries = next(iter(found.values())) if isinstance(found, dict) else found[0][1]
-    while entries and isinstance(entries[0], list):
-        entries = entries[0]
-    fields: dict[bytes, bytes] = entries[0][1] if entries else {}
-    return fields
-
-
 def _reply(fields: dict[bytes, bytes]) -> Reply | None:
     """A reply from what the worker sent, or None where it did not say everything: the row does."""
     status = fields.get(b"status", b"")
-    if not status.isdigit() or b"attempt" not in fields:
+    if not status.isdigit() or not fields.get(b"attempt", b"").isdigit():
         return None
     body = fields.get(b"body") or None
     if status == b"200" and (body is None or b"cost_usd" not in fields):

@@ -61,16 +61,25 @@ async def ask(request: Request, owner: Owner, endpoint: str) -> Asked:
     body = await read_object(request)
     key = idempotency_key(request)
     within_s = serving.context.settings.request_timeout_s
+    job, in_pieces = ids.uuid7(), bool(body.get("stream"))
     prepare: Callable[[], Prepared] = partial(
-        submit.prepare_job, serving.context, owner, endpoint, body,
-        interactive=True, within_s=within_s, idempotency_key=key,
+        submit.prepare_job, serving.context, owner, endpoint, body, interactive=True, within_s=within_s, idempotency_key=key,
+        public_id=job, reply_to="" if in_pieces else serving.answers.address,
     )  # fmt: skip
     headers: Mapping[str, str] = {}
     if _may_wait(serving.context, owner, await request.body()):
         headers = await serving.submit(_counted, serving.context, owner, body)
         prepared = await serving.submit(prepare)
         prepare = partial(_ready, prepared)
-    made = await serving.gather(owner, prepare)
+    if not in_pieces:  # before it is asked for: the answer may be back before this goes on
+        serving.answers.expect(job)
+    try:
+        made = await serving.gather(owner, prepare)
+    except BaseException:
+        serving.answers.forget(job)
+        raise
+    if made.public_id != job:
+        serving.answers.forget(job)
     return Asked(owner, body, made, within_s, key is not None, headers)
 
 
@@ -109,6 +118,7 @@ async def awaited(request: Request, asked: Asked) -> Response:
     finally:
         waiting.cancel()
         gone.cancel()
+        serving.answers.forget(asked.made.public_id)
     return late(asked) if reply is None else response(asked, reply)
 
 

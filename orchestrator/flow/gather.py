@@ -184,5 +184,5 @@ def _together(context: Context, owner: Owner, asked: Sequence[Prepared]) -> list
             reached("submit.before_commit")
     if new:
         reached("submit.after_commit")
-        publish(context, [(one.job.model, dispatch_id) for one, dispatch_id in zip(new, sent, strict=True)])
+        publish(context, list(zip(new, sent, strict=True)))
     return [Submitted(targets.get(one.public_id, one.public_id), one.job) for one in asked]

@@ -56,6 +56,8 @@ class Prepared:
     """Of the request: what its idempotency key is bound to."""
     within_s: float
     key: str | None
+    reply_to: str
+    """The Redis stream on which its caller waits; empty for the job's own."""
 
     @property
     def is_interactive(self) -> bool:
@@ -94,9 +96,11 @@ def prepare_job(
     interactive: bool,
     within_s: float,
     idempotency_key: str | None,
+    public_id: UUID | None = None,
+    reply_to: str = "",
 ) -> Prepared:
     """Check and route a request; raises a Refused error with the remedy."""
-    public_id = ids.uuid7()
+    public_id = public_id or ids.uuid7()
     state = JobState.ASSIGNED if interactive else JobState.QUEUED
     job = prepare(
         context, endpoint, body, NO_HINTS, context.situation(owner.tenant_id),
@@ -105,7 +109,7 @@ def prepare_job(
     digest = b""
     if idempotency_key is not None:
         digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
-    return Prepared(owner, public_id, job, digest, within_s, idempotency_key)
+    return Prepared(owner, public_id, job, digest, within_s, idempotency_key, reply_to)
 
 
 def accept(context: Context, asked: Prepared) -> Submitted:
@@ -131,17 +135,20 @@ def accept(context: Context, asked: Prepared) -> Submitted:
         raise InvalidRequest("The request holds text that cannot be stored, such as a NUL character.") from error
     reached("submit.after_commit")
     if dispatch_id is not None:
-        publish(context, [(job.model, dispatch_id)])
+        publish(context, [(asked, dispatch_id)])
     else:
         context.broker.wake(job.model)
     return Submitted(asked.public_id, job)
 
 
-def publish(context: Context, made: Sequence[tuple[str, int]]) -> None:
-    """Send interactive dispatches, each with its model; if Redis does not answer, the recovery pass does: the jobs are already safe."""
+def publish(context: Context, made: Sequence[tuple[Prepared, int]]) -> None:
+    """Send interactive dispatches; if Redis does not answer, the recovery pass does: the jobs are already safe."""
     fleet = context.config.fleet
     context.broker.publish_later_if_down(
-        [(fleet.queue_of(fleet.named(model), interactive=True), dispatch_id) for model, dispatch_id in made]
+        [
+            (fleet.queue_of(fleet.named(one.job.model), interactive=True), dispatch_id, one.reply_to)
+            for one, dispatch_id in made
+        ]
     )
 
 

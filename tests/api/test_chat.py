@@ -12,6 +12,7 @@ import openai
 import orjson
 import pytest
 
+from orchestrator.contracts import REPLIES
 from tests.serving import Api
 from tests.stack import chat, until
 
@@ -151,7 +152,7 @@ def test_f9_an_answer_that_redis_lost_is_read_from_the_row(api: Api) -> None:
     caller.start()
     stop = time.monotonic() + 3
     while caller.is_alive() and time.monotonic() < stop:
-        for key in api.stack.broker.redis.scan_iter("rightsize.answer.*"):
+        for key in api.stack.broker.redis.scan_iter(f"{REPLIES}*"):
             api.stack.broker.redis.delete(key)
         time.sleep(0.002)
     caller.join(10)

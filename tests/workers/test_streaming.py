@@ -154,7 +154,7 @@ def test_no_piece_comes_behind_the_end_or_behind_those_of_a_later_attempt(place:
         late = sink.open(ended)
         say(late, "Hello")
         await late.settled()
-        broker.send_answers([(ended.public_id, {"kind": b"succeeded", "body": b"{}"})])
+        broker.send_answers([(ended.public_id, "", {"kind": b"succeeded", "body": b"{}"})])
         say(late, "too late")
         await late.settled()
         first, second = sink.open(retried), sink.open(claimed(attempt=2, public_id=retried.public_id))
