@@ -13,6 +13,8 @@ VLLM_EXTRAS := server embedded slm documents build
 TORCH := 2.13.0
 EXTRAS := server embedded slm documents build
 UPGRADE ?=
+# Most tests wait for processes to start and stop; each job has servers of its own.
+JOBS ?= 2
 
 demo: $(READY) ## Run the main job on four tiers and show results, costs and reasons
 	@$(BIN)/rightsize demo
@@ -20,8 +22,8 @@ demo: $(READY) ## Run the main job on four tiers and show results, costs and rea
 up: $(READY) ## Start everything on this machine: servers, orchestrator, API and workers
 	@$(BIN)/rightsize up
 
-test: $(READY) ## Run the tests, but those of the real vLLM
-	@$(BIN)/pytest --ignore tests/vllm
+test: $(READY) ## Run the tests, but those of the real vLLM (JOBS=2 files at a time)
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --ignore tests/vllm
 
 check: $(READY) ## Check format, style, types, import rules and the commands in the docs
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "Run: $(BIN)/ruff format ." >&2; exit 1; }

@@ -1,6 +1,6 @@
 """The whole service with nothing but the official `openai` client: python examples/service_openai.py
 
-Uploads, estimates, batches, streams, receives a webhook, cancels, and runs what failed again one tier up.
+Uploads, estimates, batches, receives a webhook, streams, cancels, and runs what was not done once more one tier up.
 
 Before: `RIGHTSIZE_WEBHOOK_NETWORKS=127.0.0.0/8 rightsize up --port 8400` (the receiver below listens on this machine); then set
 OPENAI_BASE_URL=http://127.0.0.1:8400/v1 and OPENAI_API_KEY (`rightsize keys create --name me` prints one).
@@ -16,12 +16,13 @@ from openai import OpenAI
 
 CHAT = "/v1/chat/completions"
 ENDED = {"completed", "failed", "expired", "cancelled"}
+LONG = 600  # rows: more than are done before the batch is cancelled
 client = OpenAI()  # base URL and key come from the environment
 events = queue.Queue()
 
 
 class Receiver(BaseHTTPRequestHandler):
-    """Takes webhooks; whoever receives them for real verifies each one, as `main` does."""
+    """Takes webhooks; `main` verifies the one that it waits for, as a real receiver does with each."""
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["content-length"]))
@@ -92,13 +93,13 @@ def main():
     print(f"stream: {text[:40]!r}")
 
     long = client.batches.create(
-        input_file_id=upload(row(n, model="slm") for n in range(200)).id, endpoint=CHAT, completion_window="24h"
+        input_file_id=upload(row(n, model="slm") for n in range(LONG)).id, endpoint=CHAT, completion_window="24h"
     )
     while long.status == "validating":
         time.sleep(0.1)
         long = client.batches.retrieve(long.id)
     stopped = wait(client.batches.cancel(long.id))
-    print(f"cancel: {stopped.status}, {stopped.request_counts.completed} of 200 were done")
+    print(f"cancel: {stopped.status}, {stopped.request_counts.completed} of {LONG} were done")
 
     again = client.post(f"/batches/{stopped.id}/retry", body={"tier": "up"}, cast_to=object)
     second = wait(client.batches.retrieve(again["id"]))

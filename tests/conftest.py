@@ -136,7 +136,7 @@ def settings(servers: Servers, tmp_path: Path) -> Settings:
         {
             **PACE,
             "database_url": servers.create_migrated(f"test_{number}"),
-            "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={1 + number % 15}"),
+            "redis_url": servers.redis_url.replace("virtual_host=0", f"virtual_host={1 + number % 12}"),
             "data_dir": tmp_path,
             "config": Path(__file__).parent / "fleet.toml",
         }

@@ -77,14 +77,15 @@ def _paused(row: Row[Any]) -> dict[str, Any] | None:
     """Why nothing of a batch is begun just now, and what to do; None where it goes on or has ended."""
     if row.final is not None:
         return None
+    name = ids.public("batch", row.public_id)
     if row.paused_at is not None:
-        return {
-            "reason": "requested",
-            "since": _unix(row.paused_at),
-            "remedy": "Resume it: POST /v1/batches/ID/resume.",
-        }
+        remedy = f"Go on with it: `rightsize resume {name}`, or POST /v1/batches/{name}/resume."
+        return {"reason": "requested", "since": _unix(row.paused_at), "remedy": remedy}
     if row.held_back is not None:
-        remedy = "Raise the budget, or the batch's own cap: POST /v1/batches/ID/resume with max_cost_usd."
+        remedy = (
+            f"Raise the budget that is spent (`rightsize budgets list`), or the batch's own cap: `rightsize resume {name} "
+            f"--max-cost-usd X`, or POST /v1/batches/{name}/resume with max_cost_usd."
+        )
         return {"reason": row.held_back, "since": None, "remedy": remedy}
     return None
 

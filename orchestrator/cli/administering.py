@@ -18,7 +18,7 @@ tenants = typer.Typer(no_args_is_help=True, help="Tenants: customers who see and
 projects = typer.Typer(
     no_args_is_help=True, help="Projects: parts of a tenant with keys, budgets and a share of their own."
 )
-keys = typer.Typer(no_args_is_help=True, help="API keys.")
+keys = typer.Typer(no_args_is_help=True, help="API keys: who may call, in which project, and what they may do.")
 budgets = typer.Typer(no_args_is_help=True, help="Budgets: hard limits of tenants, projects and keys.")
 quotas = typer.Typer(no_args_is_help=True, help="Quotas: how much may be asked for in a minute, or at once.")
 
@@ -51,18 +51,29 @@ Tenant = Annotated[
     str | None,
     typer.Option("--tenant", help="Another tenant's name, for whoever runs the service.", rich_help_panel="Where"),
 ]
-Name = Annotated[str, typer.Option("--name", help="Its name: lower-case letters, digits, dots, dashes, underscores.")]
+Name = Annotated[
+    str, typer.Option("--name", help="Its name: lower-case letters, digits, dots, dashes, underscores; at most 63.")
+]
 Weight = Annotated[int, typer.Option("--weight", min=1, max=1000, help="Its share of the fleet beside the others'.")]
 NewWeight = Annotated[int | None, typer.Option("--weight", min=1, max=1000, help="Its share beside the others'.")]
 Retention = Annotated[
-    int | None, typer.Option("--retention-days", min=1, max=3650, help="How long its files and results are kept.")
+    int | None,
+    typer.Option(
+        "--retention-days",
+        min=1,
+        max=3650,
+        help="How long its files are kept (default: the service's retention_days). Requests and results go by the service's alone.",
+    ),
 ]
 Disabled = Annotated[
     bool | None, typer.Option("--disable/--enable", help="Refuse its keys, or take them again.", show_default=False)
 ]
 Which = Annotated[str, typer.Argument(metavar="NAME|ID", help="Its name or id.")]
-Scope = Annotated[LimitScope, typer.Option("--scope", help="What the limit is for.")]
-Named = Annotated[str | None, typer.Argument(metavar="[NAME|ID]", help="The project or key; not for a tenant.")]
+Scope = Annotated[LimitScope, typer.Option("--scope", help="Whose limit it is.")]
+Named = Annotated[
+    str | None,
+    typer.Argument(metavar="NAME|ID", help="The project or key that it limits (default: the project `default`). A tenant needs none."),
+]  # fmt: skip
 AsJson = Annotated[bool, json_flag("the object, or a list of them")]
 KEY_SHAPE: Final = "`id`, `key`, `prefix`, `scopes`, `expires_at`"
 
@@ -215,15 +226,17 @@ def set_budget(
     named: Named = None,
     limit_usd: Annotated[
         str | None,
-        typer.Option("--limit-usd", metavar="X", help="US dollars.", callback=hint("max_cost_usd", "give US dollars, such as 25.00.")),
+        typer.Option("--limit-usd", metavar="X", help="The most that may be spent, in US dollars.", callback=hint("max_cost_usd", "give US dollars, such as 25.00.")),
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="Take the limit away.")] = False,
     scope: Scope = LimitScope.PROJECT,
-    period: Annotated[BudgetPeriod, typer.Option("--period", help="What it is for; days and months are UTC.")] = BudgetPeriod.TOTAL,
+    period: Annotated[BudgetPeriod, typer.Option("--period", help="In which time; days and months are UTC.")] = BudgetPeriod.TOTAL,
     tenant: Tenant = None, url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Set a hard limit: at it, submissions are refused and batches pause until it is raised.
+    """Set a hard limit, or take it away.
+
+    At the limit submissions are refused and batches pause, until it is raised or a new period begins.
 
     Examples:
       rightsize budgets set default --limit-usd 25 --period month
@@ -256,16 +269,28 @@ QUOTA_COLUMNS: Final = (
 @quotas.command("set", cls=Command)
 def set_quota(
     named: Named = None,
-    requests_per_minute: Annotated[int | None, typer.Option("--requests-per-minute", min=1)] = None,
-    tokens_per_minute: Annotated[int | None, typer.Option("--tokens-per-minute", min=1)] = None,
-    jobs_queued: Annotated[int | None, typer.Option("--jobs-queued", min=1)] = None,
-    jobs_in_flight: Annotated[int | None, typer.Option("--jobs-in-flight", min=1)] = None,
-    file_bytes: Annotated[int | None, typer.Option("--file-bytes", min=1)] = None,
+    requests_per_minute: Annotated[
+        int | None, typer.Option("--requests-per-minute", min=1, help="Requests that may be handed in within a minute.")
+    ] = None,
+    tokens_per_minute: Annotated[
+        int | None, typer.Option("--tokens-per-minute", min=1, help="Tokens that they may ask for within a minute.")
+    ] = None,
+    jobs_queued: Annotated[int | None, typer.Option("--jobs-queued", min=1, help="Jobs that may be open at once.")] = None,
+    jobs_in_flight: Annotated[
+        int | None, typer.Option("--jobs-in-flight", min=1, help="Jobs that may be with workers at once; the others wait.")
+    ] = None,
+    file_bytes: Annotated[int | None, typer.Option("--file-bytes", min=1, help="Bytes that its files may have together.")] = None,
     scope: Scope = LimitScope.PROJECT,
     tenant: Tenant = None, url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None,
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Set the quotas of a scope; those that are left out are taken away."""
+    """Set the quotas of a tenant, project or key; those that are left out are taken away.
+
+    What is beyond one is refused until there is room again; beyond --jobs-in-flight nothing is refused: jobs wait.
+
+    Example:
+      rightsize quotas set default --requests-per-minute 600 --jobs-in-flight 200
+    """
     given = {
         "requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute, "jobs_queued": jobs_queued,
         "jobs_in_flight": jobs_in_flight, "file_bytes": file_bytes,

@@ -7,6 +7,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Annotated, Any, Final
 
 import typer
+from rich.text import Text
 
 from orchestrator.cli.completing import model_names
 from orchestrator.cli.connect import server_command, settings_of
@@ -14,7 +15,8 @@ from orchestrator.cli.display import complain, money, note, out, print_json, tab
 from orchestrator.cli.options import Config, DataDir, json_flag
 
 BAR: Final = 40
-MARKS: Final = {"sound": "[green]sound[/]", "failed": "[bold red]failed[/]", "not served": "[dim]not served[/]"}
+MARKS: Final = {"sound": "green", "failed": "bold red", "not served": "dim"}
+"""The style of each state."""
 SHOWN_CHARS: Final = 60
 
 
@@ -32,7 +34,7 @@ def check(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]",
+            metavar="NAME",
             help="A model of the fleet; without it, all, one after the other.",
             autocompletion=model_names,
         ),
@@ -46,7 +48,7 @@ def check(
         typer.Option(
             "--usd-per-hour",
             metavar="X",
-            help="What the model's machine costs an hour: gives a rate card (default: the card's own `hour`).",
+            help="What the model's machine costs an hour: gives a rate card (default: the card's own `usd_per_hour`).",
             callback=lambda value: value if value is None else _dollars(value),
         ),
     ] = None,
@@ -123,7 +125,7 @@ def _show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
         said = one["problem"] or one["said"]
         rows.add_row(
             one["kind"],
-            MARKS[one["state"]],
+            Text(one["state"], MARKS[one["state"]]),
             f"{one['seconds']:.2f}",
             *(str(one[name] or "") for name in ("input_tokens", "output_tokens", "reasoning_tokens")),
             _plain(said),
@@ -132,11 +134,9 @@ def _show_checks(checks: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _plain(text: str) -> str:
-    """A model's words, short, and never taken for markup."""
-    from rich.markup import escape
-
+    """A model's words, short."""
     printable = "".join(sign if sign.isprintable() else " " for sign in text)
-    return escape(printable if len(printable) <= SHOWN_CHARS else f"{printable[: SHOWN_CHARS - 1]}…")
+    return printable if len(printable) <= SHOWN_CHARS else f"{printable[: SHOWN_CHARS - 1]}…"
 
 
 def _show_curve(levels: Sequence[Mapping[str, Any]], unit: str) -> None:

@@ -9,8 +9,9 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.cli.again import again
 from orchestrator.pricing import usd
@@ -49,9 +50,17 @@ def money(value: str | Decimal | None) -> str:
     return "" if value is None else usd(Decimal(value))
 
 
-def table(title: str, *columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+class Rows(Table):
+    """A table whose texts are shown as they are: what stands in square brackets is never taken for markup."""
+
+    def add_row(self, *cells: RenderableType | None, **options: Any) -> None:
+        """Add a row; a cell that is to be styled is a `Text`."""
+        super().add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells), **options)
+
+
+def table(title: str, *columns: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Rows:
     """An empty table; columns in `right` are aligned to the right, those in `whole` are never folded."""
-    made = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    made = Rows(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         side: Literal["left", "right"] = "right" if column in right else "left"
         made.add_column(column, justify=side, overflow="fold", no_wrap=column in whole)
@@ -99,13 +108,15 @@ def show_findings(findings: Sequence[Mapping[str, Any]]) -> None:
     """What the doctor found."""
     rows = table("", "", "what", "finding")
     for one in findings:
-        rows.add_row("[green]ok[/]" if one["holds"] else "[bold red]no[/]", one["name"], one["detail"])
+        holds = Text("ok", "green") if one["holds"] else Text("no", "bold red")
+        rows.add_row(holds, one["name"], one["detail"])
     out.print(rows)
 
 
 def show_instance(instance: Any) -> None:
     """Where a local instance answers, and what runs in it."""
-    out.print(f"[bold]Rightsize is up[/] at {instance.api_url}  (data in {instance.data_dir})")
+    out.print("[bold]Rightsize is up[/]", end="")
+    out.print(f" at {instance.api_url}  (data in {instance.data_dir})", markup=False)
     if not instance.started:
         out.print("  It ran already: this command uses it, and keeps it up for as long as it runs itself.")
     out.print(f"  key       RIGHTSIZE_API_KEY={instance.api_key}", markup=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,20 @@ import typer
 from orchestrator.cli.command import Command
 from orchestrator.cli.connect import connected
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.options import ApiKey, Config, DataDir, ResultsTo, Url, json_flag
+from orchestrator.cli.options import ApiKey, Config, DataDir, Url, json_flag, place
 from orchestrator.cli.saving import STANDARD, check_target, tell_written
 
 app = typer.Typer(no_args_is_help=True, help="Files of the service: what was uploaded, and what batches wrote.")
 FileId = Annotated[str, typer.Argument(metavar="FILE", help="The id of a file (file_...).")]
+ContentTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="PATH|-",
+        parser=place,
+        help="Write it there; - is standard output, the default. A file appears once it is whole.",
+    ),
+]
 
 
 @app.command("list", cls=Command)
@@ -31,6 +41,8 @@ def list_files(
     as_json: Annotated[bool, json_flag("a list with `id`, `filename`, `purpose`, `bytes`, `created_at`")] = False,
 ) -> None:
     """List the latest files, with what they are for and when they expire.
+
+    Where no time is shown, a file is kept for its tenant's retention.
 
     Example:
       rightsize files list --purpose batch_output
@@ -54,18 +66,20 @@ def list_files(
 @app.command("get", cls=Command)
 def get_file(
     file: FileId,
-    results_to: ResultsTo = None,
+    content_to: ContentTo = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Write what a file holds to --out, or to standard output. After a lost connection it goes on with the next byte.
+    """Write what a file holds to --out, or to standard output.
+
+    After a lost connection it goes on with the next byte.
 
     Example:
       rightsize files get file_0199 --out rows.jsonl
     """
-    target = results_to or STANDARD
+    target = content_to or STANDARD
     check_target(target)
     with connected(url, api_key, data_dir, config, workers=False) as client:
         tell_written(client.content(file), target)
@@ -73,14 +87,16 @@ def get_file(
 
 @app.command("delete", cls=Command)
 def delete_files(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="The ids of files.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="The ids of files.")],
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
     config: Config = None,
     as_json: Annotated[bool, json_flag("a list with `id`, `deleted`")] = False,
 ) -> None:
-    """Delete files. Batches that were made of them go on; one that still reads its file keeps it until then.
+    """Delete files.
+
+    Batches that were made of them go on; one that still reads its file keeps it until then.
 
     Example:
       rightsize files delete file_0199 file_019a

@@ -33,6 +33,8 @@ def job(
 ) -> None:
     """Show a job: its state, where it ran and why, its attempts, what it cost, and its answer or why there is none.
 
+    Jobs are handed in one by one, over the API or as Celery messages. Each row of a batch is one too.
+
     Examples:
       rightsize job job_0199 --wait
       rightsize job job_0199 --json | jq .result

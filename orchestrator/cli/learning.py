@@ -12,7 +12,7 @@ from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, Task, json_flag
 
-Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows, with a header.")]
+Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows: CSV with a header.")]
 TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the text.")]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="The column with the right answer.")]
 
@@ -28,7 +28,13 @@ def train(
         bool, json_flag("the training record with `version`, `n`, `labels`, `held_out_accuracy`, `seconds`")
     ] = False,
 ) -> None:
-    """Train a specialist for a task: a small classifier on CPU. Requests of the task may go to slm from then on."""
+    """Train a specialist for a task: a small classifier on CPU.
+
+    Requests of the task may go to slm from then on. Training again makes a new version, which takes the place of the one before.
+
+    Example:
+      rightsize train support-triage --labels examples/tickets-train.csv
+    """
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         record = server_command("train")(settings, task, labels, text_column, label_column, _tell)
     if as_json:
@@ -57,7 +63,13 @@ def evaluate(
         bool, json_flag("`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `median_latency_ms`")
     ] = False,
 ) -> None:
-    """Measure a task's specialist on labelled rows."""
+    """Measure a task's specialist on labelled rows.
+
+    Give it other rows than those that it was trained on.
+
+    Example:
+      rightsize evaluate support-triage --labels examples/tickets.csv
+    """
     settings = settings_of(data_dir, config)
     found = server_command("evaluate")(settings, task, labels, text_column, label_column)
     _warn_of_unknown(found)

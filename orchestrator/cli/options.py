@@ -166,7 +166,7 @@ Url = Annotated[
     typer.Option(
         "--url",
         envvar="RIGHTSIZE_URL",
-        help="A remote Rightsize, such as https://rightsize.example.",
+        help="A Rightsize that runs elsewhere, such as https://rightsize.example (default: the local instance).",
         rich_help_panel="Where",
     ),
 ]

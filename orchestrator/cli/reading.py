@@ -42,7 +42,7 @@ def status(
     batch: Annotated[
         str | None,
         typer.Argument(
-            metavar="[BATCH]", help="The id of a batch; without it, the latest ones.", autocompletion=batch_ids
+            metavar="BATCH", help="The id of a batch; without it, the latest ones.", autocompletion=batch_ids
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
@@ -133,7 +133,13 @@ def explain(
         bool, json_flag("`route` (null where none can serve it), `problem`, `tree`, `factors`, `alternatives`")
     ] = False,
 ) -> None:
-    """Show how a request would be routed: the tree walked, the four factors, and what each model would cost and take."""
+    """Show how a request would be routed: the tree walked, the four factors, and what each model would cost and take.
+
+    Runs nothing.
+
+    Example:
+      rightsize explain "Analyse and compare these two strategies step by step" --stakes high
+    """
     hints = {"task": task, "stakes": stakes, "max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s}
     content: Any = [{"type": "text", "text": text}, *map(_picture, image)] if image else text
     body = {

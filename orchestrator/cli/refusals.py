@@ -15,7 +15,7 @@ from orchestrator.cli.options import ApiKey, Config, DataDir, Url, json_flag
 def refusals(
     refusal: Annotated[
         int | None,
-        typer.Argument(metavar="[ID]", min=1, help="One refusal, with what was asked; without it, the latest."),
+        typer.Argument(metavar="ID", min=1, help="One refusal, with what was asked; without it, the latest."),
     ] = None,
     limit: Annotated[int, typer.Option("--limit", min=1, max=1000, help="How many of the latest.")] = 20,
     unknown: Annotated[
@@ -29,7 +29,10 @@ def refusals(
         bool, json_flag("`id`, `task_id`, `code`, `message`, `created_at`; with ID also `request`, without it a list")
     ] = False,
 ) -> None:
-    """Show work that services handed in through Celery and that was refused, the newest first."""
+    """Show work that services handed in through Celery and that was refused, the newest first.
+
+    Each with a code and what to do. With an ID also what was asked, without the key.
+    """
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = (
             client.refusals(limit=limit, unknown=unknown)

@@ -60,7 +60,11 @@ def doctor(
     config: Config = None,
     as_json: Annotated[bool, json_flag("`holds` and `findings`, each with `name`, `holds`, `detail`")] = False,
 ) -> None:
-    """Look at servers, versions, schema, fleet, workers and every invariant; leaves with 0 only when everything holds."""
+    """Look at servers, versions, schema, fleet, workers and every invariant; leaves with 0 only when everything holds.
+
+    A line with `no` is wrong and says what to do; one with `ok` may tell something, too. Where services run apart, give it their
+    settings: the same variables and the same rightsize.toml.
+    """
     with with_servers(settings_of(data_dir, config)) as settings:
         findings = server_command("doctor")(settings)
     if as_json:
@@ -103,7 +107,10 @@ def api(
 
 
 def intake(data_dir: DataDir = None, config: Config = None) -> None:
-    """Run an intake: it takes jobs that other services hand in as Celery messages."""
+    """Run an intake: it takes jobs that other services hand in as Celery messages.
+
+    Several may run at once, anywhere. `rightsize refusals` shows what they refused.
+    """
     with _service(), with_servers(settings_of(data_dir, config)) as settings:
         server_command("intake")(settings)
 
@@ -119,7 +126,14 @@ def worker(
     data_dir: DataDir = None,
     config: Config = None,
 ) -> None:
-    """Run a Celery worker for the queues of one or more tiers or models."""
+    """Run a Celery worker for the queues of one or more tiers or models.
+
+    It works for the servers that RIGHTSIZE_DATABASE_URL and RIGHTSIZE_REDIS_URL name, else for the local instance's.
+
+    Examples:
+      rightsize worker --tier llm --tier rlm
+      rightsize worker --model house-llm
+    """
     if not (tier or model):
         raise typer.BadParameter("say what to serve with --tier or --model, such as --tier llm")
     with _service(), with_servers(settings_of(data_dir, config)) as settings:

@@ -54,7 +54,9 @@ def pause(
     config: Config = None,
     as_json: AsBatch = False,
 ) -> None:
-    """Begin nothing more of a batch. What runs just now ends, and the time until it is due goes on.
+    """Begin nothing more of a batch until it is resumed.
+
+    What runs just now ends, and the time until the batch is due goes on.
 
     Example:
       rightsize pause batch_0199
@@ -72,7 +74,9 @@ def resume(
     config: Config = None,
     as_json: AsBatch = False,
 ) -> None:
-    """Go on with a batch that was paused, or that came to its cap: --max-cost-usd raises that.
+    """Go on with a batch that was paused, or that came to its cap.
+
+    --max-cost-usd raises the cap. A batch that waits for a budget goes on by itself once that has room.
 
     Examples:
       rightsize resume batch_0199
@@ -134,7 +138,10 @@ def cancel(
     config: Config = None,
     as_json: Annotated[bool, json_flag("the batch or job object as it is then")] = False,
 ) -> None:
-    """Cancel a batch or a job. What is done stays done and can be read."""
+    """Cancel a batch or a job.
+
+    What is done stays done: it can be read, and is charged.
+    """
     if not what.startswith(("batch_", "job_")):
         raise typer.BadParameter(
             f"{what!r} is no id. A batch's begins with batch_ (`{again('status')}` lists them), a job's with job_."

@@ -108,7 +108,9 @@ def send_sample(
     config: Config = None,
     as_json: Annotated[bool, json_flag("`status_code` of the receiver, `event_type`")] = False,
 ) -> None:
-    """Send a sample now, once; leaves with 1 where the receiver refused it, and with 5 where it cannot be reached.
+    """Send a sample to an endpoint now, once.
+
+    Leaves with 1 where the receiver refused it, and with 5 where it cannot be reached.
 
     Example:
       rightsize webhooks test we_0199 --event batch.completed
@@ -136,6 +138,8 @@ def deliveries(
     as_json: Annotated[bool, json_flag("a list with `id`, `endpoint_id`, `event_type`, `state`, `attempts`, `code`")] = False,
 ) -> None:  # fmt: skip
     """Show what was sent or is on its way, with what the receiver said last.
+
+    An event is sent again for three days. What was not taken by then is dead: `rightsize webhooks replay` sends it once more.
 
     Example:
       rightsize webhooks deliveries --dead

@@ -34,10 +34,11 @@ output = "2.00"
 
 
 @contextmanager
-def served(servers: Servers, folder: Path, name: str, *, redis: int = 0, more: str = "") -> Iterator[Api]:
+def served(servers: Servers, folder: Path, name: str, *, redis: int = 13, more: str = "") -> Iterator[Api]:
     """The API over a stack of its own, with orchestrator and one worker for the text tiers; webhooks may go to the loopback.
 
-    `redis` is the number of its Redis database, and `more` is added to its fleet.
+    `redis` is the number of its Redis database, which nobody else may use: a package lives on beside the files that follow it.
+    `more` is added to its fleet.
     """
     fleet = (Path(__file__).parents[1] / "fleet.toml").read_text("utf-8")
     (folder / "fleet.toml").write_text(fleet + more, "utf-8")

@@ -34,7 +34,7 @@ REACHED = {
 @pytest.fixture(scope="module")
 def alone(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """An API of its own: what is made up here sets quotas, budgets and much else."""
-    with served(servers, tmp_path_factory.mktemp("fuzzed"), "fuzzed", redis=15) as running:
+    with served(servers, tmp_path_factory.mktemp("fuzzed"), "fuzzed", redis=14) as running:
         yield running
 
 
