@@ -1,4 +1,7 @@
-"""`python -m benchmarks.service [--quick] [NAME ...]`: the service's figures into build/bench/service.json; code 1 if a target is missed."""
+"""`python -m benchmarks.service [--quick] [NAME ...]`: the service's figures into build/bench/service.json; code 1 if a target is missed.
+
+With names, only those arms are measured, and the rows of the others stay as they were: each says when it was measured, and on which commit.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,13 @@ import sys
 import time
 
 from benchmarks import report
-from benchmarks.report import Row, Scale
+from benchmarks.report import Scale
+from benchmarks.service.figures import Figures
 
-ARMS = ("chat", "latency", "stream", "batch_50k", "forecast", "budget_race", "fair_share")
+ARMS = (
+    "chat", "latency", "stream", "batch_50k", "forecast", "forecast_run", "budget_race", "fair_share", "tenancy", "schemathesis_run",
+    "contract",
+)  # fmt: skip
 """Each a module of this package with `measure(scale)`, in the order in which they run."""
 ROUNDS = 5
 
@@ -29,14 +36,16 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(143))  # so that what was started is stopped, as with Ctrl-C
     scale = Scale(quick=given.quick, rounds=3 if given.quick else ROUNDS)
-    rows: list[Row] = []
+    figures, missed = Figures.read(scale, ARMS), False
     for name in given.names or ARMS:
         started = time.monotonic()
         found = importlib.import_module(f"benchmarks.service.{name}").measure(scale)
-        report.show(name, found, time.monotonic() - started)
-        rows += found
-        report.write("service", rows, scale)  # what is measured stays, whatever becomes of the rest
-    return 1 if any(row.holds is False for row in rows) and not scale.quick else 0
+        took_s = time.monotonic() - started
+        report.show(name, found, took_s)
+        figures.measured(name, found, took_s)  # what is measured stays, whatever becomes of the rest
+        missed = missed or any(row.holds is False for row in found)
+    print(*figures.told(given.names or ARMS), sep="\n")
+    return 1 if missed and not scale.quick else 0
 
 
 if __name__ == "__main__":

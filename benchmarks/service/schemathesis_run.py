@@ -15,7 +15,7 @@ from benchmarks.service.ours import service
 from benchmarks.stack import fleet
 from tests.contract.fuzzing import Fuzzed, fuzz
 
-EXAMPLES: Final = 100
+EXAMPLES: Final = 50
 """Of each operation; schemathesis makes up many more for the edges of every field."""
 SCENARIOS: Final = 400
 """Operations one after the other, along the document's links."""
@@ -44,14 +44,15 @@ def rows(runs: list[Fuzzed], scale: Scale) -> list[Row]:
         if run.failures or run.errors:
             sys.stderr.write(run.output)
     cases = sum(run.cases for run in runs)
-    errors = sum("ST101" in one for one in failures)
+    errors = [one for one in failures if "ST101" in one]
+    others = [one for one in failures if "ST101" not in one]
     operations = runs[0].told["operations"]
     shape = f"{operations['tested']} of {operations['total']} operations, seed {SEED}"
     least = LEAST_CASES if not scale.quick else 1
     return [
         at_least("requests that schemathesis made up", cases, least, "requests", note=shape),
-        at_most("of them with a server error", errors, 0, "kinds", note="; ".join(failures)),
-        at_most("of them with any other breach of the document", len(failures) - errors, 0, "kinds"),
+        at_most("of them with a server error", len(errors), 0, "kinds", note="; ".join(errors)),
+        at_most("of them with any other breach of the document", len(others), 0, "kinds", note="; ".join(others)),
         at_most("what kept schemathesis from its work", sum(len(run.errors) for run in runs), 0, "errors"),
         told("links of the document that were followed", runs[1].links, "links"),
     ]

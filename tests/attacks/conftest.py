@@ -19,7 +19,7 @@ __all__ = ["alone", "api", "base_settings", "module_settings", "module_stack", "
 
 @pytest.fixture(scope="module")
 def module_settings(base_settings: Settings) -> Settings:
-    """Webhooks may be sent to the loopback and nowhere else: no attack leaves this machine."""
+    """Webhooks may be sent to the loopback too, where the tests listen."""
     return with_settings(base_settings, webhook_networks="127.0.0.0/8")
 
 

@@ -49,7 +49,8 @@ def map_body(context: Any, body: Any) -> Any:
         return {**body, "file": rows(3)}
     if context.operation.label in OF_FILES and _could_be(body.get("input_file_id")) and _every_second(body):
         return {**body, "input_file_id": FILE}
-    if context.operation.label in OF_LIMITS and body.get("named") is not None and _every_second(body):
+    of_one = body.get("scope") in ("project", "key") and body.get("named")
+    if context.operation.label in OF_LIMITS and of_one and _every_second(body):
         return {**body, "scope": "project", "named": FREE}
     return body
 

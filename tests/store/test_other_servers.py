@@ -116,7 +116,7 @@ def test_a_role_without_createrole_is_enough_once_an_administrator_has_made_the_
 
 
 @ONE
-@pytest.mark.parametrize("words", [["migrate"], ["orchestrator"], ["api", "--port", "0"], ["worker", "--tier", "llm"], ["doctor"]],
+@pytest.mark.parametrize("words", [["migrate"], ["orchestrator"], ["api", "--port", "0"], ["intake"], ["worker", "--tier", "llm"], ["doctor"]],
                          ids=lambda words: str(words[0]))  # fmt: skip
 def test_a_wrong_password_ends_every_command_with_a_remedy_and_no_traceback(make: Make, words: list[str]) -> None:
     tells_why(command(make(f"wrong_{words[0]}", password="wrong"), *words), "password authentication failed")
