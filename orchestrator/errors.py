@@ -19,6 +19,7 @@ RightsizeError
 │   ├── Backpressure            429  backpressure         too much is queued already
 │   ├── OverQuota               429  rate_limit_exceeded  more than the caller's quota in a minute, or at once
 │   └── ServiceUnavailable      503  service_unavailable  a server that we need does not answer
+│       └── BlobsAway           503  service_unavailable  it is the blob store
 ├── JobFailed                   502  job_failed           told by the client: the request became a job, and the job failed
 ├── EngineFault                 what a model or its server did wrong: becomes an outcome, never a traceback
 └── Broken                      ours (500): logged once, with an id for the caller
@@ -167,6 +168,10 @@ class ServiceUnavailable(Busy):
     """A server that we need does not answer."""
 
     code = "service_unavailable"
+
+
+class BlobsAway(ServiceUnavailable):
+    """The blob store cannot be reached, written or read, or is full."""
 
 
 class JobFailed(RightsizeError):

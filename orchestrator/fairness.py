@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
@@ -23,7 +24,11 @@ MOST_OUTSTANDING: Final = 4_000
 """Jobs outstanding at one worker, at most."""
 MOST_DISPATCHES: Final = 48
 """Bulk dispatches of a model outstanding at one worker, at most: it has threads for four models, and for interactive work."""
-
+LATELY_S: Final = 5.0
+"""What was ended within so long says how quick a model is, until its workers have measured it."""
+LEAST_SPAN_S: Final = 0.05
+GROWS: Final = 4.0
+"""How many times as quick as it was seen to be a model may be, until it is measured: with little given out, little is seen."""
 
 RAMP_S: Final = 3_600.0
 """So long before its deadline a lane's share begins to rise."""
@@ -121,12 +126,45 @@ class Window:
     """Jobs in a dispatch of suspects that run one after the other."""
 
 
-def window(*, slots: int, workers: int, latency_s: float, most_group: int) -> Window:
-    """The window of a model, from its live workers' slots and the median seconds of one request."""
+@dataclass(slots=True)
+class Pace:
+    """How many jobs a second a model has ended lately, by what was outstanding at it from pass to pass.
+
+    Work that another orchestrator gave out in between hides some of it: then the figure is too low, and less is given out.
+    """
+
+    _left: int = 0
+    """Outstanding at the end of the last pass."""
+    _ended: deque[tuple[float, int]] = field(default_factory=deque)
+    """When it was looked, and how many had ended since the look before."""
+
+    def look(self, outstanding: int, now: float) -> float:
+        """The jobs a second that have ended in the last seconds; `now` is on the monotonic clock."""
+        self._ended.append((now, max(0, self._left - outstanding)))
+        self._left = outstanding
+        while now - self._ended[0][0] > LATELY_S:
+            self._ended.popleft()
+        began, _ = self._ended[0]
+        ended = sum(count for _, count in self._ended) - self._ended[0][1]
+        return ended / max(now - began, LEAST_SPAN_S)
+
+    def gave(self, jobs: int) -> None:
+        """Count what this pass has given out."""
+        self._left += jobs
+
+
+def window(*, slots: int, workers: int, latency_s: float, most_group: int, seen_rate: float | None = None) -> Window:
+    """The window of a model, from its live workers' slots and the median seconds of one request.
+
+    `seen_rate` is given while the latency is what the fleet expects, and nobody has measured it: the jobs a second that were ended
+    lately. The window then begins with the slots, and grows with what it sees.
+    """
     if slots <= 0 or workers <= 0:
         return Window(0, 0, 0, 0)
     latency_s = max(latency_s, FASTEST_S)
     rate = slots / latency_s
+    if seen_rate is not None:
+        rate = min(rate, GROWS * seen_rate)
     jobs = max(math.ceil(AHEAD * slots), min(int(AHEAD_S * rate), MOST_OUTSTANDING * workers))
     dispatches = MOST_DISPATCHES * workers
     wanted = min(int(GROUP_S * rate / workers), math.ceil(jobs / workers / 4))

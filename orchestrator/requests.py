@@ -33,6 +33,8 @@ CHARS_PER_TOKEN: Final = 4
 READ_CHARS: Final = 20_000
 """Signals of complexity are looked for in so many characters, so that a long document costs no more to route."""
 MAX_MESSAGES: Final = 10_000
+ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
+"""Who may say a message: what a model's template does with any other is anybody's guess."""
 MAX_IMAGES: Final = 100
 MAX_AUDIO: Final = 20
 NO_SECONDS: Final = Decimal(0)
@@ -235,6 +237,8 @@ def _read_messages(messages: object) -> tuple[str, Beside, int, int]:
     for index, message in enumerate(messages):
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{index}]` must be an object with a `role`.", param="messages")
+        if message["role"] not in ROLES:
+            raise InvalidRequest(f"`messages[{index}].role` must be one of {', '.join(ROLES)}.", param="messages")
         check_calls(message.get("tool_calls"), index)
         content = message.get("content")
         if isinstance(content, str):

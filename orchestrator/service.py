@@ -16,11 +16,13 @@ from orchestrator.flow import finish, machines, notify, read, recover, upkeep
 from orchestrator.flow.context import Context
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
-from orchestrator.telemetry import log, log_fault
+from orchestrator.telemetry import log, log_away, log_fault
 from orchestrator.webhooks.send import Sender
 
 MOST_PAUSE_S: Final = 5.0
 UPKEEP_EVERY_S: Final = 600.0
+ORPHANS_EVERY_S: Final = 86_400.0
+"""Looking for them lists every body and result that there is."""
 FINISH_PAUSE_S: Final = 0.1
 READERS: Final = 2
 """Batches that are read at the same time, each of another tenant: one of a million rows takes a minute, and a small one a moment."""
@@ -36,6 +38,8 @@ class Service:
         self.sweep_now = threading.Event()
         self.finish_now = threading.Event()
         self.notify_now = threading.Event()
+        self._orphans_at = time.monotonic()
+        """When they are looked for next."""
         self._sender = Sender(context.settings.networks)
 
     def run(self) -> None:
@@ -75,7 +79,7 @@ class Service:
             try:
                 step()
             except ServiceUnavailable as error:
-                log("database_away", logging.WARNING, detail=error.message)
+                log_away(error)
                 self.stop.wait(pause_s)
                 pause_s = min(2 * pause_s, MOST_PAUSE_S)
                 continue
@@ -170,3 +174,7 @@ class Service:
         with self.context.database.locked("upkeep") as ours:
             if ours:
                 upkeep.run(self.context, self.stop.is_set)
+                if time.monotonic() >= self._orphans_at:
+                    self._orphans_at = time.monotonic() + ORPHANS_EVERY_S
+                    if count := upkeep.erase_orphans(self.context, self.stop.is_set):
+                        log("orphans_erased", count=count)

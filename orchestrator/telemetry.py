@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from orchestrator.errors import BlobsAway, ServiceUnavailable
+
 LOGGER: Final = "rightsize"
 MOST_FRAMES: Final = 12
 MOST_FIRST_CHARS: Final = 200
@@ -24,9 +26,11 @@ EVENTS: Final[Mapping[str, str]] = {
     "message_dropped": "a queue of dispatches held something that is none; it is gone",
     "broker_away": "Redis does not answer; waiting with backoff",
     "recovered": "lost or unclaimed work was queued again",
+    "read_failed": "a batch, or a row of one, met a fault of ours while it was read; it failed",
     "batch_read": "the rows of batches were read",
     "batch_finished": "batches got their files and final counts",
     "partitions": "partitions were made or dropped",
+    "orphans_erased": "bodies and results past the retention that no row knew were deleted",
     "webhooks_sent": "events were sent to webhook endpoints",
     "budget_alerts": "budgets came to 50, 80 or 100% of their limit",
     "given_back": "jobs were given back uncounted at an orderly stop",
@@ -84,6 +88,12 @@ def log_fault(event: str, error: BaseException, **fields: Any) -> None:
     """
     frames = "".join(traceback.format_tb(error.__traceback__)[-MOST_FRAMES:])
     log(event, logging.ERROR, **fields, error=type(error).__name__, frames=frames)
+
+
+def log_away(error: ServiceUnavailable, **fields: Any) -> None:
+    """Log which server a step waits for: the blob store, or else the database."""
+    event = "blobs_away" if isinstance(error, BlobsAway) else "database_away"
+    log(event, logging.WARNING, detail=error.message, **fields)
 
 
 def keep_first_lines(logger: str) -> None:

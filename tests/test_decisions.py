@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Owner, Tier, Usage
 from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
-from orchestrator.fairness import MOST_BOOST, RAMP_S, Shares, boost, window
+from orchestrator.fairness import MOST_BOOST, RAMP_S, Pace, Shares, boost, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
 from orchestrator.hints import NO_HINTS
 from orchestrator.pricing import RateCard, price
@@ -232,6 +232,46 @@ def test_a_window_never_drains_and_never_floods(slots: int, workers: int, latenc
     assert slots <= found.jobs <= max(4_000 * workers, 2 * slots)
     assert 1 <= found.group <= 500
     assert found.group * found.dispatches >= found.jobs
+
+
+def passes(latency_s: float, *, slots: int = 8, within_s: float = 10.0, pass_s: float = 0.05) -> list[int]:
+    """What is outstanding after each pass at a model of which the fleet says 20 ms, and that takes `latency_s`."""
+    pace, running, outstanding, now = Pace(), 0.0, 0, 0.0
+    found = []
+    while now < within_s:
+        allowed = window(slots=slots, workers=1, latency_s=0.02, most_group=500, seen_rate=pace.look(outstanding, now))
+        given = max(0, allowed.jobs - outstanding)
+        pace.gave(given)
+        outstanding += given
+        found.append(outstanding)
+        running += min(outstanding, slots) * pass_s / latency_s
+        ended = min(outstanding, int(running))
+        running, outstanding, now = running - ended, outstanding - ended, now + pass_s
+    return found
+
+
+@pytest.mark.parametrize("slower", [1, 5, 50])
+def test_an_unmeasured_model_gets_as_much_as_it_was_seen_to_end(slower: int) -> None:
+    latency_s = slower * 0.02
+    outstanding = passes(latency_s)
+    of_its_pace = window(slots=8, workers=1, latency_s=latency_s, most_group=500).jobs
+    assert max(outstanding) <= max(10, 4 * of_its_pace), "what it is given ends in about two seconds"
+    assert outstanding[0] == 10
+    assert outstanding[-1] >= of_its_pace, "one that is as quick as was said is never held back for long"
+
+
+def test_a_model_that_ends_nothing_gets_no_more_than_its_slots() -> None:
+    assert set(passes(1e9, slots=64)) == {80}
+    assert window(slots=64, workers=1, latency_s=0.02, most_group=500).jobs == 1_600
+
+
+def test_a_pace_forgets_what_is_long_ago_and_is_never_below_nothing() -> None:
+    pace = Pace()
+    assert pace.look(5, 0.0) == 0
+    pace.gave(100)
+    assert pace.look(55, 1.0) == 50
+    assert pace.look(500, 2.0) == 25, "another orchestrator gave out work in between"
+    assert pace.look(500, 100.0) == 0
 
 
 def test_a_lane_that_grows_is_looked_at_from_its_start_now_and_then() -> None:

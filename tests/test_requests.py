@@ -84,6 +84,10 @@ def test_fields_as_clients_send_them_are_taken(body: dict[str, Any]) -> None:
         (CHAT, {"messages": [ASK] * 10_001}, "messages", "a list of 1 to 10,000 messages"),
         (CHAT, {"messages": [ASK, "hello"]}, "messages", "`messages[1]` must be an object with a `role`"),
         (CHAT, {"messages": [{"content": "x"}]}, "messages", "`messages[0]` must be an object with a `role`"),
+        (CHAT, says("x", "root"), "messages", "`messages[0].role` must be one of system, developer, user, assistant, tool, function"),
+        (CHAT, says("x", "User"), "messages", "`messages[0].role` must be one of"),
+        (CHAT, says("x", ""), "messages", "`messages[0].role` must be one of"),
+        (CHAT, {"messages": [ASK, {"role": "user\n", "content": "x"}]}, "messages", "`messages[1].role` must be one of"),
         (CHAT, says(None), "messages", "`messages[0].content` must be text or a list of parts"),
         (CHAT, says({"text": "x"}, "assistant"), "messages", "`messages[0].content` must be text or a list of parts"),
         (CHAT, says([{"type": "video"}]), "messages", "not text, image_url or input_audio"),
@@ -270,6 +274,11 @@ def test_a_picture_is_estimated_by_its_size_and_never_beyond_what_a_model_gets(k
     assert _tokens(_picture(kind, (224, 224))) == 8 * 8 + 2
     assert _tokens(_picture(kind, (1_120, 560)), _picture(kind, (20, 20))) == 40 * 20 + 2 + 3
     assert 2_400 < _tokens(_picture(kind, (4_000, 3_000))) < 2_600
+
+
+@pytest.mark.parametrize("role", ["system", "developer", "user", "assistant", "tool", "function"])
+def test_every_role_that_openai_knows_may_speak(role: str) -> None:
+    assert features_of(CHAT, says("Hello", role), Hints()).input_tokens == 5
 
 
 def test_a_jpeg_with_large_segments_before_its_size_is_estimated_too() -> None:

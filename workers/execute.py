@@ -12,6 +12,7 @@ import orjson
 from orchestrator.contracts import ASKED, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
+from orchestrator.incoming import holds_nul
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.responses.answer import from_chat
 from orchestrator.telemetry import log_fault
@@ -99,7 +100,7 @@ def normalise(job: ClaimedJob, answer: Answer, wanted: Wanted, engine_s: float) 
         raise EngineFault(
             "The model's answer holds something that is not valid JSON or Unicode.", code="bad_answer", retryable=True
         ) from error
-    if b"\\u0000" in content:
+    if holds_nul(content):
         raise EngineFault("The model's answer holds a NUL character.", code="bad_answer", retryable=True)
     return Outcome(OutcomeKind.SUCCEEDED, usage, content, None, answer.model_revision, answer.simulated, engine_s)
 

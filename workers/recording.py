@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import threading
 import time
@@ -16,7 +15,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
 from orchestrator.lifecycle import after, is_terminal
 from orchestrator.store.recording import Metered
-from orchestrator.telemetry import log, log_fault
+from orchestrator.telemetry import log_away, log_fault
 
 MOST_PAUSE_S = 5.0
 
@@ -158,14 +157,14 @@ class RecordingThread(threading.Thread):
         return is_terminal(after(item.outcome.kind, item.job.attempt, self._context.limits))
 
     def _record(self, group: list[Item], done: list[int]) -> dict[Fence, Decimal] | None:
-        """Record with patience: a database that is away is waited for, and the work is not lost with it."""
+        """Record with patience: a database or blob store that is away is waited for, and the work is not lost with it."""
         pairs = [(item.job, item.outcome) for item in group]
         pause_s = 0.1
         while True:
             try:
                 return self._recorder.record(pairs, done)
             except ServiceUnavailable as error:
-                log("database_away", logging.WARNING, detail=error.message, waiting=len(pairs))
+                log_away(error, waiting=len(pairs))
             except Exception as error:
                 # The lease ends and another worker runs these jobs again: better than a worker that records nothing more.
                 log_fault("unexpected_outcome", error)

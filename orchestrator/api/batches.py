@@ -21,7 +21,7 @@ from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import pause as pausing
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.again import Again, retry_batch
-from orchestrator.flow.estimate import as_object, estimate_batch
+from orchestrator.flow.estimate import WINDOW, as_object, estimate_batch
 from orchestrator.hints import usd_from
 from orchestrator.store import batches
 
@@ -108,7 +108,8 @@ async def retry(batch_id: str, request: Request, owner: Submitter) -> Response:
 def _estimate(serving: Serving, owner: Owner, wanted: schemas.EstimateBatch) -> dict[str, Any]:
     hints = submit.shared_hints(wanted.rightsize or {}, wanted.endpoint, serving.context.config.fleet)
     file = ids.parse("file", wanted.input_file_id)
-    return as_object(estimate_batch(serving.context, owner, file, wanted.endpoint, hints))
+    window = wanted.completion_window or WINDOW
+    return as_object(estimate_batch(serving.context, owner, file, wanted.endpoint, hints, window))
 
 
 def _retry(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, ExitStack
 from typing import Annotated, Any, Final
 
 import orjson
@@ -47,7 +47,7 @@ async def events(
     serving = serving_of(request)
     with ExitStack() as place:
         place.enter_context(_place(serving, owner.tenant_id))
-        first = await serving.read(_look, serving, owner, batch_id)
+        first = await serving.watch(_look, serving, owner, batch_id)
         told = _told(serving, owner, batch_id, first, last_event_id)
         return _Followed(place.pop_all(), told)
 
@@ -65,19 +65,12 @@ class _Followed(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-@contextmanager
-def _place(serving: Serving, tenant_id: int) -> Iterator[None]:
-    """One of the places for followers, taken before anything is waited for; raises ServiceUnavailable where none is left."""
-    followers = serving.followers
-    if followers.total() >= MOST_FOLLOWERS or followers[tenant_id] >= MOST_OF_TENANT:
-        raise ServiceUnavailable(
-            "Too many batches are followed just now. Ask for the batch itself, or try again.", retry_after_s=10.0
-        )
-    followers[tenant_id] += 1
-    try:
-        yield
-    finally:
-        followers[tenant_id] -= 1
+def _place(serving: Serving, tenant_id: int) -> AbstractContextManager[None]:
+    """One of the places for followers; raises ServiceUnavailable where none is left."""
+    full = ServiceUnavailable(
+        "Too many batches are followed just now. Ask for the batch itself, or try again.", retry_after_s=10.0
+    )
+    return serving.followers.one(tenant_id, most=MOST_FOLLOWERS, most_of_tenant=MOST_OF_TENANT, full=full)
 
 
 async def _told(
@@ -95,7 +88,7 @@ async def _told(
             quiet_since = time.monotonic()
             yield b": nothing new\n\n"
         await asyncio.sleep(LOOK_S)
-        found = await serving.read(_look, serving, owner, batch_id)
+        found = await serving.watch(_look, serving, owner, batch_id)
 
 
 class Pace:

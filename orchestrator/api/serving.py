@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,6 +18,7 @@ from orchestrator.api.answers import Answers
 from orchestrator.api.keys import KeyCache
 from orchestrator.api.limits import Bounds
 from orchestrator.api.metrics import Metrics
+from orchestrator.api.places import Places
 from orchestrator.contracts import Owner
 from orchestrator.flow.context import Context
 from orchestrator.flow.gather import Gatherers, Made, Waiting
@@ -31,6 +32,8 @@ CONNECTIONS: Final = 24
 """The database pool of an API process: one for each thread below."""
 SUBMITTERS: Final = 16
 READERS: Final = 8
+WATCHERS: Final = 3
+"""Readers that may look at once for those who wait: the others are left to whoever asks for something now."""
 WRITERS: Final = 8
 """Threads that write uploads; they hold no connection."""
 MOST_PLANS: Final = 1_000
@@ -50,13 +53,16 @@ class Serving:
     keys: KeyCache = field(default_factory=KeyCache)
     estimating: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Estimates that are made at the same time: each reads a whole file."""
-    followers: Counter[int] = field(default_factory=Counter)
-    """How many of each tenant follow a batch by its events."""
+    followers: Places = field(default_factory=Places)
+    """Of those who follow a batch by its events."""
+    waiters: Places = field(default_factory=Places)
+    """Of those who wait for the end of a job."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
     """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
     gatherers: Gatherers = field(init=False)
     _submitters: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SUBMITTERS))
     _readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
+    _watchers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WATCHERS))
     _writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
     _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
@@ -78,6 +84,11 @@ class Serving:
     async def read(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a step that reads the store on a thread."""
         return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._readers)
+
+    async def watch(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a step that looks again and again at what somebody waits for: it never takes more than a few of the readers."""
+        async with self._watchers:
+            return await self.read(step, *args, **kwargs)
 
     async def write(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a step that writes to the blob store on a thread."""

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import BinaryIO, Final, NamedTuple
 from uuid import uuid4
 
-from orchestrator.errors import Broken, NotFound, ServiceUnavailable
+from orchestrator.errors import BlobsAway, Broken, NotFound
 
 PIECE_BYTES: Final = 512 * 1024
 """The most that `pieces` yields at once: while one is sent the next may be fetched, and both are within a MiB."""
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 class BlobStore(ABC):
     """Blobs in a place that every process of the installation can reach. Its methods may be called from any thread.
 
-    All of them raise ServiceUnavailable, with what to do, when the place cannot be reached, written or read, or is full, and
+    All of them raise BlobsAway, with what to do, when the place cannot be reached, written or read, or is full, and
     none waits without a bound. Those that read raise NotFound if the blob is gone.
     """
 
@@ -93,7 +93,7 @@ class BlobStore(ABC):
         """Remove what killed writers left so long ago; returns how many there were."""
 
     def check(self) -> None:
-        """Write, read and remove a blob; raises ServiceUnavailable if that does not work."""
+        """Write, read and remove a blob; raises BlobsAway if that does not work."""
         key = f"checks/{uuid4().hex}"
         self.put(key, _PROBE)
         try:
@@ -102,7 +102,7 @@ class BlobStore(ABC):
             found = b""
         self.delete(key)
         if found != _PROBE:
-            raise ServiceUnavailable(
+            raise BlobsAway(
                 f"What is written to {self.place} does not come back. Check that nothing else removes or changes files there."
             )
 

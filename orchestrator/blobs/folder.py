@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from orchestrator.blobs.base import PIECE_BYTES, BlobStore, Stored, checked_key, checked_prefix, gone, is_key
-from orchestrator.errors import ServiceUnavailable
+from orchestrator.errors import BlobsAway
 
 _TEMPORARY: Final = ".writing-"
 _NOT_THERE: Final = (FileNotFoundError, NotADirectoryError)
@@ -149,11 +149,7 @@ class FolderBlobs(BlobStore):
         return self.root / checked_key(key)
 
 
-def _unusable(root: Path, error: OSError) -> ServiceUnavailable:
+def _unusable(root: Path, error: OSError) -> BlobsAway:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return ServiceUnavailable(
-            f"The disk that holds {root} is full. Free some space, then try again.", retry_after_s=30.0
-        )
-    return ServiceUnavailable(
-        f"Cannot use {root}: {error.strerror}. Check that the folder exists and may be written and read."
-    )
+        return BlobsAway(f"The disk that holds {root} is full. Free some space, then try again.", retry_after_s=30.0)
+    return BlobsAway(f"Cannot use {root}: {error.strerror}. Check that the folder exists and may be written and read.")

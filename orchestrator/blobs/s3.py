@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 from orchestrator.blobs.base import PIECE_BYTES, BlobStore, Stored, checked_key, checked_prefix, gone, is_key
-from orchestrator.errors import InvalidConfig, NotFound, RightsizeError, ServiceUnavailable
+from orchestrator.errors import BlobsAway, InvalidConfig, NotFound, RightsizeError
 from orchestrator.settings import MIB
 
 if TYPE_CHECKING:
@@ -159,23 +159,21 @@ class S3Blobs(BlobStore):
         """What an error means for people. Only its text tells: a writer raises every one as OSError."""
         said = str(error)
         if "NoSuchBucket" in said:
-            return ServiceUnavailable(f"There is no bucket for {self.place}. Create it, or mend RIGHTSIZE_BLOB_URL.")
+            return BlobsAway(f"There is no bucket for {self.place}. Create it, or mend RIGHTSIZE_BLOB_URL.")
         if isinstance(error, FileNotFoundError):
             return gone()
         if _FULL.search(said):
-            return ServiceUnavailable(
-                f"The store of {self.place} is full. Free some space, then try again.", retry_after_s=30.0
-            )
+            return BlobsAway(f"The store of {self.place} is full. Free some space, then try again.", retry_after_s=30.0)
         if _REFUSED.search(said):
-            return ServiceUnavailable(
+            return BlobsAway(
                 f"{self.place} refuses our keys, or there are none. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
                 "AWS_REGION, or the machine's role: it must be allowed to list the bucket, and to get, put and delete in it."
             )
         if "certificate" in said.lower():
-            return ServiceUnavailable(
+            return BlobsAway(
                 f"The certificate of the server of {self.place} is not trusted. Give its authority to AWS_CA_BUNDLE."
             )
-        return ServiceUnavailable(
+        return BlobsAway(
             f"The server of {self.place} does not answer as it should. Check that it is up, and AWS_ENDPOINT_URL."
         )
 

@@ -18,6 +18,9 @@ MOST_WAIT_S: Final = 60.0
 BEYOND_S: Final = 30.0
 """How much longer than that the answer may take."""
 
+FULL: Final = 429
+"""Too many wait already: the service is there, and is asked again for as long as the caller waits."""
+
 
 def submit_call(body: Mapping[str, Any], endpoint: str, deadline: str, key: str | None) -> Call:
     """Hands in one request."""
@@ -76,6 +79,8 @@ class Jobs:
             try:
                 job = self.job(job_id, wait_s=waits.next_s())
             except Busy as error:
+                if error.status == FULL:
+                    patience.heard()
                 time.sleep(patience.pause_s(error))
                 continue
             patience.heard()
@@ -109,6 +114,8 @@ class AsyncJobs:
             try:
                 job = await self.job(job_id, wait_s=waits.next_s())
             except Busy as error:
+                if error.status == FULL:
+                    patience.heard()
                 await asyncio.sleep(patience.pause_s(error))
                 continue
             patience.heard()

@@ -68,6 +68,9 @@ class Estimate(TypedDict):
 
     rows: int
     invalid_rows: int
+    completion_window: str
+    late: str | None
+    """What is to be said where it may not end within its window."""
     basis: list[dict[str, Any]]
     """For each model and task of it: what the figures rest on."""
     total: Figures

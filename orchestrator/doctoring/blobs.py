@@ -76,7 +76,8 @@ def _orphans(blobs: BlobStore, database: Database) -> str:
     size = sum(one.size_bytes for one in strays)
     return (
         f"{len(strays):,} of the {looked:,} blobs that were looked at are known to no row ({size // MIB:,} MiB), such as "
-        f"{_some([one.key for one in strays])}. They harm nobody: delete them where you need the room."
+        f"{_some([one.key for one in strays])}. They harm nobody: bodies and results go by "
+        "themselves a week past retention_days; delete any where you need the room."
     )
 
 

@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from orchestrator import ids
-from orchestrator.errors import Conflict, InvalidRequest, NotFound
+from orchestrator.errors import Conflict, InvalidRequest, NotFound, Refused
 from orchestrator.flow.authenticate import PREFIX_CHARS, SCOPES, hash_of, new_key
 from orchestrator.flow.context import Context
 from orchestrator.store import keys, limits, tenants
@@ -199,16 +199,17 @@ def checked_name(name: str) -> str:
 
 
 def _scope(session: Session, actor: Actor, scope: Scope, named: str | None) -> tuple[int, str]:
-    """The inner and the public id of what a limit is for."""
+    """The inner and the public id of what a limit is for; what it raises names the field `named`."""
     if scope == "tenant":
         return actor.tenant_id, "tenant"
     if named is None:
-        raise InvalidRequest(f"Say which {scope}: give its name or id.", param=scope)
-    if scope == "project":
-        row = project_named(session, actor.tenant_id, named)
-        return row.id, _id("proj", row)
-    row = key_named(session, actor.tenant_id, named)
-    return row.id, _id("key", row)
+        raise InvalidRequest(f"Say which {scope}: give its name or id.", param="named")
+    try:
+        row = (project_named if scope == "project" else key_named)(session, actor.tenant_id, named)
+    except Refused as error:
+        error.param = error.param or "named"
+        raise
+    return row.id, _id("proj" if scope == "project" else "key", row)
 
 
 def _new_key(

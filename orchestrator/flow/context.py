@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -75,17 +75,25 @@ class Context:
         read_at, found = self._quotas.get(tenant_id, (float("-inf"), None))
         return found is None or bool(found) or time.monotonic() - read_at > SPECIALISTS_FRESH_S
 
-    def quotas(self, tenant_id: int) -> dict[tuple[str, int], Quota]:
-        """A tenant's quotas by scope and id, read again after two seconds."""
-        return self._fresh(self._quotas, tenant_id, SPECIALISTS_FRESH_S, limits.quotas)
+    def quotas(self, tenant_id: int, session: Session | None = None) -> dict[tuple[str, int], Quota]:
+        """A tenant's quotas by scope and id, read again after two seconds; in `session` by whoever is within a transaction.
+
+        A second connection would be waited for while the first is held: under load all wait for one another.
+        """
+        return self._fresh(self._quotas, tenant_id, SPECIALISTS_FRESH_S, limits.quotas, session)
 
     def _fresh(
-        self, known: dict[int, tuple[float, T]], tenant_id: int, fresh_s: float, read: Callable[[Session, int], T]
+        self,
+        known: dict[int, tuple[float, T]],
+        tenant_id: int,
+        fresh_s: float,
+        read: Callable[[Session, int], T],
+        within: Session | None = None,
     ) -> T:
         """What is known of a tenant, read again once it is older than `fresh_s`."""
         now = time.monotonic()
         if tenant_id not in known or now - known[tenant_id][0] > fresh_s:
-            with self.database.unit_of_work(tenant_id) as session:
+            with self.database.unit_of_work(tenant_id) if within is None else nullcontext(within) as session:
                 known[tenant_id] = (now, read(session, tenant_id))
         return known[tenant_id][1]
 

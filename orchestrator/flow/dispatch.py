@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.fairness import Shares, Window, window
+from orchestrator.fairness import Pace, Shares, Window, window
 from orchestrator.fleet import Model
 from orchestrator.flow.bounds import Bounds, bounds_of
 from orchestrator.flow.context import Context
@@ -59,6 +59,7 @@ class Line:
 
     shares: Shares = field(default_factory=Shares)
     places: dict[int, Place] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(slots=True)
@@ -105,16 +106,21 @@ class Dispatcher:
         settings = self.context.settings
         found = dispatches.capacity(session, model.name, settings.lease_s)
         latency = model.expected_latency_s if found.latency_s is None else found.latency_s
+        seen_rate = line.pace.look(found.outstanding_jobs, time.monotonic())
         allowed = window(
-            slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs
-        )
+            slots=found.slots, workers=found.workers, latency_s=latency, most_group=settings.dispatch_max_jobs,
+            seen_rate=seen_rate if found.latency_s is None else None,
+        )  # fmt: skip
         space = Space(allowed.jobs - found.outstanding_jobs, allowed.dispatches - found.outstanding_dispatches)
         # Waiting until a whole group fits keeps dispatches from getting ever smaller; an idle model takes any.
         if space.is_full() or (space.jobs < allowed.group and found.outstanding_jobs > found.slots):
             return []
         suspects = SUSPECTS * found.workers - found.outstanding_alone
         made = self._requeued(session, model, allowed, space, suspects)
-        return made if space.is_full() else made + self._from_lanes(session, model, line, allowed, space)
+        if not space.is_full():
+            made += self._from_lanes(session, model, line, allowed, space)
+        line.pace.gave(sum(one.jobs for one in made))
+        return made
 
     def _requeued(self, session: Session, model: Model, allowed: Window, space: Space, suspects: int) -> list[Assigned]:
         """Groups of jobs that came back: suspects, then those that were only given back or tried again."""

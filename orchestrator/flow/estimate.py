@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
@@ -16,13 +17,15 @@ from orchestrator.flow.lines import bounded_lines
 from orchestrator.flow.prepare import seen
 from orchestrator.flow.rows import RowError, RowParser
 from orchestrator.forecasting import Forecast, Rows, forecast
-from orchestrator.hints import Hints
+from orchestrator.hints import Hints, window_seconds
 from orchestrator.requests import Features
 from orchestrator.routing import Situation, alternatives, route
 from orchestrator.store import files, history
 
 MOST_ROWS: Final = 100_000
 """Of a file that is estimated: each row is routed, and priced on every tier, while its caller waits."""
+WINDOW: Final = "24h"
+"""Of a batch whose caller names none."""
 
 
 @dataclass(slots=True)
@@ -44,10 +47,28 @@ class Estimated:
     invalid_rows: int
     told: Forecast
     alternatives: Mapping[Tier, Forecast]
+    window: str
+    """How long the batch would have."""
+
+    @property
+    def late(self) -> str | None:
+        """What is said of a batch that may not end within its window; None of one that should."""
+        window_s, seconds = window_seconds(self.window), self.told.whole.seconds
+        if seconds.high <= window_s:
+            return None
+        will = "is expected to take" if seconds.expected > window_s else "may take"
+        about_s = math.ceil(seconds.expected if seconds.expected > window_s else seconds.high)
+        return (
+            f"It {will} about {about_s:,} s, and has {window_s:,.0f} s ({self.window}): rows that have not run by then expire. "
+            "Give it a longer completion_window, fewer rows or a faster tier, or add workers."
+        )
 
 
-def estimate_batch(context: Context, owner: Owner, file_id: UUID, endpoint: str, hints: Hints) -> Estimated:
+def estimate_batch(
+    context: Context, owner: Owner, file_id: UUID, endpoint: str, hints: Hints, window: str = WINDOW
+) -> Estimated:
     """The forecast of a file's rows as a batch, and of those of them that each tier could serve. Raises NotFound or TooLarge."""
+    window_seconds(window)
     with context.database.unit_of_work(owner.tenant_id) as session:
         file = files.find(session, owner.tenant_id, file_id)
     if file is None:
@@ -66,7 +87,7 @@ def estimate_batch(context: Context, owner: Owner, file_id: UUID, endpoint: str,
         loads = history.loads(session, owner, models, context.settings.lease_s)
     cards = {model.name: model.card_on(now.day) for model in models}
     told = {tier: forecast(rows, known, cards, loads) for tier, rows in counted.on.items()}
-    return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told)
+    return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told, window)
 
 
 def _count(context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation) -> Counted:
@@ -101,6 +122,8 @@ def as_object(found: Estimated) -> dict[str, Any]:
         "object": "estimate",
         "rows": found.rows,
         "invalid_rows": found.invalid_rows,
+        "completion_window": found.window,
+        "late": found.late,
         "interval": 0.8,
         "input_tokens_by": "UTF-8 length / 4, mended by what this tenant's finished jobs have read",
         "basis": [

@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import Owner
-from orchestrator.errors import OverQuota
+from orchestrator.errors import InvalidRequest, OverQuota, TooLarge
 from orchestrator.flow.context import Context
 from orchestrator.store import limits
 from orchestrator.store.limits import Quota
@@ -128,16 +128,18 @@ def tokens_of(body: Mapping[str, Any]) -> int:
 
 
 def take(context: Context, owner: Owner, tokens: int) -> dict[str, str]:
-    """Count a request and its tokens; returns OpenAI's rate headers, none where no rate is set. Raises OverQuota."""
+    """Count a request and its tokens; returns OpenAI's rate headers, none where no rate is set.
+
+    Raises OverQuota that says when there is room, or InvalidRequest for a request that no minute has room for.
+    """
     buckets = list(_buckets(context.quotas(owner.tenant_id), owner, tokens))
     if not buckets:
         return {}
     for one in buckets:
         if one.cost > one.size:
-            raise OverQuota(
-                f"This request alone takes about {one.cost} {one.kind}, and {one.size} a minute are allowed. "
-                "Lower max_tokens, split it, or raise the quota (`rightsize quotas set`).",
-                retry_after_s=MINUTE_S,
+            raise InvalidRequest(
+                f"This request alone takes about {one.cost} {one.kind}, and {one.size} a minute are allowed: sending it again does "
+                "not help. Lower max_tokens, split it, or have the quota raised (`rightsize quotas set`)."
             )
     wait_s, levels = _taken(context, buckets)
     headers = headers_of(buckets, levels)
@@ -193,12 +195,17 @@ def _scopes(owner: Owner) -> tuple[tuple[str, int], ...]:
 
 
 def check_jobs_queued(context: Context, session: Session, owner: Owner, more: int) -> None:
-    """Raise OverQuota where an owner would have more jobs queued or running than it may."""
-    quotas = context.quotas(owner.tenant_id)
+    """Raise OverQuota where an owner would have more jobs queued or running than it may; InvalidRequest where that can never fit."""
+    quotas = context.quotas(owner.tenant_id, session)
     for scope, scope_id in _scopes(owner):
         most = quotas.get((scope, scope_id), Quota()).jobs_queued
         if most is None:
             continue
+        if more > most:
+            raise InvalidRequest(
+                f"This would add {more} jobs, and the {scope} may have {most} that have not ended: sending it again does not help. "
+                "Split it, or have the quota raised."
+            )
         open_now = limits.open_jobs(
             session, scope, scope_id, owner.tenant_id, [m.name for m in context.config.fleet.models]
         )
@@ -211,12 +218,17 @@ def check_jobs_queued(context: Context, session: Session, owner: Owner, more: in
 
 
 def check_file_bytes(session: Session, owner: Owner, size: int) -> None:
-    """Raise OverQuota where an owner would keep more bytes in files than it may."""
+    """Raise OverQuota where an owner would keep more bytes in files than it may; TooLarge where the file alone has more."""
     quotas = limits.quotas(session, owner.tenant_id)
     for scope, scope_id in _scopes(owner):
         most = quotas.get((scope, scope_id), Quota()).file_bytes
         if most is None:
             continue
+        if size > most:
+            raise TooLarge(
+                f"The file has {size} bytes, and the {scope} may keep {most} bytes in files: sending it again does not help. "
+                "Split it, or have the quota raised."
+            )
         project, key = (scope_id if scope == "project" else None), (scope_id if scope == "key" else None)
         kept = limits.file_bytes(session, owner.tenant_id, project_id=project, key_id=key)
         if kept + size > most:

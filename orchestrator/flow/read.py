@@ -14,14 +14,16 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 from sqlalchemy import Row
+from sqlalchemy.exc import DataError, IntegrityError
 
 from orchestrator import ids
 from orchestrator.contracts import BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
-from orchestrator.errors import BudgetExhausted, NotFound, OverQuota, Refused
+from orchestrator.errors import Broken, BudgetExhausted, OverQuota, Refused
 from orchestrator.flow import notify
 from orchestrator.flow.admit import OverBudget, admit_batch, note_refusal
 from orchestrator.flow.context import Context, one_batch
+from orchestrator.flow.erasing import deleted
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
 from orchestrator.flow.quotas import check_jobs_queued
@@ -32,11 +34,21 @@ from orchestrator.routing import Situation
 from orchestrator.settings import MIB
 from orchestrator.store import batches, files, jobs
 from orchestrator.store.jobs import Frame, NewJob
+from orchestrator.telemetry import log_fault
 
 CHUNK_ROWS: Final = 2_000
 CHUNK_BYTES: Final = 16 * MIB
 MOST_HELD_USD: Final = 10**8
 """What the database's sums can hold."""
+LASTING: Final = (
+    ArithmeticError, AssertionError, AttributeError, Broken, DataError, IntegrityError, LookupError, RecursionError, TypeError, ValueError,
+)  # fmt: skip
+"""Errors that a batch would meet again whenever it is read. A server that is away, a full disk or too little memory pass by."""
+ROW_FAULT: Final = "Rightsize met a fault of its own with this row. Leave the row out, and report it: the orchestrator's log has more (read_failed)."
+BATCH_FAULT: Final = (
+    "Rightsize met a fault of its own while it read this batch. Send it again; if it stays, report it: the orchestrator's log has "
+    "more (read_failed)."
+)
 
 
 class Overtaken(Exception):
@@ -63,6 +75,10 @@ class Reading:
     estimate_usd: Decimal = Decimal(0)
     errors: list[dict[str, Any]] = field(default_factory=list)
     invalid: int = 0
+    faults: int = 0
+    """Rows with which we met a fault of our own."""
+    loose: list[str] = field(default_factory=list)
+    """Blobs of rows that are not stored yet."""
 
 
 def read_waiting(context: Context) -> int:
@@ -98,25 +114,40 @@ def read_batch(context: Context, batch_id: int) -> None:
         file = files.get(session, row.input_file_id)
     if row.status != BatchStatus.VALIDATING:
         return
-    reading = _start(context, row)
     try:
-        with context.blobs.reading(file.blob_key) as source:
-            _read_rows(context, reading, source)
-        if reading.errors:
-            _fail(context, reading)
-        else:
-            _open(context, reading)
+        errors = _read(context, row, file.blob_key)
     except Overtaken:
         return
-    except (BudgetExhausted, NotFound, OverQuota) as error:
+    except (Refused, OverQuota) as error:
         if isinstance(error, OverBudget):
-            note_refusal(context, reading.frame.owner, error)
-        reading.errors = [_error_entry(error.code, error.message, None, None)]
-        _fail(context, reading)
+            note_refusal(context, _owner_of(row), error)
+        errors = [_error_entry(error.code, error.message, None, None)]
+    except LASTING as error:
+        log_fault("read_failed", error, batch=row.id)
+        errors = [_error_entry("internal_error", BATCH_FAULT, None, None)]
+    if errors:
+        _fail(context, row, errors)
+
+
+def _read(context: Context, row: Row[Any], blob_key: str) -> list[dict[str, Any]]:
+    """Store a batch's rows and open it; returns what is wrong with them, and then it is not opened."""
+    reading = _start(context, row)
+    with context.blobs.reading(blob_key) as source:
+        _read_rows(context, reading, source)
+    if not reading.errors:
+        _open(context, reading)
+    elif reading.invalid > len(reading.errors):
+        more = f"{reading.invalid - len(reading.errors)} further rows are invalid and not listed."
+        reading.errors.append(_error_entry("more_errors", more, None, None))
+    return reading.errors
+
+
+def _owner_of(row: Row[Any]) -> Owner:
+    return Owner(row.tenant_id, row.project_id, row.api_key_id)
 
 
 def _start(context: Context, row: Row[Any]) -> Reading:
-    owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
+    owner = _owner_of(row)
     shared = {key: value for key, value in row.hints.items() if key not in ("on_invalid_row", "max_cost_usd")}
     versions = context.versions
     frame = Frame(owner, row.id, row.deadline, versions.fleet, versions.policy, versions.prices)
@@ -144,14 +175,21 @@ def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
         job = _job_of(context, reading, line, already_in=line.number <= last_row)
         if reading.rows > context.settings.max_batch_rows:
             break
-        if job is None or reading.errors:
+        if job is None:
+            continue
+        if job.blob_key:
+            reading.loose.append(job.blob_key)
+        if reading.errors:
+            _drop_loose(context, reading, at_least=CHUNK_ROWS)
             continue
         chunk.append(job)
         size += len(job.body or b"")
         if len(chunk) >= CHUNK_ROWS or size >= CHUNK_BYTES:
             _store(context, reading, chunk)
             chunk, size = [], 0
-    if chunk and not reading.errors:
+    if reading.errors:
+        _drop_loose(context, reading)
+    elif chunk:
         _store(context, reading, chunk)
     if reading.rows == 0 and not reading.errors:
         reading.errors.append(
@@ -191,16 +229,23 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
 
 def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> NewJob:
     """A line as a job; raises RowError with OpenAI's code for what is wrong."""
-    row = reading.parser.parsed(line)
+    custom_id = ""
     try:
+        row = reading.parser.parsed(line)
+        custom_id = row.custom_id
         return prepare(
             context, reading.row.endpoint, row.body, reading.hints, reading.now,
-            public_id=public_id, row_number=line.number, custom_id=row.custom_id,
+            public_id=public_id, row_number=line.number, custom_id=custom_id,
         )  # fmt: skip
     except Refused as error:
-        raise RowError(error.code, error.message, line.number, error.param, row.custom_id) from None
+        raise RowError(error.code, error.message, line.number, error.param, custom_id) from None
     except (UnicodeEncodeError, TypeError, orjson.JSONEncodeError):
-        raise not_text(line.number, row.custom_id) from None
+        raise not_text(line.number, custom_id) from None
+    except LASTING as error:
+        reading.faults += 1
+        if reading.faults == 1:  # the same fault may meet every row
+            log_fault("read_failed", error, batch=reading.row.id, row=line.number)
+        raise RowError("internal_error", ROW_FAULT, line.number, None, custom_id) from None
 
 
 def _invented_id(reading: Reading, number: int) -> str:
@@ -216,8 +261,16 @@ def _store(context: Context, reading: Reading, chunk: list[NewJob]) -> None:
         if not batches.reads_on(session, reading.row.id, reading.stored):
             raise Overtaken
         jobs.put(session, chunk, reading.frame)
+    reading.loose.clear()
     reading.stored = chunk[-1].row_number
     reached("read.between_chunks")
+
+
+def _drop_loose(context: Context, reading: Reading, *, at_least: int = 1) -> None:
+    """Delete the blobs of rows that will not be stored, once there are so many."""
+    if len(reading.loose) >= at_least:
+        deleted(context.blobs, reading.loose)
+        reading.loose.clear()
 
 
 def _open(context: Context, reading: Reading) -> None:
@@ -241,24 +294,24 @@ def _open(context: Context, reading: Reading) -> None:
     context.broker.wake()
 
 
-def _fail(context: Context, reading: Reading) -> None:
-    """End the batch as failed, then take its rows away: they were never accepted."""
-    if reading.invalid > len(reading.errors):
-        more = f"{reading.invalid - len(reading.errors)} further rows are invalid and not listed."
-        reading.errors.append(_error_entry("more_errors", more, None, None))
+def _fail(context: Context, row: Row[Any], errors: list[dict[str, Any]]) -> None:
+    """End the batch as failed, then take its rows away: they were never accepted, and nothing is held for them."""
     final = {"total": 0, "completed": 0, "failed": 0}
     with context.database.unit_of_work() as session:
-        batches.fail(session, reading.row.id, {"object": "list", "data": reading.errors}, final)
-        notify.batch_ended(session, reading.frame.owner, reading.row.public_id, BatchStatus.FAILED)
-    drop_rows(context, reading.row.id)
+        if not batches.fail(session, row.id, {"object": "list", "data": errors}, final):
+            return  # it was cancelled, or another reader has opened it: its rows are not ours
+        notify.batch_ended(session, _owner_of(row), row.public_id, BatchStatus.FAILED)
+    drop_rows(context, row.id)
 
 
 def drop_rows(context: Context, batch_id: int) -> None:
-    """Delete the rows of a batch that was never opened, in chunks."""
+    """Delete the rows of a batch that was never opened, in chunks, and then the blobs of their bodies."""
     while True:
         with context.database.unit_of_work() as session:
-            if jobs.delete_unopened(session, batch_id) == 0:
-                return
+            dropped = jobs.delete_unopened(session, batch_id)
+        if not dropped:
+            return
+        deleted(context.blobs, [key for key in dropped if key])
 
 
 def _error_entry(code: str, message: str, line: int | None, param: str | None) -> dict[str, Any]:

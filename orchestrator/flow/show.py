@@ -51,6 +51,22 @@ def show_job(context: Context, owner: Owner, name: str) -> dict[str, Any]:
     return _object(row, attempts, transfers, body)
 
 
+def is_settled(context: Context, owner: Owner, name: str) -> bool:
+    """Whether there is nothing more to be waited for: the job has ended, or its message was refused; raises NotFound for no job.
+
+    Much cheaper than the job itself: whoever waits for one asks this about once a second.
+    """
+    try:
+        public_id = _id_of(context, owner, name)
+    except NotHere as error:
+        return error.refused
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        ended = jobs.has_ended(session, owner.tenant_id, public_id)
+    if ended is None:
+        raise NotFound(f"There is no job {ids.public('job', public_id)}.")
+    return ended
+
+
 def _id_of(context: Context, owner: Owner, name: str) -> UUID:
     """The id of a job by its name; raises NotFound, for a Celery task with the reason where it was refused."""
     if not name.startswith(OF_CELERY):

@@ -15,10 +15,18 @@ from sqlalchemy.exc import IntegrityError
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner
 from orchestrator.crashpoints import reached
-from orchestrator.errors import IdempotencyConflict, InvalidRequest, NotFound, TierUnavailable
+from orchestrator.errors import (
+    IdempotencyConflict,
+    InvalidRequest,
+    NotFound,
+    RightsizeError,
+    ServiceUnavailable,
+    TierUnavailable,
+)
 from orchestrator.fleet import Fleet
 from orchestrator.flow.admit import OverBudget, admit, check_backpressure, note_refusal
 from orchestrator.flow.context import Context
+from orchestrator.flow.erasing import deleted
 from orchestrator.flow.prepare import prepare
 from orchestrator.flow.quotas import check_jobs_queued
 from orchestrator.hints import NO_HINTS, Hints, hints_from, usd_from, window_seconds
@@ -106,14 +114,46 @@ def prepare_job(
         context, endpoint, body, NO_HINTS, context.situation(owner.tenant_id),
         public_id=public_id.hex, state=state, streams=interactive,
     )  # fmt: skip
-    digest = b""
-    if idempotency_key is not None:
-        digest = hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+    digest = b"" if idempotency_key is None else _digest(endpoint, body)
     return Prepared(owner, public_id, job, digest, within_s, idempotency_key, reply_to)
+
+
+def _digest(endpoint: str, body: Any) -> bytes:
+    """Of a request: what its idempotency key is bound to."""
+    return hashlib.sha256(endpoint.encode() + orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).digest()
+
+
+def known_job(context: Context, owner: Owner, endpoint: str, body: Any, idempotency_key: str | None) -> UUID | None:
+    """The job that this very request made before; None where there is none.
+
+    For one that is refused now, since its model or its quota is another: it was accepted, and sending it again must say so.
+    """
+    if idempotency_key is None:
+        return None
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        found = single.recall_key(session, owner.tenant_id, idempotency_key)
+    return found[1] if found is not None and found[0] == _digest(endpoint, body) else None
 
 
 def accept(context: Context, asked: Prepared) -> Submitted:
     """Store a request as a job, durably, in one transaction, and publish an interactive one; raises as `submit_job` does."""
+    try:
+        made = _stored(context, asked)
+    except ServiceUnavailable:  # it may be stored all the same
+        raise
+    except RightsizeError:
+        deleted(context.blobs, _blobs_of(asked))
+        raise
+    if made.public_id != asked.public_id:
+        deleted(context.blobs, _blobs_of(asked))
+    return made
+
+
+def _blobs_of(asked: Prepared) -> list[str]:
+    return [asked.job.blob_key] if asked.job.blob_key else []
+
+
+def _stored(context: Context, asked: Prepared) -> Submitted:
     owner, job, key = asked.owner, asked.job, asked.key
     try:
         with context.database.unit_of_work(owner.tenant_id) as session:

@@ -6,26 +6,30 @@ One function for each kind. What a blob store or a backup holds up is tried agai
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
-from orchestrator.blobs import BlobStore
+from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
-from orchestrator.store import dispatches, files, single, webhooks, workers
+from orchestrator.flow.erasing import deleted
+from orchestrator.store import dispatches, examination, files, refusals, single, webhooks, workers
 from orchestrator.store import upkeep as partitions
 from orchestrator.store.session import Database
 from orchestrator.store.upkeep import Week
 from orchestrator.telemetry import log
 
-AT_ONCE: Final = 8
-"""Blobs that are deleted at the same time."""
 CHUNK: Final = 1_000
 """Blobs between two looks whether to stop."""
 HALF_WRITTEN_S: Final = 86_400
 """No upload and no batch's file takes so long."""
+OF_JOBS: Final = ("bodies", "results")
+"""What the keys of jobs' blobs begin with."""
+SPARED_DAYS: Final = 7
+"""Beyond the retention: by then each row and each backup that could know a job's blob is gone."""
 
 Stopping = Callable[[], bool]
 """Whether the process is told to stop."""
@@ -37,6 +41,7 @@ def run(context: Context, stopping: Stopping) -> None:
     forget_dispatches(context, stopping)
     forget_idempotency_keys(context)
     forget_webhooks(context, stopping)
+    forget_refusals(context, stopping)
     expire_files(context, stopping)
     erase_files(context, stopping)
     sweep_blobs(context)
@@ -75,6 +80,14 @@ def forget_webhooks(context: Context, stopping: Stopping) -> None:
                 return
 
 
+def forget_refusals(context: Context, stopping: Stopping) -> None:
+    """Forget refused messages past the retention, and those beyond the newest twenty thousand."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not refusals.forget(session, context.settings.retention_days):
+                return
+
+
 def expire_files(context: Context, stopping: Stopping) -> None:
     """Say that files are gone whose own time is up, or their tenant's retention."""
     while not stopping():
@@ -88,8 +101,9 @@ def erase_files(context: Context, stopping: Stopping) -> None:
     while not stopping():
         with context.database.unit_of_work() as session:
             gone = files.to_erase(session)
-        if not gone or not _deleted(context.blobs, [key for _, key in gone]):
+        if not gone or not deleted(context.blobs, [key for _, key in gone]):
             return
+        reached("upkeep.after_erase")
         with context.database.unit_of_work() as session:
             files.erased(session, [file_id for file_id, _ in gone])
 
@@ -98,6 +112,37 @@ def sweep_blobs(context: Context) -> None:
     """Remove what killed processes were writing a day ago."""
     try:
         context.blobs.sweep(HALF_WRITTEN_S)
+    except ServiceUnavailable as error:
+        log("blobs_away", logging.WARNING, detail=error.message)
+
+
+def erase_orphans(context: Context, stopping: Stopping) -> int:
+    """Delete bodies and results past the retention that no row knows; returns how many. It looks at every blob: once a day is enough.
+
+    A process that was killed leaves such blobs, between a refusal or a drop and their deletion. What is younger is left: whoever
+    restores a database beside this one, on the same blobs, loses nothing that the retention would not have taken.
+    """
+    erased = 0
+    for kind in OF_JOBS:
+        aged = _aged(context, kind, stopping)
+        while keys := list(islice(aged, CHUNK)):
+            with context.database.unit_of_work() as session:
+                strays = examination.orphans_of_jobs(session, keys)
+            if stopping() or not deleted(context.blobs, strays):
+                return erased
+            erased += len(strays)
+    return erased
+
+
+def _aged(context: Context, kind: str, stopping: Stopping) -> Iterator[str]:
+    """The keys of one kind that are older than any row may be, as far as their store tells them."""
+    before = datetime.now(UTC) - timedelta(days=context.settings.retention_days + SPARED_DAYS)
+    try:
+        for one in context.blobs.keys(kind):
+            if stopping():
+                return
+            if one.modified < before:
+                yield one.key
     except ServiceUnavailable as error:
         log("blobs_away", logging.WARNING, detail=error.message)
 
@@ -115,7 +160,7 @@ def add_partitions(owner: Database) -> list[str]:
 def drop_partitions(context: Context, owner: Database, stopping: Stopping) -> list[str]:
     """Drop the weeks past the retention, then the blobs that their rows named; returns the names of the partitions.
 
-    A blob is deleted once the drop has committed. Whoever dies before that leaves it for `rightsize doctor` to find.
+    A blob is deleted once the drop has committed. Whoever dies before that leaves it to `erase_orphans`.
     """
     with context.database.unit_of_work() as session:
         weeks = partitions.past_retention(session, context.settings.retention_days)
@@ -129,8 +174,9 @@ def drop_partitions(context: Context, owner: Database, stopping: Stopping) -> li
             _put_off(error)
             break
         dropped.append(week.name)
+        reached("upkeep.after_drop")
         for at in range(0, len(keys), CHUNK):
-            if stopping() or not _deleted(context.blobs, keys[at : at + CHUNK]):
+            if stopping() or not deleted(context.blobs, keys[at : at + CHUNK]):
                 break
     return dropped
 
@@ -147,14 +193,3 @@ def _drop(context: Context, owner: Database, week: Week) -> list[str]:
 def _put_off(error: ServiceUnavailable) -> None:
     """Leave a table to the next upkeep: a backup holds it, for instance, and waiting for it would hold up everybody behind us."""
     log("database_away", logging.WARNING, detail=error.message)
-
-
-def _deleted(blobs: BlobStore, keys: Sequence[str]) -> bool:
-    """Delete some blobs; False while their store is away."""
-    try:
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="rightsize-erase") as pool:
-            list(pool.map(blobs.delete, keys))
-    except ServiceUnavailable as error:
-        log("blobs_away", logging.WARNING, detail=error.message)
-        return False
-    return True

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
+from uuid import UUID
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -28,7 +29,7 @@ from orchestrator.flow import quotas
 from orchestrator.flow.authenticate import Scope, allowed, checked_form, find, hash_of
 from orchestrator.flow.context import Context
 from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, NotHere, show_job
-from orchestrator.flow.submit import Submitted, submit_job
+from orchestrator.flow.submit import known_job, submit_job
 from orchestrator.hints import window_seconds
 from orchestrator.incoming import checked
 from orchestrator.intake.messages import Envelope, envelope, task_id_of
@@ -171,7 +172,7 @@ class Desk:
         return Outcome(later=(held, min(MOST_PUT_OFF_S * jitter, grown_s * jitter, left_s)))
 
     def owner(self, asked: Asked, scope: Scope) -> Owner:
-        """Whose the key of a message is; raises Unauthorized, Forbidden, and InvalidRequest for one that comes too late."""
+        """Whose the key of a message is; raises Unauthorized or Forbidden."""
         key = (asked.kwargs or {}).get("key")
         if not isinstance(key, str):
             raise InvalidRequest(
@@ -180,41 +181,50 @@ class Desk:
         identity = find(self.context, hash_of(checked_form(key)))
         if identity is not None:
             asked.tenant_id = identity.owner.tenant_id
-        owner = allowed(identity, scope).owner
-        if asked.expires is not None and asked.expires <= datetime.now(UTC):
-            raise InvalidRequest(
-                "The message's `expires` has passed before it was worked on. Send it again, with more time."
-            )
-        return owner
+        return allowed(identity, scope).owner
+
+
+def _check_in_time(asked: Asked) -> None:
+    """Raise InvalidRequest for a message that comes too late."""
+    if asked.expires is not None and asked.expires <= datetime.now(UTC):
+        raise InvalidRequest(
+            "The message's `expires` has passed before it was worked on. Send it again, with more time."
+        )
 
 
 def submit(desk: Desk, asked: Asked) -> dict[str, Any]:
-    """Accept a job; the same task id with the same request gives the same one."""
+    """Accept a job; the same task id with the same request gives the same one, also where it would be refused by now."""
     owner = desk.owner(asked, "submit")
     wanted = checked(Submission, asked.kwargs or {})
     asked.within_s = window_seconds(wanted.deadline, "deadline")
     with desk.submitting:
-        quotas.take(desk.context, owner, quotas.tokens_of(wanted.body))
-        made = _submitted(desk.context, owner, wanted, asked)
-    return {"id": ids.public("job", made.public_id), "state": JobState.QUEUED.label}
+        public_id = _submitted(desk.context, owner, wanted, asked)
+    return {"id": ids.public("job", public_id), "state": JobState.QUEUED.label}
 
 
-def _submitted(context: Context, owner: Owner, wanted: Submission, asked: Asked) -> Submitted:
-    within_s = max(1.0, asked.within_s - asked.waited_s)
+def _submitted(context: Context, owner: Owner, wanted: Submission, asked: Asked) -> UUID:
+    within_s, key = max(1.0, asked.within_s - asked.waited_s), OF_CELERY + asked.task_id
     try:
+        _check_in_time(asked)
+        quotas.take(context, owner, quotas.tokens_of(wanted.body))
         return submit_job(
-            context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s,
-            idempotency_key=OF_CELERY + asked.task_id,
-        )  # fmt: skip
+            context, owner, wanted.endpoint, wanted.body, interactive=False, within_s=within_s, idempotency_key=key
+        ).public_id
     except IdempotencyConflict:
         raise IdempotencyConflict(
             "This task id came with another request before. Send a new request under a new id."
         ) from None
+    except Refused:
+        known = known_job(context, owner, wanted.endpoint, wanted.body, key)
+        if known is None:
+            raise
+        return known
 
 
 def result(desk: Desk, asked: Asked) -> Any:
     """A job as `GET /v1/jobs/{id}` gives it, once it has ended or the time is up; at once where too many wait already."""
     owner = desk.owner(asked, "read")
+    _check_in_time(asked)
     wanted = checked(Question, asked.kwargs or {})
     waits = wanted.wait_s > 0 and desk.waiting.acquire(blocking=False)
     try:

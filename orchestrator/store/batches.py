@@ -65,7 +65,7 @@ READS_ON: Final = text("""
 """)
 FAIL: Final = text("""
     UPDATE batches SET status = 'failed', failed_at = now(), errors = CAST(:errors AS jsonb), final = CAST(:final AS jsonb)
-    WHERE id = :id AND status = 'validating'
+    WHERE id = :id AND status = 'validating' RETURNING id
 """)
 CANCEL: Final = text("""
     UPDATE batches SET status = 'cancelling', cancelling_at = now()
@@ -207,9 +207,10 @@ def reads_on(session: Session, batch_id: int, stored: int) -> bool:
     return bool(session.execute(READS_ON, {"id": batch_id, "stored": stored}).scalar_one_or_none())
 
 
-def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapping[str, Any]) -> None:
-    """End a batch whose validation failed."""
-    session.execute(FAIL, {"id": batch_id, "errors": json.dumps(errors), "final": json.dumps(final)})
+def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapping[str, Any]) -> bool:
+    """End a batch whose validation failed; False if it is not validated any more."""
+    values = {"id": batch_id, "errors": json.dumps(errors), "final": json.dumps(final)}
+    return session.execute(FAIL, values).one_or_none() is not None
 
 
 def cancel(session: Session, batch_id: int) -> bool:

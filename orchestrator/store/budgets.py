@@ -46,13 +46,14 @@ HOLD_LIMITED: Final = text(f"""
     )
     SELECT scope, period, limit_usd, limit_usd - spent_usd - held_usd AS left_usd FROM over ORDER BY left_usd LIMIT 1
 """)
+# Books that went wrong must not keep results from being recorded: no hold falls below nothing, and the doctor tells of it.
 SETTLE: Final = text(f"""
     WITH locked AS MATERIALIZED (
         SELECT b.id, x.released, x.spent
         FROM unnest(CAST(:projects AS bigint[]), CAST(:released AS numeric[]), CAST(:spent AS numeric[])) x(project, released, spent)
         JOIN budgets b ON {BOOKS} AND b.scope_id = x.project ORDER BY b.id FOR UPDATE OF b
     )
-    UPDATE budgets SET held_usd = held_usd - released, spent_usd = spent_usd + spent FROM locked WHERE budgets.id = locked.id
+    UPDATE budgets SET held_usd = greatest(held_usd - released, 0), spent_usd = spent_usd + spent FROM locked WHERE budgets.id = locked.id
 """)
 SETTLE_LIMITED: Final = text(f"""
     WITH sums AS MATERIALIZED (
@@ -65,7 +66,7 @@ SETTLE_LIMITED: Final = text(f"""
         SELECT b.id, sums.released, {SPENT} + sums.spent AS spent_usd, {START} AS start
         FROM budgets b JOIN sums ON sums.id = b.id ORDER BY b.id FOR UPDATE OF b
     )
-    UPDATE budgets SET held_usd = held_usd - released, spent_usd = locked.spent_usd, period_start = locked.start
+    UPDATE budgets SET held_usd = greatest(held_usd - released, 0), spent_usd = locked.spent_usd, period_start = locked.start
     FROM locked WHERE budgets.id = locked.id
 """)
 LEFT: Final = text(

@@ -120,11 +120,22 @@ def notice(session: Session) -> list[Noticed]:
 def known_keys(session: Session, keys: Sequence[str]) -> set[str]:
     """Those of some blob keys that a row has: a file, a job's request or a result."""
     known = files.known_keys(session, keys)
-    of_jobs = {key: found[1] for key in keys if key not in known and (found := _OF_JOB.fullmatch(key))}
-    if of_jobs:
-        values = {"jobs": sorted(set(of_jobs.values())), "keys": list(of_jobs)}
-        known.update(session.execute(OF_JOBS, values).scalars())
-    return known
+    return known | known_of_jobs(session, [key for key in keys if key not in known])
+
+
+def known_of_jobs(session: Session, keys: Sequence[str]) -> set[str]:
+    """Those of some blob keys that a job's request or result has."""
+    of_jobs = {key: found[1] for key in keys if (found := _OF_JOB.fullmatch(key))}
+    if not of_jobs:
+        return set()
+    values = {"jobs": sorted(set(of_jobs.values())), "keys": list(of_jobs)}
+    return set(session.execute(OF_JOBS, values).scalars())
+
+
+def orphans_of_jobs(session: Session, keys: Sequence[str]) -> list[str]:
+    """Those of some blob keys that are a job's by their form, and that no request or result has."""
+    known = known_of_jobs(session, keys)
+    return [key for key in keys if key not in known and _OF_JOB.fullmatch(key)]
 
 
 def served_files(session: Session, limit: int) -> Sequence[Row[Any]]:

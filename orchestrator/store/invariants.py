@@ -41,6 +41,15 @@ OF_BUDGET: Final = (
 AT_END: Final = "(i.carried + i.usd_per_hour * extract(epoch FROM i.ended_at - i.started_at))"
 METERED_MICRO: Final = "div({metered} * 2000000 + 3600, 7200)"
 
+# Retention drops whole weeks of results and leaves the jobs. A week is there while it has a partition, or rows among the rest; and
+# what was stored since yesterday no retention takes.
+RESULTS_KEPT: Final = (
+    "(j.stored_on >= CAST(now() AT TIME ZONE 'UTC' AS date) - 1 OR CAST(date_trunc('week', j.stored_on) AS date) IN ("
+    "SELECT to_date(right(c.relname, 8), 'YYYYMMDD') FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid "
+    "WHERE i.inhparent = CAST('results' AS regclass) AND c.relname ~ '_[0-9]{8}$' "
+    "UNION SELECT CAST(date_trunc('week', s.stored_on) AS date) FROM results_rest s))"
+)
+
 CHECKS: Final = (
     Check(
         "I1-assigned", "an assigned job belongs to a dispatch that has not ended",
@@ -55,7 +64,7 @@ CHECKS: Final = (
     Check(
         "I2-result", "a succeeded job has its result, from the attempt that won",
         "SELECT j.id FROM jobs j LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on "
-        "WHERE j.state = 10 AND (r.job_id IS NULL OR r.attempt <> j.attempts)",
+        f"WHERE j.state = 10 AND CASE WHEN r.job_id IS NULL THEN {RESULTS_KEPT} ELSE r.attempt <> j.attempts END",
     ),
     Check(
         "I2-stray", "a result belongs to a succeeded job",

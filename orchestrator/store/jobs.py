@@ -34,7 +34,7 @@ DELETE_UNOPENED: Final = text("""
     WITH gone AS (
         DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE batch_id = :batch LIMIT :limit) RETURNING id, stored_on
     )
-    DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on
+    DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on RETURNING r.blob_key
 """)
 SWEEP: Final = text("""
     WITH picked AS (
@@ -71,6 +71,7 @@ FIND: Final = text("""
     JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.public_id = :public_id AND j.tenant_id = :tenant
 """)
+HAS_ENDED: Final = text("SELECT ended_at IS NOT NULL FROM jobs WHERE public_id = :public_id AND tenant_id = :tenant")
 ATTEMPTS: Final = text("""
     SELECT a.*, i.closed_at AS books_closed_at FROM attempts a LEFT JOIN machine_intervals i ON i.id = a.interval_id
     WHERE a.job_id = :job ORDER BY a.attempt
@@ -194,10 +195,9 @@ def queued_estimate(session: Session) -> int:
     return max(0, int(session.execute(QUEUED_COUNT).scalar_one()))
 
 
-def delete_unopened(session: Session, batch_id: int, *, limit: int = 2000) -> int:
-    """Delete a chunk of the rows of a batch that was never opened; returns how many."""
-    result = session.execute(DELETE_UNOPENED, {"batch": batch_id, "limit": limit})
-    return int(result.rowcount)  # type: ignore[attr-defined]
+def delete_unopened(session: Session, batch_id: int, *, limit: int = 2000) -> list[str | None]:
+    """Delete a chunk of the rows of a batch that was never opened; returns the blob of each, None for one without."""
+    return list(session.execute(DELETE_UNOPENED, {"batch": batch_id, "limit": limit}).scalars())
 
 
 def sweep(
@@ -233,6 +233,12 @@ def wake_waiting(session: Session, *, limit: int = 5000) -> set[str]:
 def find(session: Session, tenant_id: int, public_id: UUID) -> Row[Any] | None:
     """A tenant's job with its reasons, by its public id."""
     return session.execute(FIND, {"public_id": public_id, "tenant": tenant_id}).one_or_none()
+
+
+def has_ended(session: Session, tenant_id: int, public_id: UUID) -> bool | None:
+    """Whether a tenant's job has ended; None where there is none."""
+    ended: bool | None = session.execute(HAS_ENDED, {"public_id": public_id, "tenant": tenant_id}).scalar_one_or_none()
+    return ended
 
 
 def attempts(session: Session, job_id: int) -> Sequence[Row[Any]]:

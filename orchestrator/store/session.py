@@ -28,8 +28,15 @@ AS_TENANT: Final = text("SELECT set_config('rightsize.tenant', :tenant, true)")
 class Database:
     """A bounded pool of connections, each under one of the four database roles.
 
-    Under `app` a transaction sees the rows of the one tenant that it names, and none without; `orchestrator` and `worker` see
-    those of all, `owner` none: it only changes tables.
+    Every table of tenants' rows is under row-level security, forced on the owner as well. What a role sees of them:
+
+    - `app`: those of the one tenant that the transaction names, and none without a name;
+    - `orchestrator`: those of all tenants;
+    - `worker`: those of all tenants, of jobs only the ones that are or were in a dispatch. Tables that it has no use for are not
+      granted to it at all;
+    - `owner`: none, unless it is a superuser or has BYPASSRLS. It changes tables, and takes another role to change rows.
+
+    Tables without tenants' rows (dispatches, workers, versions, intervals of machines) are bounded by grants alone.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal
 
 import pytest
@@ -55,9 +56,25 @@ def test_history_narrows_the_interval_and_the_truth_lies_in_it(api: Api) -> None
     assert Decimal(told["low"]) <= Decimal(batch.model_extra["rightsize"]["cost_usd"]) <= Decimal(told["high"])  # type: ignore[index]
 
 
+def test_an_estimate_says_what_may_not_end_within_its_window(api: Api) -> None:
+    lines = [row(f"slow-{n}", chat(f"Merge {n}?", model="thinker", max_tokens=2_000)) for n in range(400)]
+    told = estimate(api, lines)
+    assert (told["completion_window"], told["late"]) == ("24h", None)
+    seconds = told["total"]["seconds"]  # type: ignore[index]
+    assert seconds["expected"] > 2
+    late = estimate(api, lines, completion_window="1s")
+    assert late["completion_window"] == "1s"
+    assert "is expected to take about" in str(late["late"])
+    assert "and has 1 s (1s): rows that have not run by then expire" in str(late["late"])
+    between = f"{math.ceil(seconds['expected'])}s"
+    if seconds["high"] > math.ceil(seconds["expected"]):
+        assert "It may take about" in str(estimate(api, lines, completion_window=between)["late"])
+    assert estimate(api, lines, completion_window=f"{math.ceil(seconds['high']) + 60}s")["late"] is None
+
+
 @pytest.mark.parametrize(
     "change, status",
-    [({"input_file_id": f"file_{'0' * 32}"}, 404), ({"endpoint": "/v1/nope"}, 400), ({"rightsize": {"tier": "huge"}}, 400), ({"x": 1}, 400)],
+    [({"completion_window": "soon"}, 400), ({"completion_window": "31d"}, 400), ({"input_file_id": f"file_{'0' * 32}"}, 404), ({"endpoint": "/v1/nope"}, 400), ({"rightsize": {"tier": "huge"}}, 400), ({"x": 1}, 400)],
     ids=str,
 )  # fmt: skip
 def test_a_wrong_estimate_is_refused(api: Api, change: dict[str, object], status: int) -> None:

@@ -210,12 +210,24 @@ def test_a_budget_refuses_with_its_scope_and_remedy_and_a_quota_with_openais_hea
     assert int(over.headers["retry-after"]) >= 1
     assert over.headers["x-ratelimit-remaining-requests"] == "0"
     assert int(over.headers["x-ratelimit-limit-tokens"]) == 100_000
+    never = api.http.post("/v1/chat/completions", json=chat("x", max_tokens=100_000), headers=as_(stranger))
+    assert (never.status_code, never.json()["error"]["code"]) == (400, "invalid_request"), "no minute has room for it"
+    assert "100000 a minute" in never.json()["error"]["message"]
+    assert "retry-after" not in never.headers
     api.client.admin.set_quota({}, scope="tenant", tenant="acme")
 
 
 def test_quotas_on_queued_jobs_and_file_bytes_are_held(api: Api, stranger: str, module_settings: Settings) -> None:
     api.client.admin.set_quota({"jobs_queued": 1, "file_bytes": 300}, scope="tenant", tenant="acme")
-    over = until(lambda: (r := api.http.post("/v1/files", headers=as_(stranger), data={"purpose": "batch"}, files={"file": ("x", b"y" * 301)})).status_code == 429 and r, 6)  # fmt: skip
+
+    def uploaded(size: int) -> httpx2.Response:
+        file = {"file": ("x", b"y" * size)}
+        return api.http.post("/v1/files", headers=as_(stranger), data={"purpose": "batch"}, files=file)
+
+    never = until(lambda: (r := uploaded(301)).status_code == 413 and r, 6)
+    assert "may keep 300 bytes in files" in never.json()["error"]["message"]
+    assert "retry-after" not in never.headers
+    over = until(lambda: (r := uploaded(151)).status_code == 429 and r, 6)
     assert "file_bytes" not in over.text
     assert "bytes in files" in over.json()["error"]["message"]
     job = {"body": chat("[[sleep:2]]", model="thinker")}
@@ -230,6 +242,19 @@ def test_quotas_on_queued_jobs_and_file_bytes_are_held(api: Api, stranger: str, 
     )
     assert "jobs that have not ended" in held.json()["error"]["message"]
     api.client.admin.set_quota({}, scope="tenant", tenant="acme")
+
+
+@pytest.mark.parametrize("path, limit", [("/v1/quotas", {"jobs_queued": 5}), ("/v1/budgets", {"limit_usd": "5"})])
+@pytest.mark.parametrize(
+    "named, status",
+    [({"scope": "key"}, 400), ({"scope": "project", "named": "no-such"}, 404), ({"scope": "key", "named": "no-such"}, 404),
+     ({"scope": "key", "named": f"key_{'0' * 32}"}, 404), ({"scope": "project", "named": "proj_x"}, 404)],
+)  # fmt: skip
+def test_a_limit_for_what_is_not_there_names_the_field_that_is_wrong(
+    api: Api, path: str, limit: dict[str, object], named: dict[str, object], status: int
+) -> None:
+    refused = api.http.put(path, json={**limit, **named})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (status, "named")
 
 
 def test_a_disabled_project_or_tenant_is_refused_and_taken_again(api: Api, stranger: str) -> None:

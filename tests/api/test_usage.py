@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 
+import httpx2
 import orjson
 import pytest
 
+from orchestrator.api.app import create_app
+from orchestrator.api.serving import READERS, WATCHERS
+from orchestrator.errors import InvalidRequest, UnknownModel
 from tests.api.test_batches import create, ended
 from tests.serving import Api
 from tests.stack import chat, row, rows, until
@@ -90,3 +98,78 @@ def test_a_job_can_be_waited_for(api: Api) -> None:
     slow = api.client.submit_job(chat("[[sleep:30]]", model="thinker"))
     assert until(lambda: api.http.get(f"/v1/jobs/{slow['id']}?wait_s=0.2").json(), 5)["ended_at"] is None
     api.client.cancel_job(slow["id"])
+
+
+def test_a_job_that_is_sent_again_is_told_although_it_would_be_refused_by_now(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body, key = {"body": chat("Hello", model="fast")}, {"Idempotency-Key": "order-1"}
+    made = api.post("/v1/jobs", body, headers=key)
+    assert made.status_code == 202
+
+    def gone(*_: object, **__: object) -> None:
+        raise UnknownModel("fast", ["thinker"])
+
+    def small(*_: object, **__: object) -> None:
+        raise InvalidRequest("No minute has room for it.")
+
+    for where, planted in (("orchestrator.flow.submit.prepare", gone), ("orchestrator.flow.quotas.take", small)):
+        with monkeypatch.context() as planting:
+            planting.setattr(where, planted)
+            again = api.post("/v1/jobs", body, headers=key)
+            assert (again.status_code, again.json()["id"]) == (202, made.json()["id"])
+            other = api.post("/v1/jobs", {"body": chat("Bye", model="fast")}, headers=key)
+            new = api.post("/v1/jobs", body, headers={"Idempotency-Key": "order-2"})
+            assert {other.status_code, new.status_code} <= {400, 404}
+
+
+def test_those_who_wait_for_a_job_are_bounded_and_leave_the_readers_to_others(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.api.jobs.MOST_OF_TENANT", 30)
+    with api.client as client:
+        slow, done = (client.submit_job(chat(text, model="thinker")) for text in ("[[sleep:30]]", "x"))
+    assert api.http.get(f"/v1/jobs/{done['id']}?wait_s=20").json()["state"] == "succeeded"
+    place, began = f"/v1/jobs/{slow['id']}?wait_s=3", time.monotonic()
+    with ThreadPoolExecutor(40) as threads:
+        waiting = [
+            threads.submit(httpx2.get, api.url + place, headers=dict(api.http.headers), timeout=30) for _ in range(40)
+        ]
+        until(lambda: sum(one.done() for one in waiting) == 10, 10, "those above the bound are answered")
+        assert time.monotonic() - began < 3
+        assert api.http.get(f"/v1/jobs/{done['id']}?wait_s=20").status_code == 200, "what has ended needs no place"
+        assert api.http.get(f"/v1/jobs/{slow['id']}").status_code == 200
+        told = [one.result() for one in waiting]
+    assert sorted(one.status_code for one in told) == [200] * 30 + [429] * 10
+    refused = next(one for one in told if one.status_code == 429)
+    assert (refused.json()["error"]["code"], refused.headers["retry-after"]) == ("backpressure", "5")
+    assert api.http.get(f"{place[:-1]}0.1").status_code == 200, "the places are free again"
+    assert api.http.post(f"/v1/jobs/{slow['id']}/cancel").status_code == 200
+
+
+def test_looks_of_those_who_wait_never_take_all_readers(api: Api) -> None:
+    serving = create_app(api.stack.context).state.serving
+    held, at_once, most = threading.Event(), 0, 0
+    counting = threading.Lock()
+
+    def look() -> None:
+        nonlocal at_once, most
+        with counting:
+            at_once += 1
+            most = max(most, at_once)
+        held.wait(20)
+        with counting:
+            at_once -= 1
+
+    async def run() -> str:
+        looks = [asyncio.create_task(serving.watch(look)) for _ in range(3 * READERS)]
+        await asyncio.sleep(0.1)
+        try:
+            async with asyncio.timeout(10):
+                return await serving.read(lambda: "read")
+        finally:
+            held.set()
+            await asyncio.gather(*looks)
+
+    assert asyncio.run(run()) == "read"
+    assert most == WATCHERS < READERS

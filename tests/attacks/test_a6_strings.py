@@ -93,9 +93,6 @@ def test_a6_a_hostile_text_is_a_text_or_is_refused_and_never_a_fault_of_ours(
         )
 
 
-@pytest.mark.xfail(
-    strict=True, reason="workers/execute.py takes the escape's text for a NUL: incoming.holds_nul tells them apart"
-)
 def test_a6_a_text_that_spells_an_escaped_nul_holds_none(api: Api) -> None:
     spelt = "C strings end in \\u0000, and \\\\u0000 is that with a backslash."
     assert api.post("/v1/chat/completions", chat(spelt)).status_code == 200

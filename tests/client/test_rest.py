@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,28 @@ def test_reports_and_prices_are_told_by_both_clients(api: Api, client: Rightsize
             assert (await other.cancel_job(slow["id"]))["state"] == "cancelled"
 
     asyncio.run(run())
+
+
+def test_who_finds_no_place_to_wait_is_patient_for_as_long_as_the_service_answers(
+    api: Api, client: Rightsize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service that says it is full is not away: the patience with one that is away is not for it."""
+    monkeypatch.setattr("orchestrator.client.link.AWAY_AT_MOST_S", 0.5)
+    monkeypatch.setattr("orchestrator.client.link.TRIES", 1)
+    full = {"orchestrator.api.jobs.MOST_OF_TENANT": 0, "orchestrator.api.jobs.FULL_RETRY_S": 1.0}
+    for name, value in full.items():
+        monkeypatch.setattr(name, value)
+    made = client.submit_job(chat("[[sleep:4]] x", model="thinker"))
+    asked = []
+    planted = client.job
+
+    def counted(*given: Any, **named: Any) -> Any:
+        asked.append(given)
+        return planted(*given, **named)
+
+    monkeypatch.setattr(client, "job", counted)
+    assert client.wait_job(made["id"])["state"] == "succeeded"
+    assert len(asked) > 3
 
 
 @dataclass

@@ -219,6 +219,8 @@ def test_every_crash_point_is_struck_by_some_test() -> None:
         "submit.after_commit",
         "recover.before_commit",
         "machines.before_commit",
+        "upkeep.after_erase",
+        "upkeep.after_drop",
     }
     assert struck == set(POINTS)
     assert os.environ.get("RIGHTSIZE_CRASH_AT") is None

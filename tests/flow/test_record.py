@@ -100,3 +100,25 @@ def test_a_dispatch_with_an_outcome_that_was_not_recorded_is_not_ended_and_its_j
     assert stack.wait(batch).final["completed"] == 3
     recorder.close()
     stack.must_hold(batch, 3)
+
+
+def test_a_blob_store_that_is_away_is_told_as_such_and_loses_no_outcome(
+    stack: Stack, worker: Context, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch = stack.submit(rows(1))
+    stack.orchestrator()
+    jobs = next_claim(stack, worker)
+    worker.settings = worker.settings.model_copy(update={"inline_body_bytes": 0})
+    recorder = RecordingThread(worker, "test")
+    folder = stack.settings.blobs
+    away = folder.rename(folder.with_name("away"))
+    folder.write_text("a file where the folder was")
+    recorder.put(Item(jobs[0], ANSWER, Open(jobs[0].dispatch_id, 1)))
+    recorder.start()
+    until(lambda: caplog.records, what="it is told")
+    folder.unlink()
+    away.rename(folder)
+    assert stack.wait(batch).final["completed"] == 1
+    assert {(record.getMessage(), record.fields["waiting"]) for record in caplog.records} == {("blobs_away", 1)}  # type: ignore[attr-defined]
+    recorder.close()
+    stack.must_hold(batch, 1)

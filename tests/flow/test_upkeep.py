@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,15 +16,18 @@ import pytest
 from sqlalchemy import text
 
 from orchestrator import ids
-from orchestrator.errors import NotFound, ServiceUnavailable
-from orchestrator.flow import upkeep
+from orchestrator.doctoring import blobs
+from orchestrator.errors import BudgetExhausted, NotFound, ServiceUnavailable
+from orchestrator.flow import read, upkeep
+from orchestrator.requests import CHAT
 from orchestrator.settings import Settings
 from orchestrator.store import files
 from orchestrator.store.files import NewFile
 from orchestrator.store.session import Database
-from tests.stack import OWNER, Stack, rows, until
+from tests.stack import OWNER, Stack, chat, rows, until
 
 DAYS = 30
+DAY_S = 86_400
 OLD = f"interval '{DAYS + 1} days'"
 MONDAY = date(2024, 1, 1)
 
@@ -153,6 +157,71 @@ def test_blobs_of_files_whose_erasing_was_cut_short_are_deleted_by_the_next_upke
     assert stack.count("SELECT count(*) FROM files WHERE blob_key <> ''") == 0
 
 
+def test_an_upkeep_killed_between_deleting_blobs_and_noting_it_is_ended_by_the_next(stack: Stack) -> None:
+    key = put_file(stack, "doomed", expires_s=0)
+    assert stack.orchestrator(crash_at="upkeep.after_erase:kill").wait(30) == -signal.SIGKILL
+    assert not is_there(stack, key)
+    assert stack.count("SELECT count(*) FROM files WHERE blob_key <> ''") == 1
+    stack.orchestrator()
+    until(lambda: stack.count("SELECT count(*) FROM files WHERE blob_key <> ''") == 0, 20, "it is noted")
+    stack.must_hold()
+
+
+def test_an_upkeep_killed_after_a_drop_leaves_blobs_that_the_doctor_tells_of_and_a_later_upkeep_deletes(
+    large: Stack, owner: Database
+) -> None:
+    keys = old_week(large, owner)
+    large.kill(large.processes[0])
+    assert large.orchestrator(crash_at="upkeep.after_drop:kill").wait(30) == -signal.SIGKILL
+    left = [key for key in keys if is_there(large, key)]
+    assert len(left) == 6
+    upkeep.run(large.context, never)
+    left = [key for key in keys if is_there(large, key)]
+    assert len(left) == 3, "those of the week whose drop was cut short"
+    for path in large.settings.blobs.rglob("*"):
+        os.utime(path, (time.time() - 2 * DAY_S,) * 2)
+    (told,) = [one for one in blobs.examine(large.context.blobs, large.context.database) if one.name == "orphans"]
+    assert "3 of the" in told.detail
+    assert upkeep.erase_orphans(large.context, never) == 0, "they are within the retention"
+    for path in large.settings.blobs.rglob("*"):
+        os.utime(path, (time.time() - (DAYS + upkeep.SPARED_DAYS + 1) * DAY_S,) * 2)
+    assert upkeep.erase_orphans(large.context, lambda: True) == 0
+    assert upkeep.erase_orphans(large.context, never) == 3
+    assert [key for key in keys if is_there(large, key)] == []
+    kept = [key for (key,) in large.query("SELECT blob_key FROM files")]
+    assert all(is_there(large, key) for key in kept)
+    assert large.doctor() == []
+
+
+def test_bodies_that_rows_know_are_no_orphans_however_old_they_are(large: Stack) -> None:
+    batch = large.submit(rows(3))
+    read.read_batch(large.context, batch)
+    for path in large.settings.blobs.rglob("*"):
+        os.utime(path, (time.time() - 100 * DAYS * DAY_S,) * 2)
+    others = large.settings.blobs / "bodies" / "0123" / "notes.txt"
+    others.parent.mkdir()
+    others.write_text("what somebody put there is no body of a job")
+    os.utime(others, (0, 0))
+    assert upkeep.erase_orphans(large.context, never) == 0
+    assert len([1 for _ in large.context.blobs.keys("bodies")]) == 4
+
+
+def test_bodies_of_a_batch_that_fails_and_of_a_job_that_is_refused_go_at_once(
+    large: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(read, "CHUNK_ROWS", 2)
+    batch = large.submit([*rows(5), {"custom_id": "bad", "method": "POST", "url": CHAT, "body": {}}])
+    read.read_batch(large.context, batch)
+    assert large.batch(batch).status == "failed"
+    change(large.context.database, "UPDATE budgets SET limit_usd = 0")
+    with pytest.raises(BudgetExhausted):
+        large.submit_now(chat("Hello"))
+    change(large.context.database, "UPDATE budgets SET limit_usd = NULL")
+    large.submit_now(chat("Hello"), key="once")
+    large.submit_now(chat("Hello"), key="once")
+    assert len([1 for _ in large.context.blobs.keys("bodies")]) == 1
+
+
 def test_a_blob_store_that_is_away_holds_up_no_other_upkeep_and_its_blobs_go_later(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -188,6 +257,24 @@ def test_a_week_past_retention_is_dropped_with_the_blobs_that_only_its_rows_name
     kept = [key for (key,) in large.query("SELECT blob_key FROM files")]
     assert all(is_there(large, key) for key in kept)
     assert len(kept) == 2, "files go by their own retention"
+    assert large.doctor() == [], "the results of a week that was dropped are missed by nobody"
+
+
+def test_a_result_that_is_lost_from_a_week_that_is_kept_is_told(large: Stack, owner: Database) -> None:
+    old_week(large, owner)
+    upkeep.run(large.context, never)
+    large.wait(large.submit(rows(3)))
+    assert large.doctor() == []
+    young = "(SELECT id FROM jobs WHERE stored_on > '2025-01-01' ORDER BY id LIMIT 1)"
+    change(owner, f"DELETE FROM results WHERE job_id = {young}")
+    assert [one.name for one in large.doctor()] == ["I2-result"]
+
+
+def test_a_lost_result_of_last_month_is_told_while_its_week_is_there(large: Stack, owner: Database) -> None:
+    old_week(large, owner)
+    assert large.doctor() == []
+    change(owner, "DELETE FROM results WHERE job_id = (SELECT min(id) FROM jobs)")
+    assert [one.name for one in large.doctor()] == ["I2-result"]
 
 
 def test_a_week_is_kept_while_a_job_of_it_or_of_an_earlier_one_is_open(large: Stack, owner: Database) -> None:
@@ -257,6 +344,7 @@ def test_old_events_dispatches_workers_and_idempotency_keys_are_forgotten_and_th
         "INSERT INTO workers (worker_id, model, tier, slots, host, pid, fleet_version, last_seen) VALUES "
         "(gen_random_uuid(), 'old', 'llm', 1, 'h', 1, 1, now() - interval '2 hours'), (gen_random_uuid(), 'young', 'llm', 1, 'h', 1, 1, now())",
         f"INSERT INTO idempotency_keys VALUES (1, 'old', '\\x00', gen_random_uuid(), now() - {OLD}), (1, 'young', '\\x00', gen_random_uuid(), now())",
+        f"INSERT INTO refusals (task_id, code, message, created_at) VALUES ('old', 'x', '', now() - {OLD}), ('young', 'x', '', now())",
         f"INSERT INTO audit_log (tenant_id, at, actor, action, target) VALUES (1, now() - 100 * {OLD}, 'somebody', 'key.create', 'key')",
     )  # fmt: skip
     upkeep.run(stack.context, never)
@@ -265,6 +353,7 @@ def test_old_events_dispatches_workers_and_idempotency_keys_are_forgotten_and_th
         ("SELECT model FROM dispatches", ["young"]),
         ("SELECT model FROM workers", ["young"]),
         ("SELECT key FROM idempotency_keys", ["young"]),
+        ("SELECT task_id FROM refusals", ["young"]),
         ("SELECT action FROM audit_log", ["key.create"]),
     ):
         assert [row[0] for row in stack.query(query)] == left, query

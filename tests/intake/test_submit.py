@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from celery import Celery
 
-from orchestrator import ids
+from orchestrator import errors, ids
 from orchestrator.flow import administer
 from orchestrator.intake.messages import envelope
 from orchestrator.intake.queue import Queue
@@ -178,3 +178,29 @@ def test_an_answer_beyond_its_time_comes_as_it_stands(stack: Stack, producer: Pr
     assert 1.4 < time.monotonic() - began < 10
     with pytest.raises(Exception, match="invalid_request: `wait_s`"):
         producer.ask(made["id"], wait_s=61)
+
+
+def test_a_message_that_comes_again_gets_its_job_although_it_would_be_refused_by_now(
+    stack: Stack, producer: Producer
+) -> None:
+    stack.intake()
+    first = producer.answer(producer.submit(task_id="order-1"))
+    producer.submit(task_id="order-1", expires=0.01)
+    job = producer.ask("celery:order-1")
+    assert job["id"] == first["id"]
+    until(lambda: stack.broker.redis.llen("rightsize.submit") == 0, what="the late message is worked on")
+    administer.set_quota(stack.context, HOUSE, "project", "default", Quota(tokens_per_minute=1))
+    assert until(lambda: refused_as_too_large(producer), 10, "the quota is in force")
+    assert producer.answer(producer.submit(task_id="order-1")) == first
+    told = {row.task_id for row in stack.query("SELECT task_id FROM refusals")}
+    assert told
+    assert "order-1" not in told
+
+
+def refused_as_too_large(producer: Producer) -> bool:
+    """Whether a new request is refused for good."""
+    try:
+        producer.answer(producer.submit(chat("x" * 100_000)))
+    except errors.InvalidRequest as error:
+        return "sending it again does not help" in error.message
+    return False

@@ -26,6 +26,7 @@ from workers.engines.prompt import (
 
 _TEMPLATE_TOKENS: Final = 16_384
 """What a chat template and one image may add to a prompt whose tokens are otherwise at most its bytes."""
+MOST_NAME: Final = 64
 _CHOICE_TOKENS: Final = 1_000_000
 """No model writes more in one choice."""
 
@@ -53,6 +54,8 @@ def checked(request: EngineRequest, asked: str, key: str, body: dict[str, Any], 
     `request_bytes` the length of the request's body.
     """
     revision = revision_of(asked, key, body)
+    if not _is_name(body.get("service_tier")):
+        body.pop("service_tier", None)
     if request.endpoint in POOLING:
         _check_rows(request, body)
     else:
@@ -85,6 +88,11 @@ def revision_of(asked: str, key: str, body: dict[str, Any]) -> str:
         raise bad_answer("wrong_model", message, retryable=False)
     fingerprint = body.get("system_fingerprint")
     return f"{answered}+{fingerprint[:64]}" if isinstance(fingerprint, str) and fingerprint else answered
+
+
+def _is_name(value: object) -> bool:
+    """Whether a word of a server's own may be handed on."""
+    return isinstance(value, str) and 0 < len(value) <= MOST_NAME
 
 
 def _check_choices(request: EngineRequest, body: dict[str, Any]) -> None:

@@ -40,7 +40,7 @@ MEANINGS: Final[Mapping[int, str]] = {
     415: "The body comes in a form that is not read (`unsupported_media_type`).",
     416: "The Range asks for none of the file's bytes (`range_not_satisfiable`).",
     422: "No model of the fleet can serve the request within its bounds (`tier_unavailable`).",
-    429: "More than a quota allows (`rate_limit_exceeded`), or too much is queued already (`backpressure`).",
+    429: "More than a quota allows (`rate_limit_exceeded`), or too much is queued or waited for already (`backpressure`).",
     499: "The caller hung up before the answer was there; nobody reads this.",
     500: "A fault of ours (`internal_error`); the message has its id.",
     502: "The model failed after all its attempts; `code` says how.",

@@ -12,7 +12,7 @@ from typing import Any, Final
 from orchestrator.contracts import NAME, Stakes, Tier
 from orchestrator.fields import CAPS, EFFORTS, FUNCTION_NAME, MAX_BIASES, MAX_STOPS, MAX_TOOLS, PAIRED, WHOLE
 from orchestrator.hints import MOST_SAMPLES, MOST_THINKING, TASK_NAME, VOTES
-from orchestrator.requests import CHAT, EMBEDDINGS, MAX_AUDIO, MAX_IMAGES, MAX_MESSAGES, MAX_TEXTS
+from orchestrator.requests import CHAT, EMBEDDINGS, MAX_AUDIO, MAX_IMAGES, MAX_MESSAGES, MAX_TEXTS, ROLES
 from orchestrator.responses.fields import CAPPED, INCLUDED, MAX_TOOL_CALLS, RETENTIONS, SERVICE_TIERS
 
 Schema = Mapping[str, Any]
@@ -78,7 +78,7 @@ FUNCTION: Final[Schema] = {
 MESSAGE: Final[Schema] = {
     "type": "object", "required": ["role"],
     "properties": {
-        "role": {"type": "string", "examples": ["user", "system", "assistant", "tool"]},
+        "role": {"enum": list(ROLES)},
         "content": {"anyOf": [TEXT, PARTS, {"type": "null"}]},
         "tool_calls": {"type": ["array", "null"], "items": FUNCTION},
     },

@@ -77,7 +77,7 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "GET /v1/models": ("list_models", shown(work.Models)),
     "GET /v1/models/{name}": ("show_model", shown(work.Model, 404)),
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
-    "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404)),
+    "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404, 429)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
     "GET /v1/refusals": ("list_refusals", shown(work.Refusals).linked(first=Link("show_refusal", {"refusal_id": FIRST}))),
     "GET /v1/refusals/{refusal_id}": ("show_refusal", shown(work.RefusedRequest, 404)),

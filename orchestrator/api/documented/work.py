@@ -232,6 +232,9 @@ class Estimate(Told):
     object: Literal["estimate"]
     rows: Count
     invalid_rows: Count
+    completion_window: str
+    late: str | None
+    """What is to be said where it may not end within its window."""
     interval: float
     input_tokens_by: str
     basis: list[Ground]

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
 from tests.workers.engines.build import chat, completion, embeddings, engine
-from tests.workers.engines.openai_behaviours import SAID
+from tests.workers.engines.openai_behaviours import BEHAVIOURS, SAID, Exchange
 from tests.workers.engines.openai_server import OpenAIServer
 from workers.engines.assembly import Assembly
 from workers.engines.base import Chunk, EngineRequest
@@ -158,3 +158,33 @@ def test_cancelled_requests_leave_the_connection_pool_whole() -> None:
             await made.close()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("told", ["priority", "flex", None, "", 7, {"a": 1}, "x" * 65])
+@pytest.mark.parametrize("in_pieces", [False, True])
+def test_the_service_tier_that_a_server_names_is_handed_on_and_nothing_else_in_its_place(
+    told: object, in_pieces: bool
+) -> None:
+    async def tiered(exchange: Exchange, *_: str) -> None:
+        if exchange.body.get("stream"):
+            await exchange.events(exchange.pieces(service_tier=told))
+        else:
+            await exchange.whole(exchange.answer(service_tier=told))
+
+    async def main() -> Answer:
+        async with OpenAIServer() as server:
+            made = engine("openai", address=server.address("tiered"))
+            await made.load()
+            try:
+                if not in_pieces:
+                    return await made.perform(chat())
+                answer = [chunk async for chunk in made.stream(chat())][-1].answer
+                assert answer is not None
+                return answer
+            finally:
+                await made.close()
+
+    with pytest.MonkeyPatch.context() as planting:
+        planting.setitem(BEHAVIOURS, "tiered", tiered)
+        answer = asyncio.run(main())
+    assert answer.body.get("service_tier") == (told if told in ("priority", "flex") else None)

@@ -1,0 +1,119 @@
+"""A batch whose reading meets a fault of ours ends; one that meets a server that is away goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator.errors import ServiceUnavailable
+from orchestrator.flow import read
+from orchestrator.flow.prepare import prepare
+from tests.stack import Stack, chat, row
+
+LINES = [row(f"row-{n}", chat(f"Number {n}.")) for n in range(3)]
+JOBS = "SELECT custom_id, state, fault_code, fault_message FROM jobs ORDER BY row_number"
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch, *rows: str, error: Exception) -> None:
+    """Plant a bug that some rows meet."""
+
+    def planted(*given: Any, **named: Any) -> Any:
+        if named["custom_id"] in rows:
+            raise error
+        return prepare(*given, **named)
+
+    monkeypatch.setattr(read, "prepare", planted)
+
+
+@pytest.mark.parametrize("error", [ValueError("deep within"), KeyError("x"), RecursionError(), ZeroDivisionError()])
+def test_a_bug_that_one_row_meets_fails_its_batch_and_says_which_row(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    spoil(monkeypatch, "row-1", error=error)
+    batch = stack.submit(LINES)
+    assert read.read_waiting(stack.context) == 1
+    ended = stack.batch(batch)
+    assert ended.status == "failed"
+    (told,) = ended.errors["data"]
+    assert (told["code"], told["line"]) == ("internal_error", 2)
+    assert "read_failed" in told["message"]
+    assert [record.getMessage() for record in caplog.records] == ["read_failed"]
+    assert stack.count("SELECT count(*) FROM jobs") == 0
+    assert stack.query("SELECT sum(held_usd) FROM budgets")[0][0] in (0, None)
+    stack.must_hold()
+
+
+def test_where_rows_are_reported_a_bug_costs_only_the_rows_that_meet_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    spoil(monkeypatch, "row-0", "row-2", error=ValueError("deep within"))
+    batch = stack.submit(LINES, hints={"on_invalid_row": "report"})
+    read.read_waiting(stack.context)
+    assert stack.batch(batch).status == "in_progress"
+    found = stack.query(JOBS)
+    assert [(one.custom_id, one.state, one.fault_code) for one in found] == [
+        ("row-0", 11, "internal_error"), ("row-1", 1, None), ("row-2", 11, "internal_error"),
+    ]  # fmt: skip
+    assert len(caplog.records) == 1, "of many rows that meet the same bug one is told"
+    monkeypatch.undo()
+    stack.orchestrator()
+    stack.worker()
+    assert stack.wait(batch).status == "completed"
+    stack.must_hold(batch, 3)
+
+
+@pytest.mark.parametrize("step", ["_start", "_store", "check_jobs_queued"])
+def test_a_bug_beside_the_rows_fails_the_batch_and_holds_nothing(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def planted(*_: Any) -> None:
+        raise ValueError("deep within")
+
+    monkeypatch.setattr(read, step, planted)
+    batch = stack.submit(LINES)
+    read.read_waiting(stack.context)
+    ended = stack.batch(batch)
+    assert (ended.status, ended.errors["data"][0]["code"]) == ("failed", "internal_error")
+    assert stack.count("SELECT count(*) FROM jobs") == 0
+    stack.must_hold()
+
+
+def test_hints_that_hold_no_longer_fail_their_batch_with_the_reason(stack: Stack) -> None:
+    batch = stack.submit(LINES)
+    stack.query('UPDATE batches SET hints = CAST(\'{"tier": "huge"}\' AS jsonb) WHERE id = :id RETURNING id', id=batch)
+    read.read_waiting(stack.context)
+    ended = stack.batch(batch)
+    assert (ended.status, ended.errors["data"][0]["code"]) == ("failed", "invalid_request")
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable("away"), OSError(28, "No space left on device"), MemoryError()])
+def test_what_passes_by_leaves_the_batch_to_the_next_pass(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    batch = stack.submit(LINES)
+    with monkeypatch.context() as planting:
+        spoil(planting, "row-1", error=error)
+        if isinstance(error, ServiceUnavailable):
+            with pytest.raises(ServiceUnavailable):
+                read.read_waiting(stack.context)
+        else:
+            read.read_waiting(stack.context)
+    assert stack.batch(batch).status == "validating"
+    read.read_waiting(stack.context)
+    assert stack.batch(batch).status == "in_progress"
+
+
+def test_a_reader_that_was_overtaken_takes_no_rows_away(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = stack.submit(LINES)
+
+    def overtaken(*_: Any) -> None:
+        monkeypatch.undo()
+        read.read_batch(stack.context, batch)
+        raise ValueError("too late")
+
+    monkeypatch.setattr(read, "_start", overtaken)
+    read.read_batch(stack.context, batch)
+    assert stack.batch(batch).status == "in_progress"
+    assert stack.count("SELECT count(*) FROM jobs") == 3
+    stack.must_hold()
