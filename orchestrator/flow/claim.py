@@ -57,21 +57,24 @@ def claim(
 
 
 def claim_many(context: Context, dispatch_ids: Sequence[int], worker: UUID) -> tuple[list[Claimed], list[int]]:
-    """Claim those of some interactive dispatches that are free, in one transaction; large bodies are left for `fetch`.
+    """Claim those of some interactive dispatches that are free, in one statement; large bodies are left for `fetch`.
 
     Also returns those that are still to be claimed, one by one: suspects, and bulk work.
     """
     reached("claim.before")
-    with context.database.unit_of_work() as session:
-        found = claims.claim_many(session, dispatch_ids, worker, context.settings.lease_s)
-        ours = {one.dispatch_id for one in found}
-        missed = [dispatch_id for dispatch_id in dict.fromkeys(dispatch_ids) if dispatch_id not in ours]
-        left = claims.unclaimed_of(session, missed) if missed else []
-        rows = claims.jobs_of(session, list(ours)) if ours else {}
-        if idle := [dispatch_id for dispatch_id in ours if dispatch_id not in rows]:
-            dispatches.end(session, idle, "done")
+    found = claims.claim_many(context.database, dispatch_ids, worker, context.settings.lease_s)
+    missed = [dispatch_id for dispatch_id in dict.fromkeys(dispatch_ids) if dispatch_id not in found]
+    idle = [dispatch_id for dispatch_id, (_, jobs) in found.items() if not jobs]
+    left: list[int] = []
+    if missed or idle:
+        try:
+            with context.database.unit_of_work() as session:
+                left = claims.unclaimed_of(session, missed)
+                dispatches.end(session, idle, "done")
+        except ServiceUnavailable:
+            left = missed  # what was claimed runs all the same
     reached("claim.after_commit")
-    return [_of(one, rows[one.dispatch_id]) for one in found if one.dispatch_id in rows], left
+    return [_of(one, jobs) for one, jobs in found.values() if jobs], left
 
 
 def _of(claim: Claim, rows: Sequence[tuple[ClaimedJob, str | None]]) -> Claimed:
