@@ -27,7 +27,7 @@ from orchestrator.patience import START_S
 from orchestrator.settings import MIB, Settings
 from orchestrator.store import refusals
 from orchestrator.store.migrate import check_schema
-from orchestrator.telemetry import configure, log, log_fault
+from orchestrator.telemetry import configure, log, log_away, log_fault
 
 T = TypeVar("T")
 
@@ -140,7 +140,7 @@ class Intake:
             try:
                 return step()
             except ServiceUnavailable as error:
-                self._say_database_away(error)
+                self._say_away(error)
             except AWAY as error:
                 self._say_broker_away(error)
             pause_s = min(2 * pause_s, MOST_PAUSE_S)
@@ -166,7 +166,7 @@ class Intake:
                     self._beat()
                     beat_at = time.monotonic() + settings.heartbeat_s
             except ServiceUnavailable as error:
-                self._say_database_away(error)
+                self._say_away(error)
             except AWAY as error:
                 self._say_broker_away(error)
             except Exception as error:
@@ -181,9 +181,9 @@ class Intake:
             refusals.forget(session, self._context.settings.retention_days)
         pulse.beat(self._context.settings)
 
-    def _say_database_away(self, error: ServiceUnavailable) -> None:
+    def _say_away(self, error: ServiceUnavailable) -> None:
         if self._is_news("database"):
-            log("database_away", logging.WARNING, detail=error.message)
+            log_away(error)
 
     def _say_broker_away(self, error: BaseException) -> None:
         if self._is_news("broker"):
