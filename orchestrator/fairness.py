@@ -163,9 +163,8 @@ def window(*, slots: int, workers: int, latency_s: float, most_group: int, seen_
         return Window(0, 0, 0, 0)
     latency_s = max(latency_s, FASTEST_S)
     rate = slots / latency_s
-    if seen_rate is not None:
-        rate = min(rate, GROWS * seen_rate)
-    jobs = max(math.ceil(AHEAD * slots), min(int(AHEAD_S * rate), MOST_OUTSTANDING * workers))
+    trusted = rate if seen_rate is None else min(rate, GROWS * seen_rate)
+    jobs = max(math.ceil(AHEAD * slots), min(int(AHEAD_S * trusted), MOST_OUTSTANDING * workers))
     dispatches = MOST_DISPATCHES * workers
     wanted = min(int(GROUP_S * rate / workers), math.ceil(jobs / workers / 4))
     # Not so few that all dispatches together leave slots empty: of a slow model a quarter of a second is no whole job.

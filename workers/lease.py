@@ -9,76 +9,45 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence, Set
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 from uuid import UUID
 
 from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import lease
 from orchestrator.flow.context import Context
-from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log, log_fault
+from workers.held import Held
 
 LOOK_S: Final = 1.0
-
-
-class Work(Protocol):
-    """What a worker runs, as its heartbeat sees it."""
-
-    def presence(self) -> Sequence[Presence]:
-        """The models that it serves now."""
-        ...
-
-    def held(self) -> Mapping[int, Sequence[int]]:
-        """Its dispatches, each with the jobs that still run."""
-        ...
-
-    def batches(self) -> Set[int]:
-        """The batches whose jobs run."""
-        ...
-
-    def singles(self) -> Sequence[tuple[int, int]]:
-        """The jobs outside batches that run, each with its dispatch."""
-        ...
-
-    def on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
-        """Take in what a beat found of the dispatches that it asked for."""
-        ...
-
-    def on_ended(self, batches: Set[int]) -> None:
-        """Take in that batches have ended."""
-        ...
-
-    def on_gone(self, jobs: Sequence[tuple[int, int]]) -> None:
-        """Take in that jobs, each with its dispatch, are not to be run any more."""
-        ...
 
 
 class Heartbeat(threading.Thread):
     """Beats until stopped; a database that is away is tried again every second."""
 
-    def __init__(self, context: Context, worker: UUID, work: Work) -> None:
+    def __init__(self, context: Context, worker: UUID, held: Held, presence: Callable[[], Sequence[Presence]]) -> None:
+        """`presence` tells the models that the worker serves now."""
         super().__init__(name="rightsize-heartbeat", daemon=True)
-        self._context, self._worker, self._work = context, worker, work
+        self._context, self._worker, self._held, self._presence = context, worker, held, presence
         self._ending = threading.Event()
 
     def beat_once(self) -> None:
         """Renew now; raises ServiceUnavailable when the database does not answer."""
-        held = self._work.held()
-        running = [(job, dispatch) for dispatch, jobs in held.items() for job in jobs]
-        self._work.on_beat(lease.beat(self._context, self._worker, self._work.presence(), list(held), running), held)
+        asked = self._held.jobs()
+        running = [(job, dispatch) for dispatch, jobs in asked.items() for job in jobs]
+        self._held.on_beat(lease.beat(self._context, self._worker, self._presence(), list(asked), running), asked)
         pulse.beat(self._context.settings)
 
     def look_once(self) -> None:
         """See what of all that runs here was ended by others, by a cancel or otherwise; raises ServiceUnavailable."""
-        running = self._work.batches()
+        running = self._held.batches()
         if running and (ended := lease.ended_batches(self._context, running)):
-            self._work.on_ended(ended)
-        singles = self._work.singles()
+            self._held.on_ended(ended)
+        singles = self._held.singles.fences()
         if singles and (gone := lease.gone_jobs(self._context, singles)):
-            self._work.on_gone([(job, dispatch) for job, dispatch in singles if job in gone])
+            self._held.on_gone([(job, dispatch) for job, dispatch in singles if job in gone])
 
     def run(self) -> None:
         """Beat at the pace of the settings, and look in between."""

@@ -10,26 +10,25 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Final
 
 from orchestrator import ids
-from orchestrator.contracts import ClaimedJob, Fence, Outcome, OutcomeKind
+from orchestrator.contracts import ClaimedJob, Outcome, OutcomeKind
 from orchestrator.errors import RightsizeError, ServiceUnavailable
 from orchestrator.fleet import Model
 from orchestrator.flow import claim as claiming
 from orchestrator.flow import lease
 from orchestrator.flow.claim import Claimed
 from orchestrator.flow.context import Context
-from orchestrator.flow.lease import Beat
 from orchestrator.store.workers import Presence
 from orchestrator.telemetry import log, log_fault
 from workers.engines import open_engine
 from workers.execute import broken_off, run, unforeseen
-from workers.held import Running, Singles
+from workers.held import Held, Running
 from workers.lease import Heartbeat
 from workers.line import Line
 from workers.meter import Metering
@@ -64,12 +63,10 @@ class Runtime:
         self.stopping = threading.Event()
         self._models = models
         self._served: dict[str, LoadedModel] = {}
-        self._running: dict[int, Running] = {}
-        self._singles = Singles()
-        self._lock = threading.Lock()
         self._suspects = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._loop_thread = threading.Thread(target=self._loop.run_forever, name="rightsize-loop", daemon=True)
+        self._held = Held(self._loop)
         self._line = Line(context.settings, self._loop, self._cut)
         # Recorders share the pool: on a connection of its own the bulk one makes interactive work wait three times as long.
         self._metering = Metering(context, self.worker, models)
@@ -77,7 +74,7 @@ class Runtime:
         self._bulk_recorder = RecordingThread(context, "recorder", self._answer, metered)
         self._now_recorder = RecordingThread(context, "recorder-now", self._answer, metered, wakes=False)
         self._apart = context.apart()
-        self._heartbeat = Heartbeat(self._apart, self.worker, self)
+        self._heartbeat = Heartbeat(self._apart, self.worker, self._held, self.presence)
         self._now = NowReader(context, self.worker, queues, self.stopping, self._begin, self.run_dispatch)
         self._reads_now = bool(queues)
 
@@ -119,14 +116,12 @@ class Runtime:
             return
         turn = asyncio.Semaphore(1) if claimed.claim.one_by_one else None
         running = Running(claimed, Open(dispatch_id, len(claimed.jobs)), time.monotonic(), turn)
-        with self._lock:
-            self._running[dispatch_id] = running
+        self._held.add([running])
         try:
             asyncio.run_coroutine_threadsafe(self._run_all(running), self._loop).result()
             self._settle(running)
         finally:
-            with self._lock:
-                del self._running[dispatch_id]
+            self._held.remove(dispatch_id)
 
     def _begin(self, claimed: Sequence[Claimed]) -> None:
         """Run interactive dispatches that the reader claimed; nobody waits for them here."""
@@ -135,8 +130,7 @@ class Runtime:
             dispatch_id = one.claim.dispatch_id
             mine = Open(dispatch_id, len(one.jobs), when_settled=partial(self._end_now, dispatch_id))
             runs.append(Running(one, mine, time.monotonic(), None))
-        with self._lock:
-            self._running.update({one.open.dispatch_id: one for one in runs})
+        self._held.add(runs)
         self._loop.call_soon_threadsafe(self._run_now, runs)
 
     def _run_now(self, runs: Sequence[Running]) -> None:
@@ -152,8 +146,7 @@ class Runtime:
             self._now.aside.submit(self._settle, running)
 
     def _end_now(self, dispatch_id: int) -> None:
-        with self._lock:
-            self._running.pop(dispatch_id, None)
+        self._held.remove(dispatch_id)
         self._now.ended()
 
     def _claim(self, dispatch_id: int, *, alone: bool = False) -> Claimed | str | None:
@@ -185,7 +178,7 @@ class Runtime:
         end_turn = pieces = None
         try:
             pieces = self._line.open(job) if job.interactive else None
-            self._singles.begin(job, pieces)
+            self._held.singles.begin(job, pieces)
             if running.turn is not None:
                 await running.turn.acquire()
                 end_turn = partial(self._loop.call_soon_threadsafe, running.turn.release)
@@ -200,7 +193,7 @@ class Runtime:
             # Whatever it is: a job without an outcome would hold its dispatch for ever.
             outcome = unforeseen(job, error)
         running.tasks.pop(job.id, None)
-        self._singles.end(job)
+        self._held.singles.end(job)
         if pieces is not None:
             await pieces.settled()  # the end, which the recorder sends, comes behind them
         said = pieces is not None and pieces.said and job.id not in running.called_off
@@ -274,74 +267,16 @@ class Runtime:
             return []
         return [Presence(s.model.name, s.model.tier, s.gate.bulk_limit, s.latency_s) for s in self._served.values()]
 
-    def held(self) -> dict[int, list[int]]:
-        """The dispatches that this worker holds, each with its jobs that still run here."""
-        with self._lock:
-            return {dispatch_id: list(running.tasks) for dispatch_id, running in self._running.items()}
-
-    def on_beat(self, beat: Beat, asked: Mapping[int, Sequence[int]]) -> None:
-        """Stop what is not ours to run any more: cancelled jobs, and dispatches whose lease was lost."""
-        lost = asked.keys() - beat.held
-        if lost:
-            log("lease_lost", logging.WARNING, dispatches=sorted(lost))
-        with self._lock:
-            for dispatch_id in lost & self._running.keys():
-                self._running[dispatch_id].open.lost = True
-        for dispatch_id, jobs in asked.items():
-            gone = set(jobs) if dispatch_id in lost else beat.gone_jobs.intersection(jobs)
-            if gone:
-                self._loop.call_soon_threadsafe(self._call_off, dispatch_id, gone)
-
-    def batches(self) -> set[int]:
-        """The batches whose jobs run here."""
-        return {job.batch_id for job in self._jobs_here()} - {0}
-
-    def _jobs_here(self) -> list[ClaimedJob]:
-        with self._lock:
-            return [job for one in self._running.values() for job in one.claimed.jobs if job.id in one.tasks]
-
-    def on_ended(self, batches: Set[int]) -> None:
-        """Stop what runs of batches that were cancelled or have ended."""
-        gone: dict[int, set[int]] = {}
-        for job in self._jobs_here():
-            if job.batch_id in batches:
-                gone.setdefault(job.dispatch_id, set()).add(job.id)
-        for dispatch_id, jobs in gone.items():
-            self._loop.call_soon_threadsafe(self._call_off, dispatch_id, jobs)
-
-    def singles(self) -> list[Fence]:
-        """The jobs outside batches that run here, each with its dispatch."""
-        return self._singles.fences()
-
-    def on_gone(self, jobs: Sequence[Fence]) -> None:
-        """Stop jobs, each with its dispatch, that are not to be run any more."""
-        for job_id, dispatch_id in jobs:
-            self._loop.call_soon_threadsafe(self._call_off, dispatch_id, [job_id])
-
     async def _cut(self, public_id: str) -> None:
         """Stop a job that nobody waits for any more: what it has said is all of its answer, and one that has said nothing is dropped."""
-        single = self._singles.named(public_id)
+        single = self._held.singles.named(public_id)
         if single is None:
             return
         if single.pieces is not None and single.pieces.said:
             single.pieces.cut = True
             await self._served[single.job.model].engine.abort(public_id)
         else:
-            self._call_off(single.job.dispatch_id, [single.job.id])
-
-    def _call_off(self, dispatch_id: int, jobs: Iterable[int]) -> None:
-        """Drop jobs that others have ended or have now."""
-        running = self._running.get(dispatch_id)
-        if running is not None:
-            running.called_off.update(jobs)
-            self._interrupt(running, jobs)
-
-    @staticmethod
-    def _interrupt(running: Running, jobs: Iterable[int]) -> None:
-        for job_id in jobs:
-            task = running.tasks.get(job_id)
-            if task is not None:
-                task.cancel()
+            self._held.call_off(single.job.dispatch_id, [single.job.id])
 
     def begin_stop(self) -> None:
         """Take no more work; what runs may end within the bound of the settings, then it is given back uncounted."""
@@ -360,10 +295,7 @@ class Runtime:
     def _cut_off(self) -> None:
         self._bulk_recorder.abandon.set()
         self._now_recorder.abandon.set()
-        with self._lock:
-            held = list(self._running.values())
-        for running in held:
-            self._loop.call_soon_threadsafe(self._interrupt, running, list(running.tasks))
+        self._held.interrupt_all()
 
     def stop(self) -> None:
         """Record what is done, close engines and connections. Called when no dispatch runs any more."""

@@ -14,6 +14,7 @@ from orchestrator.settings import Settings
 from tests.stack import OWNER, Stack, chat, row, rows, until
 
 CLAIMED = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL"
+IN_HAND = "SELECT coalesce(sum(size), 0) FROM dispatches WHERE claimed_at IS NOT NULL"
 
 
 def endings(stack: Stack) -> set[str]:
@@ -119,8 +120,8 @@ def test_a_cancel_reaches_a_worker_long_before_its_next_heartbeat(settings: Sett
 def test_f11_a_hung_redis_holds_up_no_record(own_stack: Stack) -> None:
     own_stack.orchestrator()
     own_stack.worker()
-    batch = own_stack.submit(rows(30, "[[sleep:1]] Think."))
-    until(lambda: own_stack.count(CLAIMED) > 0)
+    batch = own_stack.submit(rows(30, "[[sleep:3]] Think."))
+    until(lambda: own_stack.count(IN_HAND) == 30, what="all of it has come to the worker")
     assert own_stack.instance is not None
     part = own_stack.instance.state.part("valkey")
     assert part is not None

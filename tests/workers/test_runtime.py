@@ -15,7 +15,7 @@ from orchestrator.contracts import ClaimedJob, Fault, Outcome, OutcomeKind
 from orchestrator.flow.context import open_context
 from orchestrator.settings import Settings
 from workers.gate import Gate
-from workers.held import Running, Singles
+from workers.held import Held, Running
 from workers.recording import Item, Open
 from workers.runtime import Runtime
 
@@ -33,6 +33,9 @@ output = "2.00"
 usd_per_hour = "3.60"
 """
 INTERVALS = "SELECT kind, ended_at IS NOT NULL AS ended FROM machine_intervals ORDER BY number"
+
+NO_LOOP: Any = None
+"""Nothing is called off in these."""
 
 
 def test_a_worker_of_a_machine_priced_by_the_hour_ends_its_last_interval_itself(
@@ -71,7 +74,7 @@ def test_a_fault_of_ours_before_a_jobs_turn_is_its_outcome_and_the_dispatch_ends
         item.open.settle(1)
 
     runtime._served, runtime._bulk_recorder = {"house": Broken()}, SimpleNamespace(put=put)
-    runtime._singles = Singles()
+    runtime._held = Held(NO_LOOP)
     job = SimpleNamespace(id=1, public_id="one", batch_id=1, interactive=False, model="house")
     claim = SimpleNamespace(model="house", one_by_one=False, interactive=False)
     running: Any = Running(SimpleNamespace(jobs=[job], claim=claim), Open(7, 1), 0.0, None)  # type: ignore[arg-type]
@@ -87,7 +90,7 @@ def test_a_job_in_an_engine_that_died_goes_back_unless_its_reader_has_seen_half_
     left: list[str] = []
     recorded: list[Outcome] = []
     pieces = SimpleNamespace(said=said, cut=False, settled=lambda: asyncio.sleep(0))
-    runtime._leave, runtime._singles = left.append, Singles()
+    runtime._leave, runtime._held = left.append, Held(NO_LOOP)
     runtime._line = SimpleNamespace(open=lambda job: pieces)
     runtime._now_recorder = SimpleNamespace(put=lambda item: recorded.append(item.outcome))
 
