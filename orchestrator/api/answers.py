@@ -112,21 +112,21 @@ class Answers:
         return expected.result()
 
     async def _read(self) -> None:
-        """Hand answers to those who expect them, for as long as this process lives."""
-        last, untrimmed = "0", 0
+        """Hand answers to those who expect them, for as long as this process lives. What was read does not stay in Redis."""
+        last = "0-0"
         while not self._closed:
             try:
-                found: Any = await self._redis.xread({self.address: last}, count=READ_AT_ONCE, block=READ_MS)
-                if untrimmed >= READ_AT_ONCE:
-                    await self._redis.xtrim(self.address, minid=last, approximate=False)
-                    untrimmed = 0
+                async with self._redis.pipeline(transaction=False) as pipe:
+                    pipe.xtrim(self.address, minid=_behind(last), approximate=False)
+                    pipe.xread({self.address: last}, count=READ_AT_ONCE, block=READ_MS)
+                    _, found = await pipe.execute()
                 self._away = False
             except (RedisError, OSError):
                 self._away = True
                 await asyncio.sleep(LOOK_S)
                 continue
             for name, fields in _all(found):
-                last, untrimmed = name.decode(), untrimmed + 1
+                last = name.decode()
                 expected = self._expected.get(fields.get(b"job", b""))
                 if expected is not None and not expected.done():
                     expected.set_result(_reply(fields))
@@ -162,6 +162,12 @@ class Answers:
             self._reading.cancel()
             await asyncio.gather(self._reading, return_exceptions=True)
         await self._redis.aclose()
+
+
+def _behind(name: str) -> str:
+    """The least name that an entry behind another may have."""
+    time_ms, _, number = name.partition("-")
+    return f"{time_ms}-{int(number) + 1}"
 
 
 def _all(found: Any) -> list[tuple[bytes, dict[bytes, bytes]]]:

@@ -20,7 +20,7 @@ from orchestrator.api.bodies import idempotency_key, read_object
 from orchestrator.api.failures import CLIENT_GONE, failure
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import Conflict, NotFound
+from orchestrator.errors import Conflict, NotFound, ServiceUnavailable
 from orchestrator.flow import cancel, quotas, submit
 from orchestrator.flow.context import Context
 from orchestrator.flow.submit import Prepared, Submitted
@@ -135,11 +135,14 @@ async def _wait(serving: Serving, asked: Asked) -> Reply | None:
 
 
 async def stored(serving: Serving, asked: Asked) -> Reply | None:
-    """The reply from the row, once the job has ended."""
+    """The reply from the row, once the job has ended and its servers answer: what was accepted goes on while one is away."""
     context = serving.context
-    return await serving.read(
-        stored_reply, context.database, context.blobs, asked.owner.tenant_id, asked.made.public_id
-    )
+    try:
+        return await serving.read(
+            stored_reply, context.database, context.blobs, asked.owner.tenant_id, asked.made.public_id
+        )
+    except ServiceUnavailable:
+        return None
 
 
 async def hung_up(request: Request) -> None:
@@ -152,12 +155,13 @@ def call_off(serving: Serving, asked: Asked) -> Reply | None:
     """Cancel a job that nobody waits for any more; what ended in that moment is paid for, so it is answered."""
     context = serving.context
     job: UUID = asked.made.public_id
-    reply = stored_reply(context.database, context.blobs, asked.owner.tenant_id, job)
-    if reply is None:
-        try:
+    try:
+        reply = stored_reply(context.database, context.blobs, asked.owner.tenant_id, job)
+        if reply is None:
             cancel.cancel_job(context, asked.owner, job)
-        except (Conflict, NotFound):
-            return None
+    except (Conflict, NotFound, ServiceUnavailable):  # its deadline ends it where the database is away
+        return None
+    if reply is None:
         context.broker.cut(job.hex)
     return reply
 

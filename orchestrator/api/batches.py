@@ -16,11 +16,12 @@ from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import NotFound
+from orchestrator.errors import Backpressure, NotFound
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import pause as pausing
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.again import Again, retry_batch
+from orchestrator.flow.context import Context
 from orchestrator.flow.estimate import WINDOW, as_object, estimate_batch
 from orchestrator.hints import usd_from
 from orchestrator.store import batches
@@ -29,6 +30,13 @@ router = APIRouter(prefix="/v1/batches", tags=["batches"])
 
 RESENT_WITHIN: Final = timedelta(minutes=10)
 """A create that the official client sends again after a lost answer is recognised for so long."""
+MOST_ESTIMATES: Final = 16
+"""Of one API process; two are made at a time, and the others wait for them."""
+MOST_OF_TENANT: Final = 4
+MOST_COPIERS: Final = 6
+"""Of one API process: fewer than the threads that submit, which all others need."""
+MOST_COPIERS_OF_TENANT: Final = 2
+FULL_RETRY_S: Final = 5.0
 
 
 @router.post("", openapi_extra=schemas.body_of(schemas.CreateBatch))
@@ -47,8 +55,10 @@ async def estimate(request: Request, owner: Reader) -> Response:
     """What a batch of an uploaded file would cost, use and take, with an interval that holds 80%, and on every other tier."""
     serving = serving_of(request)
     wanted = checked(schemas.EstimateBatch, await read_object(request))
-    async with serving.estimating:
-        return answer(await serving.read(_estimate, serving, owner, wanted))
+    full = Backpressure("Too many estimates are made just now. Try again.", retry_after_s=FULL_RETRY_S)
+    with serving.estimators.one(owner.tenant_id, most=MOST_ESTIMATES, most_of_tenant=MOST_OF_TENANT, full=full):
+        async with serving.estimating:
+            return answer(await serving.read(_estimate, serving, owner, wanted))
 
 
 @router.get("")
@@ -102,7 +112,10 @@ async def retry(batch_id: str, request: Request, owner: Submitter) -> Response:
     serving = serving_of(request)
     wanted = checked(schemas.RetryBatch, await read_object(request, empty=True))
     key = idempotency_key(request)
-    return answer(await serving.submit(_retry, serving, owner, batch_id, wanted, key))
+    again = key is None and request.headers.get("x-stainless-retry-count", "0") != "0"
+    full = Backpressure("Failed rows of too many batches are copied just now. Try again.", retry_after_s=FULL_RETRY_S)
+    with serving.copiers.one(owner.tenant_id, most=MOST_COPIERS, most_of_tenant=MOST_COPIERS_OF_TENANT, full=full):
+        return answer(await serving.submit(_retry, serving, owner, batch_id, wanted, key, again=again))
 
 
 def _estimate(serving: Serving, owner: Owner, wanted: schemas.EstimateBatch) -> dict[str, Any]:
@@ -113,12 +126,33 @@ def _estimate(serving: Serving, owner: Owner, wanted: schemas.EstimateBatch) -> 
 
 
 def _retry(
-    serving: Serving, owner: Owner, batch_id: str, wanted: schemas.RetryBatch, key: str | None
+    serving: Serving, owner: Owner, batch_id: str, wanted: schemas.RetryBatch, key: str | None, *, again: bool
 ) -> dict[str, Any]:
-    again = Again(wanted.tier, wanted.only, wanted.completion_window)
-    row = retry_batch(serving.context, owner, ids.parse("batch", batch_id), again, key)
-    with serving.context.database.unit_of_work(owner.tenant_id) as session:
+    context = serving.context
+    quotas.take(context, owner, 0)
+    row = _tried_before(context, owner, batch_id, wanted) if again else None
+    if row is None:
+        rows = Again(wanted.tier, wanted.only, wanted.completion_window)
+        row = retry_batch(context, owner, ids.parse("batch", batch_id), rows, key)
+    with context.database.unit_of_work(owner.tenant_id) as session:
         return batch_view.read(serving, session, row)
+
+
+def _tried_before(context: Context, owner: Owner, batch_id: str, wanted: schemas.RetryBatch) -> Row[Any] | None:
+    """The batch that the first sending of this request made, if it did: of the same rows, by the same key, with the same window."""
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        first = _find(session, owner, batch_id)
+        recent = batches.recent(session, owner.project_id, limit=100)
+    since = datetime.now(UTC) - RESENT_WITHIN
+    asked = (first.id, owner.api_key_id, wanted.completion_window)
+    return next(
+        (
+            row
+            for row in recent
+            if (row.retry_of, row.api_key_id, row.completion_window) == asked and row.created_at > since
+        ),
+        None,
+    )
 
 
 def _create(

@@ -17,7 +17,7 @@ from orchestrator.api.documented import asked
 from orchestrator.api.downloads import download
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import Conflict, InvalidRequest, NotFound
+from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.flow.quotas import check_file_bytes
 from orchestrator.store import files
 from orchestrator.store.files import FileRow, NewFile
@@ -49,6 +49,8 @@ async def upload(request: Request, owner: Submitter) -> Response:
 
     try:
         row = await serving.submit(store)
+    except ServiceUnavailable:  # it may be stored all the same; if it is not, upkeep finds the blob
+        raise
     except BaseException:
         await serving.write(serving.context.blobs.delete, key)
         raise

@@ -12,9 +12,10 @@ from sqlalchemy import Row
 
 from orchestrator import ids
 from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
-from orchestrator.errors import Conflict, InvalidRequest, NotFound
+from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
+from orchestrator.flow.quotas import check_file_bytes
 from orchestrator.flow.submit import Repeat, create_batch
 from orchestrator.requests import RESPONSES
 from orchestrator.store import batches, files, jobs
@@ -65,22 +66,33 @@ def retry_batch(
         raise InvalidRequest(
             f"No row of the batch failed{told} that can be tried again.", param="only" if wanted.only else None
         )
-    with context.database.unit_of_work(owner.tenant_id) as session:
-        name = f"{ids.public('batch', public_id)}_again.jsonl"
-        stored = files.add(session, owner, file_id, NewFile("batch", name, size, key))
-    made: Row[Any] | None = None
+    stored_id: int | None = None
     try:
+        with context.database.unit_of_work(owner.tenant_id) as session:
+            name = f"{ids.public('batch', public_id)}_again.jsonl"
+            check_file_bytes(session, owner, size)
+            stored_id = files.add(session, owner, file_id, NewFile("batch", name, size, key)).id
         made = create_batch(
             context, owner, input_file=file_id, endpoint=row.endpoint, window=wanted.window, metadata=row.metadata,
             hints={"on_invalid_row": "report"}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s,
             repeat=Repeat(row.id, {"retry_of": public_id.hex, **asdict(wanted)}),
         )  # fmt: skip
-        return made
-    finally:
-        if made is None or made.input_file != file_id:  # refused, or made before by the same request
-            with context.database.unit_of_work(owner.tenant_id) as session:
-                files.delete(session, stored.id)
-            context.blobs.delete(key)
+    except ServiceUnavailable:  # it may be made all the same
+        raise
+    except BaseException:
+        _drop(context, owner, stored_id, key)
+        raise
+    if made.input_file != file_id:  # made before, by the same request
+        _drop(context, owner, stored_id, key)
+    return made
+
+
+def _drop(context: Context, owner: Owner, file_id: int | None, key: str) -> None:
+    """Take back a file that no batch reads."""
+    if file_id is not None:
+        with context.database.unit_of_work(owner.tenant_id) as session:
+            files.delete(session, file_id)
+    context.blobs.delete(key)
 
 
 def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken, RightsizeError, ServiceUnavailable
 from orchestrator.flow.admit import admit, check_backpressure
 from orchestrator.flow.context import Context
+from orchestrator.flow.erasing import deleted
 from orchestrator.flow.quotas import check_jobs_queued
 from orchestrator.flow.submit import Prepared, Submitted, accept, publish, same_request
 from orchestrator.pricing import ZERO
@@ -185,4 +186,5 @@ def _together(context: Context, owner: Owner, asked: Sequence[Prepared]) -> list
     if new:
         reached("submit.after_commit")
         publish(context, list(zip(new, sent, strict=True)))
+    deleted(context.blobs, [one.job.blob_key for one in asked if one.public_id in targets and one.job.blob_key])
     return [Submitted(targets.get(one.public_id, one.public_id), one.job) for one in asked]

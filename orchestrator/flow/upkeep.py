@@ -20,14 +20,14 @@ from orchestrator.store import dispatches, examination, files, refusals, single,
 from orchestrator.store import upkeep as partitions
 from orchestrator.store.session import Database
 from orchestrator.store.upkeep import Week
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 
 CHUNK: Final = 1_000
 """Blobs between two looks whether to stop."""
 HALF_WRITTEN_S: Final = 86_400
 """No upload and no batch's file takes so long."""
-OF_JOBS: Final = ("bodies", "results")
-"""What the keys of jobs' blobs begin with."""
+SWEPT: Final = ("bodies", "results", "inputs")
+"""What the keys of blobs begin with that a lost process may leave."""
 SPARED_DAYS: Final = 7
 """Beyond the retention: by then each row and each backup that could know a job's blob is gone."""
 
@@ -36,15 +36,21 @@ Stopping = Callable[[], bool]
 
 
 def run(context: Context, stopping: Stopping) -> None:
-    """All of it, one kind after the other; ends early, between two chunks of any kind, when the process is told to stop."""
-    forget_workers(context)
-    forget_dispatches(context, stopping)
-    forget_idempotency_keys(context)
-    forget_webhooks(context, stopping)
-    forget_refusals(context, stopping)
-    expire_files(context, stopping)
-    erase_files(context, stopping)
-    sweep_blobs(context)
+    """All of it, one kind after the other; ends early, between two chunks of any kind, when the process is told to stop.
+
+    A kind that fails does not keep the others from their turn. Raises ServiceUnavailable when the database does not answer.
+    """
+    for step in STEPS:
+        try:
+            step(context, stopping)
+        except ServiceUnavailable:
+            raise
+        except Exception as error:
+            log_fault("pass_failed", error, step=step.__name__)
+
+
+def renew_partitions(context: Context, stopping: Stopping) -> None:
+    """Make the weeks to come, and drop those past the retention."""
     with closing(Database(context.settings, "owner", connections=1)) as owner:
         made = add_partitions(owner)
         dropped = drop_partitions(context, owner, stopping)
@@ -52,7 +58,7 @@ def run(context: Context, stopping: Stopping) -> None:
         log("partitions", made=made, dropped=dropped)
 
 
-def forget_workers(context: Context) -> None:
+def forget_workers(context: Context, _: Stopping) -> None:
     """Forget workers that were not seen for an hour."""
     with context.database.unit_of_work() as session:
         workers.forget_old(session)
@@ -66,10 +72,12 @@ def forget_dispatches(context: Context, stopping: Stopping) -> None:
                 return
 
 
-def forget_idempotency_keys(context: Context) -> None:
+def forget_idempotency_keys(context: Context, stopping: Stopping) -> None:
     """Forget idempotency keys past the retention."""
-    with context.database.unit_of_work() as session:
-        single.forget_keys(session, context.settings.retention_days)
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not single.forget_keys(session, context.settings.retention_days):
+                return
 
 
 def forget_webhooks(context: Context, stopping: Stopping) -> None:
@@ -108,7 +116,7 @@ def erase_files(context: Context, stopping: Stopping) -> None:
             files.erased(session, [file_id for file_id, _ in gone])
 
 
-def sweep_blobs(context: Context) -> None:
+def sweep_blobs(context: Context, _: Stopping) -> None:
     """Remove what killed processes were writing a day ago."""
     try:
         context.blobs.sweep(HALF_WRITTEN_S)
@@ -117,17 +125,17 @@ def sweep_blobs(context: Context) -> None:
 
 
 def erase_orphans(context: Context, stopping: Stopping) -> int:
-    """Delete bodies and results past the retention that no row knows; returns how many. It looks at every blob: once a day is enough.
+    """Delete bodies, results and inputs past the retention that no row knows; returns how many. It looks at every blob: once a day is enough.
 
     A process that was killed leaves such blobs, between a refusal or a drop and their deletion. What is younger is left: whoever
     restores a database beside this one, on the same blobs, loses nothing that the retention would not have taken.
     """
     erased = 0
-    for kind in OF_JOBS:
+    for kind in SWEPT:
         aged = _aged(context, kind, stopping)
         while keys := list(islice(aged, CHUNK)):
             with context.database.unit_of_work() as session:
-                strays = examination.orphans_of_jobs(session, keys)
+                strays = examination.orphans(session, keys)
             if stopping() or not deleted(context.blobs, strays):
                 return erased
             erased += len(strays)
@@ -193,3 +201,10 @@ def _drop(context: Context, owner: Database, week: Week) -> list[str]:
 def _put_off(error: ServiceUnavailable) -> None:
     """Leave a table to the next upkeep: a backup holds it, for instance, and waiting for it would hold up everybody behind us."""
     log("database_away", logging.WARNING, detail=error.message)
+
+
+STEPS: Final = (
+    forget_workers, forget_dispatches, forget_idempotency_keys, forget_webhooks, forget_refusals, expire_files, erase_files, sweep_blobs,
+    renew_partitions,
+)  # fmt: skip
+"""In the order in which they run."""

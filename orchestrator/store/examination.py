@@ -16,6 +16,7 @@ from orchestrator.store.budgets import SPENT, START
 MOST_COUNTED: Final = 10_000
 SHOWN: Final = 5
 # `bodies/01234567/ID` and `results/01234567/ID-DISPATCH`: the job's public id finds its row by an index, which its key has not.
+_OF_UPLOAD: Final = re.compile(r"inputs/[0-9a-f]{32}")
 _OF_JOB: Final = re.compile(r"(?:bodies|results)/[^/]+/([0-9a-f]{32})(?:-\d+)?")
 
 OF_JOBS: Final = text("""
@@ -132,10 +133,10 @@ def known_of_jobs(session: Session, keys: Sequence[str]) -> set[str]:
     return set(session.execute(OF_JOBS, values).scalars())
 
 
-def orphans_of_jobs(session: Session, keys: Sequence[str]) -> list[str]:
-    """Those of some blob keys that are a job's by their form, and that no request or result has."""
-    known = known_of_jobs(session, keys)
-    return [key for key in keys if key not in known and _OF_JOB.fullmatch(key)]
+def orphans(session: Session, keys: Sequence[str]) -> list[str]:
+    """Those of some blob keys that are a job's or an upload's by their form, and that no row has."""
+    known = known_keys(session, keys)
+    return [key for key in keys if key not in known and (_OF_JOB.fullmatch(key) or _OF_UPLOAD.fullmatch(key))]
 
 
 def served_files(session: Session, limit: int) -> Sequence[Row[Any]]:

@@ -68,7 +68,11 @@ REMEMBER: Final = text("""
     ON CONFLICT (tenant_id, key) DO NOTHING RETURNING target_id
 """)
 RECALL: Final = text("SELECT request_hash, target_id FROM idempotency_keys WHERE tenant_id = :tenant AND key = :key")
-FORGET: Final = text("DELETE FROM idempotency_keys WHERE created_at < now() - make_interval(days => :days)")
+FORGET: Final = text("""
+    DELETE FROM idempotency_keys WHERE ctid = ANY(ARRAY(
+        SELECT ctid FROM idempotency_keys WHERE created_at < now() - make_interval(days => :days) LIMIT 5000
+    ))
+""")
 
 
 def add(
@@ -128,6 +132,6 @@ def recall_key(session: Session, tenant_id: int, key: str) -> tuple[bytes, UUID]
     return (bytes(row[0]), row[1]) if row else None
 
 
-def forget_keys(session: Session, days: int) -> None:
-    """Drop idempotency keys older than the retention."""
-    session.execute(FORGET, {"days": days})
+def forget_keys(session: Session, days: int) -> int:
+    """Delete a chunk of the idempotency keys that are older than the retention; returns how many."""
+    return int(session.execute(FORGET, {"days": days}).rowcount)  # type: ignore[attr-defined]

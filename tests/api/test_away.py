@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -75,6 +76,28 @@ def test_f17_a_killed_database_is_a_503_with_a_remedy_and_then_works_again(own_s
         assert (error["code"], error["type"]) == ("service_unavailable", "server_error")
         assert int(response.headers["retry-after"]) >= 1
         until(lambda: api.http.get("/v1/batches").status_code == 200, 40)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("stream", [False, True])
+def test_f17_a_caller_who_waits_is_answered_though_the_database_was_away_meanwhile(
+    own_stack: Stack, stream: bool
+) -> None:
+    own_stack.orchestrator()
+    own_stack.worker("llm")
+    with serve(own_stack) as api, ThreadPoolExecutor(1) as pool:
+        assert api.post("/v1/chat/completions", chat("Hello")).status_code == 200
+        body = {**chat("[[sleep:4]] Hello again"), "stream": stream}
+        waiting = pool.submit(lambda: api.post("/v1/chat/completions", body, timeout=60))
+        until(
+            lambda: own_stack.count("SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL AND ended_at IS NULL")
+        )
+        os.kill(pid_of(own_stack, "postgres"), signal.SIGKILL)
+        response = waiting.result()
+        assert response.status_code == 200, response.text
+        assert "error" not in response.text
+        until(lambda: own_stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 2, 20, "each is paid once")
+        assert own_stack.doctor() == []
 
 
 def test_a_port_in_use_is_told_with_the_flag_that_names_another() -> None:

@@ -7,6 +7,7 @@ from decimal import Decimal
 
 import pytest
 
+from orchestrator.api import batches
 from tests.api.test_batches import create, ended, upload
 from tests.serving import Api
 from tests.stack import chat, row, rows
@@ -54,6 +55,12 @@ def test_history_narrows_the_interval_and_the_truth_lies_in_it(api: Api) -> None
     assert after["basis"][0]["basis"] == "task_on_model"  # type: ignore[index]
     batch = ended(api, create(api, lines(200)))
     assert Decimal(told["low"]) <= Decimal(batch.model_extra["rightsize"]["cost_usd"]) <= Decimal(told["high"])  # type: ignore[index]
+
+
+def test_estimates_of_one_tenant_leave_room_for_others(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "MOST_OF_TENANT", 0)
+    response = api.post("/v1/batches/estimate", {"input_file_id": upload(api, rows(1))})
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "backpressure")
 
 
 def test_an_estimate_says_what_may_not_end_within_its_window(api: Api) -> None:

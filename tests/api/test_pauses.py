@@ -8,6 +8,7 @@ from decimal import Decimal
 import orjson
 import pytest
 
+from orchestrator.api import batches
 from tests.api.test_batches import create, ended
 from tests.serving import Api
 from tests.stack import chat, row, rows, until
@@ -77,20 +78,37 @@ def test_failed_rows_run_again_one_tier_up_and_both_outputs_are_merged(api: Api)
 
 
 def test_a_second_run_that_succeeds_gives_every_custom_id_once(api: Api) -> None:
-    mixed = [*rows(5), *(row(f"once-{n}", chat(f"[[fail:400:1]] {n}", model="fast")) for n in range(3))]
-    first = ended(api, create(api, mixed))
-    assert first.request_counts.failed == 3
+    mixed = [*rows(5), *(row(f"cut-{n}", chat(f"[[sleep:3]] {n}", model="thinker")) for n in range(3))]
+    batch = create(api, mixed)
+    until(lambda: shown(api, batch)["request_counts"]["completed"] == 5, 20)  # type: ignore[index]
+    api.post(f"/v1/batches/{batch}/cancel", {})
+    first = ended(api, batch)
+    assert first.status == "cancelled"
     made = api.post(f"/v1/batches/{first.id}/retry", {"tier": "llm"}, headers={"Idempotency-Key": "again"}).json()
     assert (
         api.post(f"/v1/batches/{first.id}/retry", {"tier": "mllm"}, headers={"Idempotency-Key": "again"}).status_code
         == 409
     )
     second = ended(api, made["id"])
-    if second.request_counts.failed:  # the marker counts by job: a new job fails once more
-        assert second.request_counts.failed == 3
+    assert (second.request_counts.completed, second.request_counts.failed) == (3, 0)
     merged = lines(api, shown(api, second.id)["rightsize"]["merged_output_file_id"])  # type: ignore[index,arg-type]
     names = [line["custom_id"] for line in merged]
-    assert len(names) == len(set(names)) == 5 + second.request_counts.completed
+    assert sorted(names) == sorted([*(f"row-{n}" for n in range(5)), *(f"cut-{n}" for n in range(3))])
+
+
+def test_a_retry_that_the_official_client_sends_again_makes_no_second_batch(api: Api) -> None:
+    first = ended(api, create(api, [row("bad", chat("[[fail:400]]", model="fast"))]))
+    path, resent = f"/v1/batches/{first.id}/retry", {"x-stainless-retry-count": "1"}
+    made = api.post(path, {}).json()["id"]
+    assert api.post(path, {}, headers=resent).json()["id"] == made
+    assert api.post(path, {}).json()["id"] != made, "a deliberate one is another batch"
+
+
+def test_copies_of_failed_rows_are_bounded_so_that_others_are_served(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ended(api, create(api, [row("bad", chat("[[fail:400]]", model="fast"))]))
+    monkeypatch.setattr(batches, "MOST_COPIERS_OF_TENANT", 0)
+    response = api.post(f"/v1/batches/{first.id}/retry", {})
+    assert (response.status_code, response.headers["retry-after"]) == (429, "5")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ WRONG_KEY = "rs_" + f"canarykey{os.urandom(17).hex()}"
 OF_TENANT = (PROMPT, ANSWER, FILE, NAME, IMAGE)
 """What a tenant sent or got."""
 SECRETS = (ENV, DATABASE, WRONG_KEY, COOKIE, HEADER, PATH, QUERY, WEBHOOK)
-CONTENT_KEYS = re.compile(rb"rightsize\.answer\.[0-9a-f]{32}")
+CONTENT_KEYS = re.compile(rb"rightsize\.(answer|replies)\.[0-9a-f]{32}")
 
 
 @dataclass
@@ -229,9 +229,10 @@ def test_a20_redis_holds_content_only_in_answers_that_expire_within_a_minute(sce
 def test_a20_after_the_bound_nothing_of_an_answer_is_left(scene: Scene) -> None:
     """The clock is not waited for: every key that holds an answer goes once its time, which was bounded above, has come."""
     redis = scene.stack.broker.redis
-    for key in redis.scan_iter("rightsize.answer.*"):
+    kept = [key for key in redis.scan_iter("rightsize.*") if CONTENT_KEYS.fullmatch(key)]
+    for key in kept:
         redis.pexpire(key, max(1, redis.pttl(key) - ANSWER_KEPT_S * 1_000))
-    until(lambda: not list(redis.scan_iter("rightsize.answer.*")), 5)
+    until(lambda: not any(map(redis.exists, kept)), 5)
     scene.redis.clear()
     scene.look()
     for key, (_, value) in scene.redis.items():

@@ -193,6 +193,28 @@ def test_an_upkeep_killed_after_a_drop_leaves_blobs_that_the_doctor_tells_of_and
     assert large.doctor() == []
 
 
+def test_a_step_that_fails_keeps_no_other_from_its_turn(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = put_file(stack, "doomed", expires_s=0)
+
+    def fails(*_: object) -> int:
+        raise ValueError("as a bug of ours would")
+
+    monkeypatch.setattr(upkeep.single, "forget_keys", fails)
+    upkeep.run(stack.context, never)
+    assert not is_there(stack, key)
+
+
+def test_an_upload_that_no_row_knows_goes_once_it_is_old(stack: Stack) -> None:
+    kept, stray = put_file(stack, "kept"), f"inputs/{'0' * 32}"
+    stack.context.blobs.put(stray, b"stored, and its row's commit was lost")
+    assert upkeep.erase_orphans(stack.context, never) == 0
+    for path in stack.settings.blobs.rglob("*"):
+        os.utime(path, (0, 0))
+    assert upkeep.erase_orphans(stack.context, never) == 1
+    assert is_there(stack, kept)
+    assert not is_there(stack, stray)
+
+
 def test_bodies_that_rows_know_are_no_orphans_however_old_they_are(large: Stack) -> None:
     batch = large.submit(rows(3))
     read.read_batch(large.context, batch)
