@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Final
 
@@ -14,6 +15,7 @@ from orchestrator import pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import finish, machines, notify, read, recover, upkeep
 from orchestrator.flow.context import Context
+from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
 from orchestrator.telemetry import log, log_away, log_fault
@@ -38,9 +40,11 @@ class Service:
         self.sweep_now = threading.Event()
         self.finish_now = threading.Event()
         self.notify_now = threading.Event()
+        self.alerts_now = threading.Event()
         self._orphans_at = time.monotonic()
         """When they are looked for next."""
-        self._sender = Sender(context.settings.networks)
+        self._all_passed_at = time.monotonic()
+        """When the dispatcher last looked at every model."""
 
     def run(self) -> None:
         """Run until `stop` is set; every loop ends with its pass."""
@@ -56,7 +60,8 @@ class Service:
             "machines": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._close_books),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
             "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
-            "notify": lambda: self._repeat(self.notify_now, settings.poll_s, self._notify),
+            "alerts": lambda: self._repeat(self.alerts_now, settings.poll_s, self._tell_alerts),
+            "notify": self._notify_loop,
             "upkeep": lambda: self._repeat(threading.Event(), UPKEEP_EVERY_S, self._upkeep),
         }
         threads = [threading.Thread(target=loop, name=f"rightsize-{name}") for name, loop in loops.items()]
@@ -66,7 +71,7 @@ class Service:
         log("started", part="orchestrator", pid=os.getpid())
         self.stop.wait()
         log("stopping", part="orchestrator", pid=os.getpid())
-        for event in (*self.read_now, self.sweep_now, self.finish_now, self.notify_now):
+        for event in (*self.read_now, self.sweep_now, self.finish_now, self.notify_now, self.alerts_now):
             event.set()
         for thread in threads:
             thread.join()
@@ -113,7 +118,11 @@ class Service:
         self._repeat(never, 0.0, step)
 
     def _woken(self) -> set[str]:
-        """Wait for the next wake-ups; while Redis is away the poll interval alone drives the dispatcher."""
+        """Wait for the next wake-ups; while Redis is away the poll interval alone drives the dispatcher.
+
+        Every model is looked at once in an interval, even while one of them is woken all the time: what holds another back may
+        end without a wake-up, as the period of a budget does.
+        """
         poll_s = self.context.settings.poll_s
         try:
             names = self.context.broker.wait_for_wake(poll_s)
@@ -128,14 +137,18 @@ class Service:
             self.sweep_now.set()
         if "notify" in names:
             self.notify_now.set()
+        if time.monotonic() - self._all_passed_at >= poll_s:
+            names.add("*")
         return names or {"*"}
 
     def _pass_over(self, dispatcher: Dispatcher, names: set[str]) -> None:
         everything = "*" in names
+        if everything:
+            self._all_passed_at = time.monotonic()
         for model in self.context.config.fleet.models:
             if everything or model.name in names:
                 dispatcher.pass_over(model)
-        if not everything:
+        if names != {"*"}:
             self.finish_now.set()
 
     def _read(self) -> None:
@@ -162,12 +175,21 @@ class Service:
             log("batch_finished", count=count)
             self.notify_now.set()
 
-    def _notify(self) -> None:
-        """Tell of budgets, and send what is due, as long as there is anything."""
-        if alerts := notify.tell_alerts(self.context):
-            log("budget_alerts", count=alerts)
-        while not self.stop.is_set() and (sent := notify.deliver_due(self.context, self._sender)):
-            log("webhooks_sent", count=sent)
+    def _tell_alerts(self) -> None:
+        """On a turn of its own: however much is on its way to receivers, what a budget came to is told."""
+        if count := notify.tell_alerts(self.context):
+            log("budget_alerts", count=count)
+            self.notify_now.set()
+
+    def _notify_loop(self) -> None:
+        sender = Sender(self.context.settings.networks)
+        with closing(Deliveries(self.context, sender, self.notify_now.set)) as deliveries:
+
+            def step() -> None:
+                if count := deliveries.step():
+                    log("webhooks_sent", count=count)
+
+            self._repeat(self.notify_now, self.context.settings.poll_s, step)
 
     def _upkeep(self) -> None:
         """Forget and delete what is old, and see to the partitions; one orchestrator at a time."""

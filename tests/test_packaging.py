@@ -52,6 +52,7 @@ USED_WITHOUT_IMPORT = {
     "psycopg": "SQLAlchemy loads it by the URL's name",
     "uvloop": "uvicorn takes it when it is there",
     "uv": "`make lock`",
+    "pytest-xdist": "`make test`",
     "ruff": "`make check`",
     "mypy": "`make check`",
     "import-linter": "`make check`",

@@ -33,9 +33,9 @@ RESENT_WITHIN: Final = timedelta(minutes=10)
 MOST_ESTIMATES: Final = 16
 """Of one API process; two are made at a time, and the others wait for them."""
 MOST_OF_TENANT: Final = 4
-MOST_COPIERS: Final = 6
+MOST_COPIERS: Final = 10
 """Of one API process: fewer than the threads that submit, which all others need."""
-MOST_COPIERS_OF_TENANT: Final = 2
+MOST_COPIERS_OF_TENANT: Final = 8
 FULL_RETRY_S: Final = 5.0
 
 

@@ -21,6 +21,7 @@ from orchestrator.api.metrics import Metrics
 from orchestrator.api.places import Places
 from orchestrator.contracts import Owner
 from orchestrator.flow.context import Context
+from orchestrator.flow.gather import THREADS as GATHERERS
 from orchestrator.flow.gather import Gatherers, Made, Waiting
 from orchestrator.flow.submit import Prepared, Submitted
 from orchestrator.telemetry import log_fault
@@ -28,14 +29,17 @@ from orchestrator.telemetry import log_fault
 P = ParamSpec("P")
 R = TypeVar("R")
 
-CONNECTIONS: Final = 24
-"""The database pool of an API process: one for each thread below."""
 SUBMITTERS: Final = 16
 READERS: Final = 8
 WATCHERS: Final = 3
 """Readers that may look at once for those who wait: the others are left to whoever asks for something now."""
+SENDERS: Final = 4
+"""Threads that try webhook endpoints out, each for as long as its receiver takes, at most ten seconds."""
+PROBES: Final = 2
+CONNECTIONS: Final = SUBMITTERS + READERS + SENDERS + PROBES + GATHERERS
+"""The database pool of an API process: one for each thread that may hold one."""
 WRITERS: Final = 8
-"""Threads that write uploads; they hold no connection."""
+"""Threads that write, read and delete blobs; they hold no connection."""
 MOST_PLANS: Final = 1_000
 
 Plan = tuple[tuple[str, str, int], ...]
@@ -51,12 +55,18 @@ class Serving:
     answers: Answers
     metrics: Metrics = field(default_factory=Metrics)
     keys: KeyCache = field(default_factory=KeyCache)
+    estimators: Places = field(default_factory=Places)
+    """Of those whose estimate is made, or is yet to be."""
+    copiers: Places = field(default_factory=Places)
+    """Of those whose failed rows are copied into a batch of their own."""
     estimating: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     """Estimates that are made at the same time: each reads a whole file."""
     followers: Places = field(default_factory=Places)
     """Of those who follow a batch by its events."""
     waiters: Places = field(default_factory=Places)
     """Of those who wait for the end of a job."""
+    testers: Places = field(default_factory=Places)
+    """Of those who try a webhook endpoint out."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)
     """Plans of batches that were opened: they do not change any more. The oldest are forgotten."""
     gatherers: Gatherers = field(init=False)
@@ -64,8 +74,9 @@ class Serving:
     _readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
     _watchers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WATCHERS))
     _writers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(WRITERS))
+    _senders: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(SENDERS))
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(2))
+    _probes: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(PROBES))
 
     def __post_init__(self) -> None:
         self.gatherers = Gatherers(self.context, _deliver)
@@ -91,8 +102,12 @@ class Serving:
             return await self.read(step, *args, **kwargs)
 
     async def write(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a step that writes to the blob store on a thread."""
+        """Run a step that works on the blob store, and not on the database, on a thread."""
         return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._writers)
+
+    async def send(self, step: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a step that waits for a receiver of webhooks on a thread."""
+        return await anyio.to_thread.run_sync(partial(step, *args, **kwargs), limiter=self._senders)
 
     async def probe(self, within_s: float, step: Callable[[], R]) -> R | None:
         """Run a check on a thread of its own, and give up on it after a while: None."""

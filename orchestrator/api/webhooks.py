@@ -14,9 +14,10 @@ from orchestrator import ids
 from orchestrator.api import schemas
 from orchestrator.api.auth import Reader, Submitter
 from orchestrator.api.bodies import answer, checked, read_object
-from orchestrator.api.serving import Serving, serving_of
+from orchestrator.api.serving import SENDERS, Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
+from orchestrator.errors import Backpressure, Conflict, InvalidRequest, NotFound, ServiceUnavailable
+from orchestrator.flow import quotas
 from orchestrator.flow.notify import message_id
 from orchestrator.store import webhooks
 from orchestrator.store.webhooks import NewEndpoint
@@ -30,6 +31,11 @@ router = APIRouter(prefix="/v1", tags=["webhooks"])
 
 MOST_ENDPOINTS: Final = 50
 """Of a project."""
+MOST_TESTS: Final = 4 * SENDERS
+"""Of one API process: each thread that tries endpoints out has a few that wait for it."""
+MOST_TESTS_OF_TENANT: Final = 2
+"""So that one tenant whose receivers hang leaves threads to others."""
+FULL_RETRY_S: Final = 10.0
 
 
 @router.get("/webhook_event_types")
@@ -95,7 +101,10 @@ async def test(endpoint_id: str, request: Request, owner: Submitter) -> Response
     """Send a sample event now, once; what comes back is an error where the receiver did not take it."""
     serving = serving_of(request)
     wanted = checked(schemas.TestWebhook, await read_object(request))
-    return answer(await serving.write(_test, serving, owner, endpoint_id, _event(wanted.event_type)))
+    kind = _event(wanted.event_type)
+    full = Backpressure("Too many webhook endpoints are tried out just now. Try again.", retry_after_s=FULL_RETRY_S)
+    with serving.testers.one(owner.tenant_id, most=MOST_TESTS, most_of_tenant=MOST_TESTS_OF_TENANT, full=full):
+        return answer(await serving.send(_test, serving, owner, endpoint_id, kind))
 
 
 @router.get("/webhook_deliveries")
@@ -180,6 +189,7 @@ def _rotate(serving: Serving, owner: Owner, endpoint_id: str, *, keep_old: bool)
 
 
 def _test(serving: Serving, owner: Owner, endpoint_id: str, kind: EventType) -> dict[str, Any]:
+    quotas.take(serving.context, owner, 0)
     database, public_id = serving.context.database, ids.uuid7()
     with database.unit_of_work(owner.tenant_id) as session:
         row = _found(session, owner, endpoint_id)

@@ -277,7 +277,7 @@ def set_quota(
     ] = None,
     jobs_queued: Annotated[int | None, typer.Option("--jobs-queued", min=1, help="Jobs that may be open at once.")] = None,
     jobs_in_flight: Annotated[
-        int | None, typer.Option("--jobs-in-flight", min=1, help="Jobs that may be with workers at once; the others wait.")
+        int | None, typer.Option("--jobs-in-flight", min=1, help="Jobs that may be with workers at once; the others wait. Not for a key.")
     ] = None,
     file_bytes: Annotated[int | None, typer.Option("--file-bytes", min=1, help="Bytes that its files may have together.")] = None,
     scope: Scope = LimitScope.PROJECT,

@@ -158,7 +158,16 @@ def set_budget(
 
 
 def set_quota(context: Context, actor: Actor, scope: Scope, named: str | None, quota: Quota) -> None:
-    """Set the quotas of a tenant, one of its projects or one of its keys; with none given, take them away."""
+    """Set the quotas of a tenant, one of its projects or one of its keys; with none given, take them away.
+
+    Raises InvalidRequest for `jobs_in_flight` of a key: requests of a project stand in one line, whichever key brought them.
+    """
+    if scope == "key" and quota.jobs_in_flight is not None:
+        raise InvalidRequest(
+            "jobs_in_flight is a quota of tenants and projects, not of keys. Set it on the key's project, or give the key a project of "
+            "its own (`rightsize projects create`).",
+            param="jobs_in_flight",
+        )
     with context.database.unit_of_work(actor.tenant_id) as session:
         scope_id, target = _scope(session, actor, scope, named)
         limits.set_quota(session, actor.tenant_id, scope, scope_id, quota)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -19,7 +19,7 @@ EXHAUSTED: Final = "budget_exhausted"
 
 @dataclass(slots=True)
 class Bounds:
-    """The rooms of budgets, locked, and how many more jobs each tenant, project and key may have assigned."""
+    """The rooms of budgets, locked, and how many more jobs each tenant and project may have assigned."""
 
     rooms: Rooms
     left_in_flight: dict[tuple[str, int], int]
@@ -62,21 +62,43 @@ def bounds_of(session: Session, found: Sequence[Lane]) -> Bounds:
     """Lock and read what bounds some lanes; nothing where their owners have neither budgets nor quotas."""
     limited = [(lane.owner, lane.id) for lane in found if lane.limited]
     most = lanes.in_flight_bounds(session)
-    bounded = [lane for lane in found if any(one in most for one in _scopes(lane))]
-    left = _left_in_flight(session, most, bounded) if bounded else {}
-    return Bounds(budgets.lock_rooms(session, limited), left)
+    bounded = {lane.owner.tenant_id for lane in found if any(one in most for one in _scopes(lane))}
+    return Bounds(budgets.lock_rooms(session, limited), _left_in_flight(session, most, bounded))
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """Whose jobs that came back have to wait, since as many as may be are in flight already; and how many others may go together."""
+
+    tenants: Sequence[int] = ()
+    projects: Sequence[int] = ()
+    most: int = NO_BOUND
+    """No owner passes its bound by a group of so many, whosever they are."""
+
+
+def full_of_those_that_came_back(session: Session, model: str) -> Full:
+    """What bounds the jobs that came back and wait for a model; they are looked up only where somebody has such a quota."""
+    most = lanes.in_flight_bounds(session)
+    came_back = lanes.came_back(session, model) if most else []
+    waiting = {one for tenant, project in came_back for one in (("tenant", tenant), ("project", project))}
+    left = _left_in_flight(session, most, {tenant for tenant, _ in came_back} if waiting & most.keys() else set())
+    full = [one for one in waiting if left.get(one, NO_BOUND) == 0]
+    return Full(
+        tenants=[scope_id for scope, scope_id in full if scope == "tenant"],
+        projects=[scope_id for scope, scope_id in full if scope == "project"],
+        most=min((left[one] for one in waiting if left.get(one)), default=NO_BOUND),
+    )
 
 
 def _left_in_flight(
-    session: Session, most: Mapping[tuple[str, int], int], bounded: Sequence[Lane]
+    session: Session, most: Mapping[tuple[str, int], int], tenant_ids: Set[int]
 ) -> dict[tuple[str, int], int]:
-    now = lanes.in_flight(session, sorted({lane.owner.tenant_id for lane in bounded}))
+    """How many more jobs may be assigned of whoever has such a quota, as far as it belongs to one of some tenants."""
+    if not tenant_ids:
+        return {}
+    now = lanes.in_flight(session, sorted(tenant_ids))
     return {one: max(0, allowed - now.get(one, 0)) for one, allowed in most.items()}
 
 
-def _scopes(lane: Lane) -> Iterator[tuple[str, int]]:
-    owner = lane.owner
-    yield "tenant", owner.tenant_id
-    yield "project", owner.project_id
-    if owner.api_key_id:
-        yield "key", owner.api_key_id
+def _scopes(lane: Lane) -> tuple[tuple[str, int], ...]:
+    return ("tenant", lane.owner.tenant_id), ("project", lane.owner.project_id)

@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner
 from orchestrator.errors import Conflict, NotFound
+from orchestrator.flow import notify
 from orchestrator.flow.context import Context
+from orchestrator.flow.notify import is_told
 from orchestrator.pricing import ZERO
 from orchestrator.store import batches, budgets, jobs
 from orchestrator.store.batches import Tally
@@ -82,7 +84,7 @@ def _in_chunks(context: Context, into: JobState, sweep: Callable[[Session, int],
 
 
 def book(session: Session, swept: Sequence[Swept], into: JobState) -> None:
-    """Count what a sweep ended, and give its holds back."""
+    """Count what a sweep ended, tell of jobs that somebody may wait to hear of, and give the holds back."""
     counts: dict[tuple[int, str, str], int] = {}
     released: dict[Payer, Settlement] = {}
     for one in swept:
@@ -92,4 +94,5 @@ def book(session: Session, swept: Sequence[Swept], into: JobState) -> None:
         payer = (one.owner, one.batch_id)
         released[payer] = released.get(payer, Settlement()).plus(one.held_usd, ZERO)
     batches.add_progress(session, [Tally(*key, into, count) for key, count in counts.items()])
+    notify.jobs_ended(session, [(one.owner, one.public_id, into) for one in swept if is_told(one, into)])
     budgets.settle(session, released)

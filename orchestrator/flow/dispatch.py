@@ -18,7 +18,7 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fairness import Pace, Shares, Window, window
 from orchestrator.fleet import Model
-from orchestrator.flow.bounds import Bounds, bounds_of
+from orchestrator.flow.bounds import Bounds, Full, bounds_of, full_of_those_that_came_back
 from orchestrator.flow.context import Context
 from orchestrator.store import dispatches, lanes
 from orchestrator.store.dispatches import Assigned
@@ -60,6 +60,8 @@ class Line:
     shares: Shares = field(default_factory=Shares)
     places: dict[int, Place] = field(default_factory=dict)
     pace: Pace = field(default_factory=Pace)
+    seen_singles: int = lanes.FIRST
+    """The last lane of singles that the last pass looked at, where it could not look at all."""
 
 
 @dataclass(slots=True)
@@ -125,6 +127,7 @@ class Dispatcher:
     def _requeued(self, session: Session, model: Model, allowed: Window, space: Space, suspects: int) -> list[Assigned]:
         """Groups of jobs that came back: suspects, then those that were only given back or tried again."""
         made: list[Assigned] = []
+        full = full_of_those_that_came_back(session, model.name)
         for alone, most in ((True, suspects), (False, allowed.dispatches)):
             for _ in range(most):
                 back = (
@@ -135,14 +138,18 @@ class Dispatcher:
                         tier=model.tier,
                         model=model.name,
                         alone=alone,
-                        limit=min(TOGETHER if alone else allowed.group, space.jobs),
-                        in_turn=min(allowed.suspects, space.jobs),
+                        limit=min(TOGETHER if alone else allowed.group, space.jobs, full.most),
+                        in_turn=min(allowed.suspects, space.jobs, full.most),
                         claim_by_s=self.context.settings.claim_by_s,
+                        not_tenants=full.tenants,
+                        not_projects=full.projects,
                     )
                 )
                 if back is None:
                     break
                 made.append(space.take(back))
+                if full != Full():
+                    full = full_of_those_that_came_back(session, model.name)
         return made
 
     def _from_lanes(self, session: Session, model: Model, line: Line, allowed: Window, space: Space) -> list[Assigned]:
@@ -194,7 +201,8 @@ class Dispatcher:
 
     def _lanes(self, session: Session, model: Model, line: Line) -> list[Lane]:
         """The lanes that may have something queued for the model: singles by project, and open batches."""
-        singles = lanes.singles(session, model.name)
+        singles = lanes.singles(session, model.name, after=line.seen_singles, most=lanes.MOST_SINGLES)
+        line.seen_singles = singles[-1].id if len(singles) == lanes.MOST_SINGLES else lanes.FIRST
         for lane in singles:
             line.places.setdefault(lane.id, Place()).empty_since = None
         found = singles + lanes.batches(session)

@@ -32,7 +32,7 @@ from orchestrator.hints import Hints, hints_from
 from orchestrator.pricing import usd
 from orchestrator.routing import Situation
 from orchestrator.settings import MIB
-from orchestrator.store import batches, files, jobs
+from orchestrator.store import batches, budgets, files, jobs
 from orchestrator.store.jobs import Frame, NewJob
 from orchestrator.telemetry import log_fault
 
@@ -207,7 +207,7 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
         return None
     public_id = next(reading.fresh_ids)
     try:
-        job = _parse(context, reading, line, public_id)
+        job = _parse(context, reading, line, public_id, already_in=already_in)
     except RowError as error:
         if not reading.reports:
             reading.invalid += 1
@@ -219,7 +219,7 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
             reading.row.endpoint, error.code, error.message, context.config.policy.default_tier,
             public_id=public_id, row_number=line.number, custom_id=custom_id,
         )  # fmt: skip
-    if already_in:
+    if job is None or already_in:
         return None
     if job.state is JobState.FAILED:
         reading.born_failed[job.tier] += 1
@@ -227,12 +227,14 @@ def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool)
     return job
 
 
-def _parse(context: Context, reading: Reading, line: Line, public_id: str) -> NewJob:
-    """A line as a job; raises RowError with OpenAI's code for what is wrong."""
+def _parse(context: Context, reading: Reading, line: Line, public_id: str, *, already_in: bool) -> NewJob | None:
+    """A line as a job, None if it is in already; raises RowError with OpenAI's code for what is wrong."""
     custom_id = ""
     try:
         row = reading.parser.parsed(line)
         custom_id = row.custom_id
+        if already_in:  # its custom_id is known now; its body lies where the reader of before put it
+            return None
         return prepare(
             context, reading.row.endpoint, row.body, reading.hints, reading.now,
             public_id=public_id, row_number=line.number, custom_id=custom_id,
@@ -280,17 +282,21 @@ def _open(context: Context, reading: Reading) -> None:
         raise BudgetExhausted(
             f"This is expected to cost {usd(reading.hold_usd)}, more than any budget can hold. Split it, or lower max_tokens."
         )
+    owner, born_failed = reading.frame.owner, reading.born_failed.total()
     with context.database.unit_of_work() as session:
-        if not batches.open_batch(session, row.id, reading.rows, reading.hold_usd):
-            return
+        check_jobs_queued(context, session, owner, reading.rows - born_failed)  # before it is open, and counts itself
+        if row.max_cost_usd is not None:  # locked before the batch, as whoever raises it meanwhile does
+            budgets.cap_batch(session, owner, row.id, row.max_cost_usd)
+        opened = batches.open_batch(session, row.id, reading.rows, reading.hold_usd)
+        if opened is None:
+            raise Overtaken
         tallies = [
             batches.Tally(row.id, tier, "none", JobState.FAILED, count)
             for tier, count in reading.born_failed.items()
             if count
         ]
         batches.add_progress(session, tallies)
-        check_jobs_queued(context, session, reading.frame.owner, reading.rows)
-        admit_batch(session, reading.frame.owner, row.id, reading.hold_usd, row.max_cost_usd)
+        admit_batch(session, owner, row.id, reading.hold_usd, opened.max_cost_usd)
     context.broker.wake()
 
 
@@ -305,7 +311,9 @@ def _fail(context: Context, row: Row[Any], errors: list[dict[str, Any]]) -> None
 
 
 def drop_rows(context: Context, batch_id: int) -> None:
-    """Delete the rows of a batch that was never opened, in chunks, and then the blobs of their bodies."""
+    """Delete the rows of a batch that was never opened, in chunks, and then the blobs of their bodies; its cap goes as well."""
+    with context.database.unit_of_work() as session:
+        budgets.drop_batch(session, batch_id)
     while True:
         with context.database.unit_of_work() as session:
             dropped = jobs.delete_unopened(session, batch_id)

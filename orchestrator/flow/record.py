@@ -19,6 +19,7 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow import notify
 from orchestrator.flow.context import Context
+from orchestrator.flow.notify import is_told
 from orchestrator.lifecycle import after, is_terminal, retry_delay_s
 from orchestrator.pricing import ZERO, RateCard, card_on, price
 from orchestrator.store import batches, budgets, dispatches, prices, recording
@@ -65,11 +66,20 @@ class Recorder:
         reached("record.after_commit")
         return taken
 
-    def record_loss(self, session: Session, job: ClaimedJob, fault: Fault, state: JobState) -> None:
-        """Count, within the caller's transaction, the loss of a job that ran alone: it goes to `state`."""
-        kind = OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY
-        move = Move(job, Outcome(kind, fault=fault), state, delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO)
-        _write(session, [move], [])
+    def record_losses(self, session: Session, lost: Sequence[tuple[ClaimedJob, JobState]], fault: Fault) -> None:
+        """Count, within the caller's transaction, the loss of jobs that ran alone: each goes to its state.
+
+        All of a transaction at once, since budgets are locked in one order, and last.
+        """
+        moves = [
+            Move(
+                job, Outcome(OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY, fault=fault), state,
+                delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO,
+            )
+            for job, state in lost
+        ]  # fmt: skip
+        if moves:
+            _write(session, moves, [])
 
     def _move(self, job: ClaimedJob, outcome: Outcome) -> Move:
         limits = self.context.limits
@@ -127,16 +137,10 @@ def _write(
     batches.add_progress(session, _tallies(won))
     if done:
         dispatches.end(session, done, "done")
-    for move in won:
-        if is_told(move.job, move.state):
-            notify.job_ended(session, move.job.owner, move.job.public_id, move.state)
+    told = [(move.job.owner, move.job.public_id, move.state) for move in won if is_told(move.job, move.state)]
+    notify.jobs_ended(session, told)
     budgets.settle(session, _settlements(won))
     return {move.job.fence: move.charge_usd for move in won}
-
-
-def is_told(job: ClaimedJob, state: JobState) -> bool:
-    """Whether somebody may wait to hear of a job's end: nobody waits for it in a call, and it is no part of a batch."""
-    return is_terminal(state) and not job.batch_id and not job.interactive
 
 
 def _tallies(won: Sequence[Move]) -> list[Tally]:

@@ -85,29 +85,30 @@ def _requeue_lost(context: Context, session: Session) -> int:
 
     Those that ran together come back in small groups after their first loss, and one by one after the second.
     """
-    ended = []
+    ended: list[int] = []
+    losses: list[ClaimedJob] = []
     for dispatch_id, one_by_one in dispatches.lost(session):
         held = dispatches.held_jobs(session, dispatch_id)
         if held is None:
             continue
         if one_by_one:
-            _count_loss(context, session, dispatch_id, held[:1])
+            losses += [_claimed(row, dispatch_id) for row in held[:1]]
         innocent = held[1:] if one_by_one else held
         dispatches.requeue(session, dispatch_id, [row.id for row in innocent], suspect=True, lost=not one_by_one)
         ended.append(dispatch_id)
     dispatches.end(session, ended, "lost")
+    _count_losses(context, session, losses)
     return len(ended)
 
 
-def _count_loss(context: Context, session: Session, dispatch_id: int, held: Sequence[Row[Any]]) -> None:
+def _count_losses(context: Context, session: Session, losses: Sequence[ClaimedJob]) -> None:
+    """Book the losses of all dispatches together: job by job the rows of budgets would be locked in any order."""
     fault = Fault(
         "worker_lost",
         "The worker that ran this request ended without an answer, each time. The request may be what ends it.",
     )
-    recorder = Recorder(context)
-    for row in held:
-        state = after_loss(row.attempts + 1, context.limits)
-        recorder.record_loss(session, _claimed(row, dispatch_id), fault, state)
+    lost = [(job, after_loss(job.attempt, context.limits)) for job in losses]
+    Recorder(context).record_losses(session, lost, fault)
 
 
 def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:

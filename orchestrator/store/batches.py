@@ -56,7 +56,7 @@ PAST_DEADLINE: Final = text("""
 """)
 OPEN: Final = text("""
     UPDATE batches SET status = 'in_progress', in_progress_at = now(), total = :total, estimate_usd = :estimate
-    WHERE id = :id AND status = 'validating' RETURNING id
+    WHERE id = :id AND status = 'validating' RETURNING max_cost_usd
 """)
 READS_ON: Final = text("""
     SELECT :stored = coalesce(
@@ -196,10 +196,10 @@ def past_deadline(session: Session) -> list[int]:
     return list(session.execute(PAST_DEADLINE).scalars())
 
 
-def open_batch(session: Session, batch_id: int, total: int, estimate_usd: Decimal) -> bool:
-    """Open a validated batch, so that its jobs can be assigned; False if it was cancelled meanwhile."""
+def open_batch(session: Session, batch_id: int, total: int, estimate_usd: Decimal) -> Row[Any] | None:
+    """Open a validated batch, so that its jobs can be assigned: its cap as it is now, or None if it was cancelled meanwhile."""
     values = {"id": batch_id, "total": total, "estimate": estimate_usd}
-    return session.execute(OPEN, values).one_or_none() is not None
+    return session.execute(OPEN, values).one_or_none()
 
 
 def reads_on(session: Session, batch_id: int, stored: int) -> bool:

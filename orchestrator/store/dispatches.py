@@ -63,6 +63,7 @@ _BACK: Final = """
     FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
     WHERE j.model = :model AND j.state = 1 AND j.requeued AND j.alone = :alone
         AND (b.id IS NULL OR b.status = 'in_progress' AND b.paused_at IS NULL)
+        AND j.tenant_id <> ALL(CAST(:not_tenants AS bigint[])) AND j.project_id <> ALL(CAST(:not_projects AS bigint[]))
 """
 ASSIGN_REQUEUED: Final = text(f"""
     WITH first AS MATERIALIZED (
@@ -238,14 +239,17 @@ def is_queued(session: Session, *, model: str, lane: int, after: tuple[int, int]
 
 
 def assign_requeued(
-    session: Session, *, tier: str, model: str, alone: bool, limit: int, in_turn: int, claim_by_s: float
-) -> Assigned | None:
+    session: Session, *, tier: str, model: str, alone: bool, limit: int, in_turn: int, claim_by_s: float,
+    not_tenants: Sequence[int] = (), not_projects: Sequence[int] = (),
+) -> Assigned | None:  # fmt: skip
     """Put up to `limit` jobs that came back into a new dispatch, or up to `in_turn` where they run one after the other.
 
     With `alone` they are suspects: a small group that was lost once, or those that were lost more often, one after the other.
+    Jobs of `not_tenants` and `not_projects` wait.
     """
     values = {
         "tier": tier, "model": model, "alone": alone, "limit": limit, "in_turn": in_turn, "claim_by": claim_by_s,
+        "not_tenants": list(not_tenants), "not_projects": list(not_projects),
     }  # fmt: skip
     row = session.execute(ASSIGN_REQUEUED, values).one_or_none()
     return Assigned(*row) if row else None

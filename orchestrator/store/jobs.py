@@ -36,29 +36,31 @@ DELETE_UNOPENED: Final = text("""
     )
     DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on RETURNING r.blob_key
 """)
-SWEEP: Final = text("""
+_SWEPT: Final = """RETURNING jobs.id, jobs.public_id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model,
+        jobs.interactive, picked.held_usd"""
+SWEEP: Final = text(f"""
     WITH picked AS (
         SELECT id, held_usd FROM jobs WHERE batch_id = :batch AND state = ANY(:states) AND id > :after
         ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
+    {_SWEPT}
 """)
-SWEEP_ONE: Final = text("""
+SWEEP_ONE: Final = text(f"""
     WITH picked AS (SELECT id, held_usd FROM jobs WHERE id = :id AND state IN (1, 2, 3) FOR UPDATE)
     UPDATE jobs SET state = :state, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
+    {_SWEPT}
 """)
-EXPIRE_SINGLES: Final = text("""
+EXPIRE_SINGLES: Final = text(f"""
     WITH picked AS (
         SELECT id, held_usd FROM jobs WHERE batch_id = 0 AND state IN (1, 3) AND deadline <= now()
         ORDER BY deadline LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs SET state = 13, ended_at = now(), held_usd = 0, retry_at = NULL, fault_code = :code, fault_message = :message
     FROM picked WHERE jobs.id = picked.id
-    RETURNING jobs.id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model, picked.held_usd
+    {_SWEPT}
 """)
 WAKE_WAITING: Final = text("""
     WITH due AS (
@@ -151,16 +153,18 @@ class Swept:
     """One job that was ended by a sweep, and the hold that it gave back."""
 
     id: int
+    public_id: UUID
     batch_id: int
     owner: Owner
     tier: str
     model: str
+    interactive: bool
     held_usd: Decimal
 
 
 def _swept(row: Row[Any]) -> Swept:
     owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
-    return Swept(row.id, row.batch_id, owner, row.tier, row.model, row.held_usd)
+    return Swept(row.id, row.public_id, row.batch_id, owner, row.tier, row.model, row.interactive, row.held_usd)
 
 
 def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:

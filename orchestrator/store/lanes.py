@@ -28,6 +28,11 @@ class Lane:
     """Whether jobs go on coming in."""
 
 
+FIRST: Final = -(2**63)
+"""Before every lane."""
+MOST_SINGLES: Final = 1_000
+"""Lanes of singles that one pass looks at: each is a hop through the index, some hundredths of a millisecond."""
+
 _LIMITED: Final = """EXISTS (
     SELECT FROM (VALUES ('tenant', b.tenant_id), ('project', b.project_id), ('key', b.api_key_id), ('batch', b.id)) s(scope, scope_id)
     JOIN budgets u ON u.scope = s.scope AND u.scope_id = s.scope_id WHERE u.limit_usd IS NOT NULL
@@ -41,13 +46,14 @@ BATCHES: Final = text(f"""
 # A loose scan of the index: it hops from lane to lane.
 SINGLES: Final = text("""
     WITH RECURSIVE lanes AS (
-        (SELECT min(lane) AS lane FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane < 0)
+        (SELECT min(lane) AS lane FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane > :after AND lane < 0)
         UNION ALL
         SELECT (SELECT min(lane) FROM jobs WHERE model = :model AND state = 1 AND NOT requeued AND lane > lanes.lane AND lane < 0)
         FROM lanes WHERE lanes.lane IS NOT NULL
     )
     SELECT l.lane, p.tenant_id, p.id AS project_id, t.weight AS tenant_weight, p.weight AS project_weight
-    FROM lanes l JOIN projects p ON p.id = -l.lane JOIN tenants t ON t.id = p.tenant_id WHERE l.lane IS NOT NULL LIMIT 1000
+    FROM (SELECT lane FROM lanes WHERE lane IS NOT NULL LIMIT :most) l
+    JOIN projects p ON p.id = -l.lane JOIN tenants t ON t.id = p.tenant_id ORDER BY l.lane
 """)
 DUE_SINGLES: Final = text("""
     SELECT lane, min(extract(epoch FROM deadline - now()))::float8 FROM (
@@ -59,12 +65,18 @@ HOLD_BACK: Final = text("""
     UPDATE batches SET held_back = CAST(:why AS text) WHERE id = ANY(CAST(:batches AS bigint[])) AND held_back IS DISTINCT FROM :why
         AND status = 'in_progress'
 """)
-BOUNDED: Final = text("SELECT scope, scope_id, jobs_in_flight FROM quotas WHERE jobs_in_flight IS NOT NULL")
+BOUNDED: Final = text(
+    "SELECT scope, scope_id, jobs_in_flight FROM quotas WHERE jobs_in_flight IS NOT NULL AND scope <> 'key'"
+)
 # What is assigned now: as much as the dispatches that have not ended hold, which the dispatcher itself keeps small.
 IN_FLIGHT: Final = text("""
-    SELECT j.tenant_id, j.project_id, j.api_key_id, count(*) FROM dispatches d CROSS JOIN unnest(d.job_ids) x(id)
+    SELECT j.tenant_id, j.project_id, count(*) FROM dispatches d CROSS JOIN unnest(d.job_ids) x(id)
     JOIN jobs j ON j.id = x.id AND j.dispatch_id = d.id AND j.state = 2
-    WHERE d.ended_at IS NULL AND j.tenant_id = ANY(CAST(:tenants AS bigint[])) GROUP BY 1, 2, 3
+    WHERE d.ended_at IS NULL AND j.tenant_id = ANY(CAST(:tenants AS bigint[])) GROUP BY 1, 2
+""")
+CAME_BACK: Final = text("""
+    SELECT DISTINCT j.tenant_id, j.project_id FROM jobs j LEFT JOIN batches b ON b.id = j.batch_id
+    WHERE j.model = :model AND j.state = 1 AND j.requeued AND (b.id IS NULL OR b.status = 'in_progress' AND b.paused_at IS NULL)
 """)
 
 
@@ -83,9 +95,15 @@ def batches(session: Session) -> list[Lane]:
     ]
 
 
-def singles(session: Session, model: str) -> list[Lane]:
-    """The singles of each project in which something is queued for a model."""
-    found = session.execute(SINGLES, {"model": model}).all()
+def singles(session: Session, model: str, *, after: int = FIRST, most: int = MOST_SINGLES) -> list[Lane]:
+    """The singles of each project in which something is queued for a model; of more than `most` the next behind the lane `after`.
+
+    Behind the last lane comes the first again.
+    """
+    found = list(session.execute(SINGLES, {"model": model, "after": after, "most": most}))
+    if after != FIRST and len(found) < most:
+        begun_anew = session.execute(SINGLES, {"model": model, "after": FIRST, "most": most - len(found)})
+        found += [row for row in begun_anew if row.lane <= after]
     due = {row[0]: row[1] for row in session.execute(DUE_SINGLES, {"model": model})} if found else {}
     return [
         Lane(
@@ -107,14 +125,19 @@ def hold_back(session: Session, batch_ids: Sequence[int], why: str | None) -> No
 
 
 def in_flight_bounds(session: Session) -> Mapping[tuple[str, int], int]:
-    """How many jobs each tenant, project or key with such a quota may have assigned at once."""
+    """How many jobs each tenant or project with such a quota may have assigned at once."""
     return {(scope, scope_id): most for scope, scope_id, most in session.execute(BOUNDED)}
 
 
 def in_flight(session: Session, tenant_ids: Sequence[int]) -> dict[tuple[str, int], int]:
-    """How many jobs are assigned of some tenants, by tenant, project and key."""
+    """How many jobs are assigned of some tenants, by tenant and project."""
     counts: dict[tuple[str, int], int] = {}
-    for tenant, project, key, jobs in session.execute(IN_FLIGHT, {"tenants": list(tenant_ids)}):
-        for one in (("tenant", tenant), ("project", project), ("key", key)):
+    for tenant, project, jobs in session.execute(IN_FLIGHT, {"tenants": list(tenant_ids)}):
+        for one in (("tenant", tenant), ("project", project)):
             counts[one] = counts.get(one, 0) + jobs
     return counts
+
+
+def came_back(session: Session, model: str) -> list[tuple[int, int]]:
+    """The tenants and projects whose jobs came back and wait for a model."""
+    return [(row.tenant_id, row.project_id) for row in session.execute(CAME_BACK, {"model": model})]

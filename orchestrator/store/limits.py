@@ -11,6 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from orchestrator.store.budgets import BOOKS, SPENT, START, Period, Scope
+from orchestrator.store.invariants import OPEN_BATCH
 
 LOCK_TENANT: Final = text(
     f"SELECT b.id FROM budgets b WHERE {BOOKS} AND b.tenant_id = :tenant ORDER BY b.id FOR UPDATE"
@@ -22,9 +23,10 @@ SET_BOOKS: Final = text("""
 DROP: Final = text("""
     DELETE FROM budgets WHERE scope = :scope AND scope_id = :scope_id AND period = :period AND tenant_id = :tenant
 """)
-_HELD_BY_KEY: Final = """
+# Of a batch that is still read nothing is held yet: it is when the batch is opened, by this budget as well.
+_HELD_BY_KEY: Final = f"""
     SELECT coalesce(sum(held_usd), 0) FROM (
-        SELECT held_usd FROM jobs WHERE state = 1 AND NOT requeued AND api_key_id = :scope_id
+        SELECT j.held_usd FROM jobs j WHERE j.state = 1 AND NOT j.requeued AND j.api_key_id = :scope_id AND {OPEN_BATCH}
         UNION ALL SELECT held_usd FROM jobs WHERE state = 1 AND requeued AND api_key_id = :scope_id
         UNION ALL SELECT held_usd FROM jobs WHERE state = 3 AND api_key_id = :scope_id
         UNION ALL SELECT j.held_usd FROM dispatches d CROSS JOIN unnest(d.job_ids) x(id) JOIN jobs j ON j.id = x.id
@@ -60,22 +62,31 @@ LISTED: Final = text(f"""
     LEFT JOIN api_keys k ON b.scope = 'key' AND k.id = b.scope_id
     WHERE b.tenant_id = :tenant AND b.scope <> 'batch' ORDER BY b.scope, b.scope_id, b.period
 """)
+# Nothing of a period that begins was told yet; where work began it, the schema says so (from 0005 on).
+BEGIN: Final = text(f"""
+    UPDATE budgets SET spent_usd = 0, alerted = 0, period_start = old.start
+    FROM (
+        SELECT b.id, {START} AS start FROM budgets b
+        WHERE b.limit_usd IS NOT NULL AND b.scope <> 'batch' AND b.period_start < {START} FOR UPDATE SKIP LOCKED
+    ) old WHERE budgets.id = old.id
+""")
 DUE: Final = text(f"""
     WITH now_at AS (
-        SELECT b.id, b.tenant_id, b.scope, b.scope_id, b.period, b.limit_usd, b.held_usd, {SPENT} AS spent_usd, {START} AS start,
-            CASE WHEN b.period_start < {START} THEN 0 ELSE b.alerted END AS alerted,
+        SELECT b.id, b.tenant_id, b.scope, b.scope_id, b.period, b.limit_usd, b.held_usd, b.spent_usd, b.alerted,
             CASE WHEN b.refused_at >= {START} AND b.refused_at IS NOT NULL THEN 100
                 WHEN b.limit_usd = 0 THEN 100
-                ELSE floor(100 * ({SPENT} + b.held_usd) / b.limit_usd) END AS percent
-        FROM budgets b WHERE b.limit_usd IS NOT NULL AND b.scope <> 'batch' FOR UPDATE SKIP LOCKED
+                ELSE floor(100 * (b.spent_usd + b.held_usd) / b.limit_usd) END AS percent
+        FROM budgets b WHERE b.limit_usd IS NOT NULL AND b.scope <> 'batch' AND b.period_start >= {START} FOR UPDATE SKIP LOCKED
     ), due AS (
         SELECT *, CASE WHEN percent >= 100 THEN 100 WHEN percent >= 80 THEN 80 WHEN percent >= 50 THEN 50 ELSE 0 END AS step FROM now_at
     ), told AS (
-        UPDATE budgets SET alerted = due.step, spent_usd = due.spent_usd, period_start = due.start
-        FROM due WHERE budgets.id = due.id AND due.step > due.alerted RETURNING budgets.id
+        UPDATE budgets SET alerted = due.step FROM due WHERE budgets.id = due.id AND due.step > due.alerted RETURNING budgets.id
     )
-    SELECT due.tenant_id, due.scope, due.scope_id, due.period, due.limit_usd, due.held_usd, due.spent_usd, due.step
-    FROM due JOIN told ON told.id = due.id
+    SELECT due.tenant_id, due.scope, due.period, due.limit_usd, due.held_usd, due.spent_usd, due.step,
+        coalesce(k.public_id, p.public_id, t.public_id) AS public_id, coalesce(k.project_id, p.id) AS project_id
+    FROM due JOIN told ON told.id = due.id JOIN tenants t ON t.id = due.tenant_id
+    LEFT JOIN projects p ON due.scope = 'project' AND p.id = due.scope_id
+    LEFT JOIN api_keys k ON due.scope = 'key' AND k.id = due.scope_id
 """)
 QUOTA_FIELDS: Final = ("requests_per_minute", "tokens_per_minute", "jobs_queued", "jobs_in_flight", "file_bytes")
 SET_QUOTA: Final = text(f"""
@@ -143,7 +154,11 @@ def budgets(session: Session, tenant_id: int) -> Sequence[Row[Any]]:
 
 
 def due_alerts(session: Session) -> Sequence[Row[Any]]:
-    """Budgets that came to 50, 80 or 100% of their limit since they were last told of, marked as told."""
+    """Budgets that came to 50, 80 or 100% of their limit since they were last told of, marked as told.
+
+    Each with its own public id, and the project of a project's budget or a key's.
+    """
+    session.execute(BEGIN)
     return session.execute(DUE).all()
 
 

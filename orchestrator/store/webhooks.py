@@ -37,25 +37,35 @@ DELETE: Final = text("DELETE FROM webhook_endpoints WHERE id = :id")
 DISABLE: Final = text("""
     UPDATE webhook_endpoints SET disabled_at = now(), disabled_reason = :reason WHERE id = :id AND disabled_at IS NULL
 """)
-# One row for each endpoint that wants the event, in the transaction of what it tells of.
+# One row for each event and endpoint that wants it, in the transaction of what it tells of.
 TELL: Final = text("""
     INSERT INTO webhook_deliveries (public_id, tenant_id, endpoint_id, type, payload)
-    SELECT gen_random_uuid(), e.tenant_id, e.id, :type, :payload FROM webhook_endpoints e
-    WHERE e.tenant_id = :tenant AND (CAST(:project AS bigint) IS NULL OR e.project_id = :project)
-        AND e.disabled_at IS NULL AND :type = ANY(e.events)
+    SELECT gen_random_uuid(), e.tenant_id, e.id, :type, x.payload
+    FROM unnest(CAST(:tenants AS bigint[]), CAST(:projects AS bigint[]), CAST(:payloads AS bytea[])) x(tenant, project, payload)
+    JOIN webhook_endpoints e ON e.tenant_id = x.tenant AND (x.project IS NULL OR e.project_id = x.project)
+    WHERE e.disabled_at IS NULL AND :type = ANY(e.events)
 """)
 TELL_ONE: Final = text("""
     INSERT INTO webhook_deliveries (public_id, tenant_id, endpoint_id, type, payload, next_at)
     VALUES (:public_id, :tenant, :endpoint, :type, :payload, NULL) RETURNING id
 """)
-# What is taken is put off for as long as sending may take: a sender that dies leaves it to the next one.
+# What is taken is put off for as long as sending may take: a sender that dies leaves it to the next one. The tenant of whom least is
+# being sent comes first, and of each endpoint and tenant only so much is looked at as may be sent: a backlog costs nobody else.
 TAKE: Final = text("""
-    WITH due AS (
-        SELECT d.id FROM webhook_deliveries d WHERE d.next_at <= now() ORDER BY d.next_at LIMIT :limit FOR UPDATE SKIP LOCKED
+    WITH oldest AS (
+        SELECT d.id, d.next_at, row_number() OVER (PARTITION BY e.tenant_id ORDER BY d.next_at)
+            + cardinality(array_positions(CAST(:tenants AS bigint[]), e.tenant_id)) AS place
+        FROM webhook_endpoints e CROSS JOIN LATERAL (
+            SELECT id, next_at FROM webhook_deliveries WHERE endpoint_id = e.id AND next_at <= now() ORDER BY next_at
+            LIMIT greatest(:of_endpoint - cardinality(array_positions(CAST(:endpoints AS bigint[]), e.id)), 0)
+            FOR UPDATE SKIP LOCKED
+        ) d
+    ), due AS (
+        SELECT id FROM oldest WHERE place <= :of_tenant ORDER BY place, next_at LIMIT :limit
     )
     UPDATE webhook_deliveries d SET attempts = d.attempts + 1, next_at = now() + make_interval(secs => :within)
     FROM due, webhook_endpoints e WHERE d.id = due.id AND e.id = d.endpoint_id
-    RETURNING d.id, d.public_id, d.type, d.payload, d.attempts, d.endpoint_id, e.url, e.disabled_at,
+    RETURNING d.id, d.public_id, d.tenant_id, d.type, d.payload, d.attempts, d.endpoint_id, e.url, e.disabled_at,
         CASE WHEN e.old_secret_until > now() THEN e.secrets ELSE e.secrets[1:1] END AS secrets
 """)
 DONE: Final = text("""
@@ -97,6 +107,24 @@ class NewEndpoint:
     url: str
     events: Sequence[str]
     secret: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event, and who is told of it."""
+
+    tenant_id: int
+    project_id: int | None
+    """None for every project of the tenant."""
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """The most that is sent at the same time to one endpoint, and of one tenant."""
+
+    of_endpoint: int
+    of_tenant: int
 
 
 def add(session: Session, owner: Owner, public_id: UUID, new: NewEndpoint) -> Row[Any]:
@@ -146,9 +174,15 @@ def disable(session: Session, endpoint_id: int, reason: str) -> None:
     session.execute(DISABLE, {"id": endpoint_id, "reason": reason})
 
 
-def tell(session: Session, tenant_id: int, project_id: int | None, kind: str, payload: bytes) -> None:
-    """Put an event into the outbox, for each endpoint of the project (or of all projects) that wants it."""
-    session.execute(TELL, {"tenant": tenant_id, "project": project_id, "type": kind, "payload": payload})
+def tell(session: Session, kind: str, told: Sequence[Told]) -> None:
+    """Put events of one kind into the outbox, each for every endpoint of its project (or of all projects) that wants it."""
+    if not told:
+        return
+    values = {
+        "type": kind, "tenants": [one.tenant_id for one in told], "projects": [one.project_id for one in told],
+        "payloads": [one.payload for one in told],
+    }  # fmt: skip
+    session.execute(TELL, values)
 
 
 def tell_one(session: Session, tenant_id: int, endpoint_id: int, public_id: UUID, kind: str, payload: bytes) -> int:
@@ -157,9 +191,18 @@ def tell_one(session: Session, tenant_id: int, endpoint_id: int, public_id: UUID
     return int(session.execute(TELL_ONE, values).scalar_one())
 
 
-def take(session: Session, limit: int, within_s: float) -> Sequence[Row[Any]]:
-    """Events that are due, each with its endpoint's address and secrets, put off for as long as sending may take."""
-    return session.execute(TAKE, {"limit": limit, "within": within_s}).all()
+def take(
+    session: Session, limit: int, within_s: float, sending: Sequence[Row[Any]], shares: Shares
+) -> Sequence[Row[Any]]:
+    """Events that are due, each with its endpoint's address and secrets, put off for as long as sending may take.
+
+    With those that are `sending` already, no endpoint and no tenant has more of them than its share.
+    """
+    values = {
+        "limit": limit, "within": within_s, "endpoints": [row.endpoint_id for row in sending],
+        "tenants": [row.tenant_id for row in sending], "of_endpoint": shares.of_endpoint, "of_tenant": shares.of_tenant,
+    }  # fmt: skip
+    return session.execute(TAKE, values).all()
 
 
 def done(session: Session, delivery_id: int, code: str, detail: str) -> None:

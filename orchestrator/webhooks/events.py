@@ -45,6 +45,7 @@ class BudgetAlert:
     scope: str
     """What the budget is of, such as `project`."""
     scope_id: str
+    """The public id of that."""
     period: str
     percent: int
     """The threshold that was passed."""
@@ -85,7 +86,7 @@ def sample(kind: EventType, event_id: str, created_at: int, endpoint_id: str) ->
         case EventType.JOB_ENDED:
             return job_ended(event_id, created_at, f"job_{0:032x}", JobState.SUCCEEDED)
         case EventType.BUDGET_ALERT:
-            alert = BudgetAlert("project", "sample", "month", 80, Decimal(100), Decimal(75), Decimal(5))
+            alert = BudgetAlert("project", f"proj_{0:032x}", "month", 80, Decimal(100), Decimal(75), Decimal(5))
             return budget_alert(event_id, created_at, alert)
         case _:
             return _payload(kind, event_id, created_at, {"id": f"batch_{0:032x}"})

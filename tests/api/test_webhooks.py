@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -22,6 +23,8 @@ class Receiver:
     """A real HTTP server on loopback that keeps what it is told, and answers as it is told to."""
 
     status: int = 200
+    takes: threading.Event = field(default_factory=threading.Event)
+    """Set unless it hangs."""
     got: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
 
@@ -39,11 +42,13 @@ def module_settings(module_settings: Settings) -> Settings:
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     kept = Receiver()
+    kept.takes.set()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             kept.got.append((dict(self.headers.items()), body))
+            kept.takes.wait(30)
             self.send_response(kept.status)
             self.end_headers()
 
@@ -57,6 +62,7 @@ def receiver() -> Iterator[Receiver]:
         try:
             yield kept
         finally:
+            kept.takes.set()
             server.shutdown()
             thread.join()
 
@@ -150,6 +156,46 @@ def test_a_budget_is_told_of_at_its_steps_and_a_job_when_it_ends(api: Api, recei
         until(lambda: b'"percent":100' in b"".join(body for _, body in receiver.got), 15)
     finally:
         api.client.admin.set_budget(None, scope="project", named="default", period="day")
+        api.http.delete(f"/v1/webhook_endpoints/{made['id']}")
+
+
+def test_tests_of_a_receiver_that_hangs_are_bounded_and_uploads_go_on(api: Api, receiver: Receiver) -> None:
+    receiver.takes.clear()
+    made = api.post("/v1/webhook_endpoints", {"name": "x", "url": receiver.url, "event_types": ["batch.failed"]}).json()
+    codes: list[int] = []
+
+    def try_out() -> None:
+        response = api.post(f"/v1/webhook_endpoints/{made['id']}/test", {"event_type": "batch.failed"})
+        codes.append(response.status_code)
+
+    threads = [threading.Thread(target=try_out) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    until(lambda: len(codes) == 8, 5, "all but two are refused at once")
+    started = time.monotonic()
+    api.openai.files.create(file=("rows.jsonl", b"{}"), purpose="batch")
+    assert time.monotonic() - started < 3
+    assert codes == [429] * 8
+    receiver.takes.set()
+    for thread in threads:
+        thread.join(20)
+    assert codes[8:] == [200, 200]
+    api.http.delete(f"/v1/webhook_endpoints/{made['id']}")
+
+
+def test_tests_count_to_the_quota_of_requests(api: Api, receiver: Receiver) -> None:
+    made = api.post("/v1/webhook_endpoints", {"name": "x", "url": receiver.url, "event_types": ["batch.failed"]}).json()
+    limit = {"scope": "project", "named": "default"}
+    assert api.http.put("/v1/quotas", json=limit | {"requests_per_minute": 1}).status_code == 200
+    try:
+        until(
+            lambda: (
+                api.post(f"/v1/webhook_endpoints/{made['id']}/test", {"event_type": "batch.failed"}).status_code == 429
+            ),
+            15,
+        )
+    finally:
+        api.http.put("/v1/quotas", json=limit)
         api.http.delete(f"/v1/webhook_endpoints/{made['id']}")
 
 

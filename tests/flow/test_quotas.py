@@ -48,3 +48,29 @@ def test_what_no_quota_has_room_for_is_refused_for_good(stack: Stack) -> None:
     read.read_waiting(stack.context)
     assert stack.batch(batch).errors["data"][0]["code"] == "invalid_request"
     assert quotas.take(stack.context, OWNER, 1_000)["x-ratelimit-remaining-tokens"] == "0"
+
+
+def test_a_batch_counts_once_to_the_jobs_that_may_be_open(stack: Stack) -> None:
+    with stack.context.database.unit_of_work() as session:
+        limits.set_quota(session, 1, "project", 1, Quota(jobs_queued=5))
+    fits = stack.submit(rows(5))
+    read.read_waiting(stack.context)
+    assert stack.batch(fits).status == "in_progress"
+    another = stack.submit(rows(1))
+    read.read_waiting(stack.context)
+    (told,) = stack.batch(another).errors["data"]
+    assert "has 5 jobs that have not ended, and may have 5; this would add 1" in told["message"]
+    large = stack.submit(rows(6))
+    read.read_waiting(stack.context)
+    (told,) = stack.batch(large).errors["data"]
+    assert "This would add 6 jobs" in told["message"]
+    stack.must_hold()
+
+
+def test_a_row_that_fails_at_birth_takes_no_place_of_an_open_job(stack: Stack) -> None:
+    with stack.context.database.unit_of_work() as session:
+        limits.set_quota(session, 1, "project", 1, Quota(jobs_queued=2))
+    batch = stack.submit([*rows(2), b"no JSON", b"{}"], hints={"on_invalid_row": "report"})
+    read.read_waiting(stack.context)
+    assert stack.batch(batch).status == "in_progress"
+    stack.must_hold()

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import read
+from orchestrator.flow import cancel, pause, read
 from orchestrator.flow.prepare import prepare
-from tests.stack import Stack, chat, row
+from orchestrator.store import limits
+from tests.stack import OWNER, Stack, chat, row
 
 LINES = [row(f"row-{n}", chat(f"Number {n}.")) for n in range(3)]
 JOBS = "SELECT custom_id, state, fault_code, fault_message FROM jobs ORDER BY row_number"
+CAPS = "SELECT limit_usd FROM budgets WHERE scope = 'batch'"
 
 
 def spoil(monkeypatch: pytest.MonkeyPatch, *rows: str, error: Exception) -> None:
@@ -116,4 +121,91 @@ def test_a_reader_that_was_overtaken_takes_no_rows_away(stack: Stack, monkeypatc
     read.read_batch(stack.context, batch)
     assert stack.batch(batch).status == "in_progress"
     assert stack.count("SELECT count(*) FROM jobs") == 3
+    stack.must_hold()
+
+
+def meanwhile(monkeypatch: pytest.MonkeyPatch, step: str, act: Callable[[], None]) -> None:
+    """Have something happen once, right before a step of a reading."""
+    real = getattr(read, step)
+
+    def first(*given: Any) -> Any:
+        monkeypatch.setattr(read, step, real)
+        act()
+        return real(*given)
+
+    monkeypatch.setattr(read, step, first)
+
+
+def test_a_budget_that_is_set_while_a_batch_of_its_key_is_read_holds_that_batch_once(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limit() -> None:
+        assert stack.count("SELECT count(*) FROM jobs") == 3
+        with stack.context.database.unit_of_work(1) as session:
+            limits.set_budget(session, 1, "key", OWNER.api_key_id, "total", Decimal(5))
+
+    meanwhile(monkeypatch, "_open", limit)
+    stack.submit(LINES)
+    read.read_waiting(stack.context)
+    held = {one.scope: one.held_usd for one in stack.query("SELECT scope, held_usd FROM budgets")}
+    assert held["key"] == held["project"] > 0
+    stack.must_hold()
+
+
+@pytest.mark.parametrize("step", ["_store", "check_jobs_queued"])
+def test_a_cap_that_is_changed_while_a_batch_is_read_holds(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    batch = stack.submit(LINES, hints={"max_cost_usd": "0.5"})
+    public_id = stack.batch(batch).public_id
+    meanwhile(monkeypatch, step, lambda: pause.resume_batch(stack.context, OWNER, public_id, Decimal(7)))
+    read.read_waiting(stack.context)
+    opened = stack.batch(batch)
+    assert (opened.status, opened.max_cost_usd) == ("in_progress", 7)
+    assert [one.limit_usd for one in stack.query(CAPS)] == [7]
+    stack.must_hold()
+
+
+def test_a_batch_that_fails_leaves_no_cap_that_it_was_given_meanwhile(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = stack.submit(LINES, hints={"max_cost_usd": "0.5"})
+    public_id, least = stack.batch(batch).public_id, Decimal("0.000001")
+    meanwhile(monkeypatch, "_store", lambda: pause.resume_batch(stack.context, OWNER, public_id, least))
+    read.read_waiting(stack.context)
+    ended = stack.batch(batch)
+    assert (ended.status, ended.errors["data"][0]["code"]) == ("failed", "budget_exhausted")
+    assert stack.query(CAPS) == []
+    stack.must_hold()
+
+
+def test_a_batch_that_is_cancelled_at_the_last_moment_gets_no_cap(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = stack.submit(LINES, hints={"max_cost_usd": "0.5"})
+    public_id = stack.batch(batch).public_id
+    meanwhile(monkeypatch, "check_jobs_queued", lambda: cancel.cancel_batch(stack.context, OWNER, public_id))
+    read.read_waiting(stack.context)
+    assert stack.batch(batch).status == "cancelling"
+    assert stack.query(CAPS) == []
+
+
+def test_a_reader_that_goes_on_writes_no_body_a_second_time(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = replace(stack.context, settings=stack.settings.model_copy(update={"inline_body_bytes": 0}))
+    monkeypatch.setattr(read, "CHUNK_ROWS", 1)
+    lines = [LINES[0], b"no JSON", *LINES[1:]]
+    batch = stack.submit(lines, hints={"on_invalid_row": "report"})
+    with monkeypatch.context() as planting:
+        spoil(planting, "row-2", error=ServiceUnavailable("away"))
+        with pytest.raises(ServiceUnavailable):
+            read.read_waiting(context)
+    assert stack.count("SELECT count(*) FROM jobs") == 3
+    read.read_waiting(context)
+    assert stack.batch(batch).status == "in_progress"
+    known = {one.blob_key for one in stack.query("SELECT blob_key FROM job_requests WHERE blob_key IS NOT NULL")}
+    bodies = stack.settings.blobs / "bodies"
+    assert {str(path.relative_to(stack.settings.blobs)) for path in bodies.rglob("*") if path.is_file()} == known
+    assert len(known) == 3
+    found = stack.query(JOBS)
+    assert [one.custom_id for one in found] == ["row-0", "line-2", "row-1", "row-2"]
     stack.must_hold()

@@ -181,3 +181,35 @@ def test_alerts_are_due_once_at_each_step_and_again_in_the_next_period(database:
     assert (due(), due()) == ([("tenant", 100)], [])
     limit(database, "tenant", 1, "100", "day")
     assert due() == []
+
+
+@pytest.mark.parametrize("period", ["day", "month"])
+@pytest.mark.parametrize("begun_by", ["hold", "settlement", "alerts"])
+def test_a_budget_is_told_of_in_every_period_whoever_begins_it(
+    database: Database, settings: Settings, period: str, begun_by: str
+) -> None:
+    limit(database, "project", 1, "10", period)
+    take(database, "9")
+    with closing(Database(settings, "orchestrator", connections=1)) as house:
+
+        def due() -> list[int]:
+            with house.unit_of_work() as session:
+                return [found.step for found in limits.due_alerts(session)]
+
+        assert (due(), due()) == ([80], [])
+        for _ in range(2):
+            with house.unit_of_work() as session:
+                session.execute(
+                    text(
+                        f"UPDATE budgets SET period_start = period_start - interval '1 {period}' WHERE period = '{period}'"
+                    )
+                )
+            if begun_by == "hold":
+                take(database, "0.1")
+            elif begun_by == "settlement":
+                with (
+                    closing(Database(settings, "worker", connections=1)) as worker,
+                    worker.unit_of_work() as session,
+                ):
+                    settle(session, {(OWNER, 0): Settlement(usd("0.2"), usd("0.1"))})
+            assert (due(), due()) == ([80], [])

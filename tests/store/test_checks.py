@@ -92,6 +92,15 @@ def test_the_refusal_of_a_task_is_found_by_its_index(old: Database) -> None:
     assert "refusals_of_task" in str(plan)
 
 
+def test_what_is_due_to_an_endpoint_is_found_without_what_is_due_to_others(old: Database) -> None:
+    migrate(old)
+    looked = (
+        "EXPLAIN SELECT id FROM webhook_deliveries WHERE endpoint_id = 1 AND next_at <= now() ORDER BY next_at LIMIT 2"
+    )
+    plan = run(old, "SET LOCAL enable_seqscan = off", "SET LOCAL enable_sort = off", looked)
+    assert "webhook_deliveries_waiting" in str(plan)
+
+
 def test_results_are_recorded_although_the_books_are_wrong(stack: Stack) -> None:
     batch = stack.submit(rows(3))
     read.read_waiting(stack.context)

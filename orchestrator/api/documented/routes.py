@@ -97,7 +97,7 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/webhook_endpoints/{endpoint_id}/rotate_secret": (
         "rotate_webhook_secret", taken(house.WebhookEndpointWithSecret, 404),
     ),
-    "POST /v1/webhook_endpoints/{endpoint_id}/test": ("test_webhook_endpoint", taken(house.WebhookTest, 404)),
+    "POST /v1/webhook_endpoints/{endpoint_id}/test": ("test_webhook_endpoint", taken(house.WebhookTest, 404, 429)),
     "GET /v1/webhook_deliveries": (
         "list_webhook_deliveries",
         shown(house.Deliveries, 404).linked(replay=Link("replay_webhook_delivery", {"delivery_id": FIRST})),
