@@ -66,7 +66,7 @@ def orchestrator(settings: Settings) -> None:
     """Run the orchestrator until SIGTERM or SIGINT."""
     configure(settings.log_level, settings.log_format)
     pulse.begin(settings)
-    context = open_context(settings, "orchestrator", connections=14, wait_s=START_S)
+    context = open_context(settings, "orchestrator", connections=16, wait_s=START_S)
     service = Service(context)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: service.stop.set())

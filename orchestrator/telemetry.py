@@ -22,6 +22,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "stopped": "a process ended in order",
     "pass_failed": "a pass of the orchestrator raised; it is tried again",
     "database_away": "the database does not answer; waiting with backoff",
+    "unavailable": "requests are answered with 503, since a server is away or there is no room",
     "blobs_away": "the blob store does not answer; what needs it waits",
     "message_dropped": "a queue of dispatches held something that is none; it is gone",
     "broker_away": "Redis does not answer; waiting with backoff",

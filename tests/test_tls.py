@@ -83,7 +83,8 @@ def test_batches_and_interactive_jobs_run_over_tls_from_end_to_end(make: Make) -
 async def _answer(settings: Settings, public_id: object) -> bool:
     answers = Answers(settings)
     try:
-        return await answers.wait(public_id, 20.0) is not None  # type: ignore[arg-type]
+        _, told = await answers.follow(public_id, "0", 20.0)  # type: ignore[arg-type]
+        return bool(told)
     finally:
         await answers.close()
 

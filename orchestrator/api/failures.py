@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -16,8 +18,8 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import ids
-from orchestrator.errors import Busy, RightsizeError
-from orchestrator.telemetry import log_fault
+from orchestrator.errors import Busy, RightsizeError, ServiceUnavailable
+from orchestrator.telemetry import log, log_fault
 
 TYPES: Final[Mapping[int, str]] = {
     401: "authentication_error",
@@ -26,6 +28,7 @@ TYPES: Final[Mapping[int, str]] = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+SAID_EVERY_S: Final = 10.0
 CLIENT_GONE: Final = 499
 """What the metrics count where the client hung up before its answer: nobody reads the response."""
 
@@ -69,15 +72,32 @@ def unexpected(error: BaseException) -> Response:
     )
 
 
+class Said:
+    """Says in the log that requests are answered with 503, and why: a line in ten seconds, however many there are."""
+
+    def __init__(self) -> None:
+        self._next_at = float("-inf")
+        self._since = 0
+
+    def of(self, error: ServiceUnavailable) -> None:
+        """Count one, and say it where nothing was said lately."""
+        self._since += 1
+        now = time.monotonic()
+        if now >= self._next_at:
+            log("unavailable", logging.WARNING, detail=error.message, requests=self._since)
+            self._next_at, self._since = now + SAID_EVERY_S, 0
+
+
 def install(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
     """Put every kind of error into OpenAI's form; `routes` are those that the application serves."""
+    said = Said()
 
     async def ours(_: Request, error: Exception) -> Response:
-        return (
-            of_error(error)
-            if isinstance(error, RightsizeError) and error.code != "internal_error"
-            else unexpected(error)
-        )
+        if not isinstance(error, RightsizeError) or error.code == "internal_error":
+            return unexpected(error)
+        if isinstance(error, ServiceUnavailable):
+            said.of(error)
+        return of_error(error)
 
     async def invalid(_: Request, error: Exception) -> Response:
         first = error.errors()[0] if isinstance(error, RequestValidationError) else {"loc": (), "msg": "invalid"}

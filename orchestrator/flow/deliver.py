@@ -13,7 +13,6 @@ from typing import Any, Final
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.notify import message_id
@@ -75,7 +74,6 @@ class Deliveries:
         ended = [future for future in self._sending if future.done()]
         if not ended:
             return 0
-        reached("notify.after_send")
         with self._context.database.unit_of_work() as session:
             for future in ended:
                 _note_one(session, self._sending[future], _told(future))
@@ -86,11 +84,11 @@ class Deliveries:
 
 def _told(future: Future[Delivery]) -> Delivery:
     """What became of a send; a fault of ours in one must not keep the others from being noted."""
-    error = future.exception()
-    if error is None:
+    try:
         return future.result()
-    log_fault("pass_failed", error)
-    return FAULTY
+    except Exception as error:
+        log_fault("pass_failed", error)
+        return FAULTY
 
 
 def _note_one(session: Session, row: Row[Any], one: Delivery) -> None:

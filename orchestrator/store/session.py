@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import select
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final, Literal
 
 import psycopg
-from sqlalchemy import Connection, Row, TextClause, create_engine, text
+from sqlalchemy import Connection, Row, TextClause, create_engine, event, text
 from sqlalchemy.dialects.postgresql import dialect
 from sqlalchemy.engine import URL, Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 from sqlalchemy.orm import Session
 
 from orchestrator.errors import InvalidConfig, ServiceUnavailable
@@ -70,6 +71,7 @@ class Database:
             },
         )
 
+        event.listen(self.engine, "checkout", _must_be_open)
         self._at_once = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
@@ -107,6 +109,17 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+
+
+def _must_be_open(connection: psycopg.Connection, *_: object) -> None:
+    """Have the pool replace a connection that its server ended while it lay idle: only then is there something to be read on it.
+
+    It asks the kernel alone, so that it costs no round trip; without it each pool would fail once more after the server is back.
+    """
+    looking = select.poll()
+    looking.register(connection.fileno(), select.POLLIN)
+    if looking.poll(0):
+        raise DisconnectionError("The server has ended this connection.")
 
 
 def copy_rows(session: Session, table: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

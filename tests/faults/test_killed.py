@@ -134,6 +134,7 @@ def test_f24_a_poison_job_fails_alone_and_its_neighbours_finish(stack: Stack) ->
 
 
 CLAIMED = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL AND ended_at IS NULL AND {}"
+IN_HAND = "SELECT coalesce(sum(size), 0) FROM dispatches WHERE claimed_at IS NOT NULL AND ended_at IS NULL"
 GAP = """
     SELECT min(gap) FROM (
         SELECT a.created_at - lag(a.created_at) OVER (PARTITION BY a.dispatch_id ORDER BY a.created_at) AS gap
@@ -146,8 +147,8 @@ GAP = """
 def test_after_one_loss_suspects_run_beside_one_another_in_small_groups(stack: Stack) -> None:
     stack.orchestrator()
     doomed = stack.worker()
-    batch = stack.submit(rows(24, "[[sleep:0.5]] Think."))
-    until(lambda: stack.count(CLAIMED.format("true")) > 0)
+    batch = stack.submit(rows(24, "[[sleep:1.5]] Think."))
+    until(lambda: stack.count(IN_HAND) == 24, what="all of it has come to the worker")
     stack.kill(doomed)
     stack.worker()
     assert stack.wait(batch).final["completed"] == 24
