@@ -2,8 +2,8 @@
 
 Uploads, estimates, batches, receives a webhook, streams, cancels, and runs what was not done once more one tier up.
 
-Before: `RIGHTSIZE_WEBHOOK_NETWORKS=127.0.0.0/8 rightsize up --port 8400` (the receiver below listens on this machine); then set
-OPENAI_BASE_URL=http://127.0.0.1:8400/v1 and OPENAI_API_KEY (`rightsize keys create --name me` prints one).
+Before: `RIGHTSIZE_WEBHOOK_NETWORKS=127.0.0.0/8 rightsize up --port 8080` (the receiver below listens on this machine); then set
+OPENAI_BASE_URL=http://127.0.0.1:8080/v1 and OPENAI_API_KEY (`rightsize keys create --name me` prints one).
 """
 
 import json

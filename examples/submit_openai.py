@@ -1,6 +1,6 @@
 """Run a batch with the official `openai` client: python examples/submit_openai.py [FILE.jsonl]
 
-Before: `rightsize up --port 8400`; then set OPENAI_BASE_URL=http://127.0.0.1:8400/v1 and OPENAI_API_KEY
+Before: `rightsize up --port 8080`; then set OPENAI_BASE_URL=http://127.0.0.1:8080/v1 and OPENAI_API_KEY
 (`rightsize keys create --name me` prints one).
 """
 

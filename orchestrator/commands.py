@@ -15,7 +15,7 @@ from orchestrator import doctor as examination
 from orchestrator import ids, pulse
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow import administer
-from orchestrator.flow.administer import DEFAULT_SCOPES, Actor
+from orchestrator.flow.administer import DEFAULT_SCOPES, Actor, OfDisabled
 from orchestrator.flow.context import open_context
 from orchestrator.patience import START_S
 from orchestrator.service import Service
@@ -41,13 +41,18 @@ def migrate(settings: Settings) -> dict[str, Any]:
 
 def create_key(
     settings: Settings, name: str, *, tenant: str = HOUSE, project: str = "default", scopes: Sequence[str] = DEFAULT_SCOPES,
-    within_s: float | None = None,
+    within_s: float | None = None, disabled: OfDisabled = "refuse",
 ) -> dict[str, Any]:  # fmt: skip
-    """Make an API key by the database itself: the way to the first one. The key is told this once: only its hash is stored."""
+    """Make an API key by the database itself: the way to the first one, and to one that no key is left to make.
+
+    The key is told this once: only its hash is stored. `disabled` says what becomes of a tenant or project that is.
+    """
     context = open_context(settings, "orchestrator", connections=1)
     try:
         actor = Actor(administer.tenant_named(context, tenant).id, "command line")
-        made = administer.create_key(context, actor, name, project=project, scopes=scopes, within_s=within_s)
+        made = administer.create_key(
+            context, actor, name, project=project, scopes=scopes, within_s=within_s, disabled=disabled
+        )
     finally:
         context.close()
     expires_at = int(made.expires_at.timestamp()) if made.expires_at else None

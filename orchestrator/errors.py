@@ -14,7 +14,8 @@ RightsizeError
 │   ├── TooSlow                 408  request_timeout      the body came too slowly
 │   ├── TooLarge                413  request_too_large    over a limit that the message names
 │   ├── Unsupported             415  unsupported_media_type  the body comes in a form that is not read
-│   └── TierUnavailable         422  tier_unavailable     no model of the fleet can serve the request
+│   ├── TierUnavailable     422  tier_unavailable     no model of the fleet can serve the request
+│   └── FilesFull               429  rate_limit_exceeded  no room in the caller's quota of files until some are deleted
 ├── Busy                        try later (429, 503), `retry_after_s`
 │   ├── Backpressure            429  backpressure         too much is queued already
 │   ├── OverQuota               429  rate_limit_exceeded  more than the caller's quota in a minute, or at once
@@ -138,6 +139,12 @@ class TierUnavailable(Refused):
     """No model of the fleet can serve the request within its bounds."""
 
     status, code = 422, "tier_unavailable"
+
+
+class FilesFull(Refused):
+    """The caller's files fill their quota: no waiting makes room, so that the same request is of no use until some are deleted."""
+
+    status, code = 429, "rate_limit_exceeded"
 
 
 class Busy(RightsizeError):

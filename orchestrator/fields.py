@@ -91,7 +91,14 @@ def _check_caps(body: Mapping[str, Any]) -> None:
         if value is None:
             continue
         if not is_number(value, low, high) or (name in WHOLE and not isinstance(value, int)):
-            raise InvalidRequest(f"`{name}` must be a number between {low:g} and {high:g}.", param=name)
+            raise out_of_cap(name, name)
+
+
+def out_of_cap(name: str, cap: str) -> InvalidRequest:
+    """The error for a field whose value is none that the named cap allows."""
+    low, high = (f"{bound:,}".removesuffix(".0") for bound in CAPS[cap])
+    kind = "a whole number" if cap in WHOLE else "a number"
+    return InvalidRequest(f"`{name}` must be {kind} between {low} and {high}.", param=name)
 
 
 def _check_choices(body: Mapping[str, Any], *, streams: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from decimal import Decimal
 from random import Random
@@ -19,6 +20,7 @@ from orchestrator.forecasting import (
     Histories,
     Rows,
 )
+from orchestrator.forecasting.batch import Usd, _usd
 from orchestrator.forecasting.prediction import student
 from orchestrator.forecasting.rows import MOST_GROUPS
 from orchestrator.pricing import ZERO, price
@@ -141,6 +143,13 @@ def test_what_was_always_the_same_is_expected_to_cost_just_that() -> None:
     true = 10 * price(Usage(100, 0, 50), CARDS["large"])
     assert found.cost_usd.expected == true
     assert (found.input_tokens.expected, found.output_tokens.expected) == pytest.approx((1_000, 500))
+
+
+def test_an_interval_without_width_shows_no_noise_of_floating_point() -> None:
+    noisy = Bounds(15.0, math.nextafter(15.0, 0.0), math.nextafter(15.0, 16.0))
+    assert _usd(noisy, Decimal(100)) == Usd(*[Decimal("15.000000")] * 3)
+    wide = Bounds(15.0, 14.9999985, 15.0000015)
+    assert _usd(wide, Decimal(100)) == Usd(Decimal("15.000000"), Decimal("14.999998"), Decimal("15.000002"))
 
 
 def test_longer_prompts_are_expected_to_have_longer_answers_if_they_had_before() -> None:

@@ -107,6 +107,8 @@ def test_fields_as_clients_send_them_are_taken(body: dict[str, Any]) -> None:
         (CHAT, chat(stop=[""]), "stop", "none of them empty"),
         (CHAT, chat(logprobs="abc"), "logprobs", "true or false"),
         (CHAT, chat(logprobs=3), "logprobs", "`top_logprobs` beside it"),
+        (COMPLETIONS, {"prompt": "x", "max_tokens": True}, "max_tokens", "a whole number between 1 and 1,000,000."),
+        (COMPLETIONS, {"prompt": "x", "temperature": 3}, "temperature", "a number between 0 and 2."),
         (COMPLETIONS, {"prompt": "x", "logprobs": -1}, "logprobs", "a whole number between 0 and 20"),
         (COMPLETIONS, {"prompt": "x", "logprobs": True}, "logprobs", "a whole number between 0 and 20"),
         (COMPLETIONS, {"prompt": ["x", ""]}, "prompt", "nothing to go on from"),
@@ -190,7 +192,7 @@ def test_a_number_is_taken_at_its_bounds_and_refused_beyond_them(name: str) -> N
     for other in wrong:
         error = refusal(endpoint, {**body, name: other})
         assert error.param == name
-        assert f"between {low:g} and {high:g}" in error.message
+        assert f"between {low:,} and {high:,}.".replace(".0 ", " ").replace(".0.", ".") in error.message
 
 
 def test_what_a_request_asks_for_is_read() -> None:

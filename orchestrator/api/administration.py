@@ -105,9 +105,7 @@ async def create_key(request: Request, who: Admin, tenant: OfTenant = None) -> R
     serving = serving_of(request)
     wanted = checked(schemas.CreateKey, await read_object(request))
     actor = await serving.read(_actor, serving, who, tenant)
-    within_s = (
-        window_seconds(wanted.expires_in, "expires_in", most_days=3_650) if wanted.expires_in is not None else None
-    )
+    within_s = _lifetime_s(wanted.expires_in)
     made = await serving.submit(
         administer.create_key, serving.context, actor, wanted.name, project=wanted.project, scopes=wanted.scopes, within_s=within_s
     )  # fmt: skip
@@ -121,7 +119,8 @@ async def rotate_key(key: str, request: Request, who: Admin, tenant: OfTenant = 
     wanted = checked(schemas.RotateKey, await read_object(request))
     actor = await serving.read(_actor, serving, who, tenant)
     grace_s = window_seconds(wanted.grace, "grace") if wanted.grace is not None else 0.0
-    made = await serving.submit(administer.rotate_key, serving.context, actor, key, grace_s=grace_s)
+    within_s = _lifetime_s(wanted.expires_in)
+    made = await serving.submit(administer.rotate_key, serving.context, actor, key, grace_s=grace_s, within_s=within_s)
     return answer(_made(made), status=201)
 
 
@@ -187,6 +186,10 @@ async def audit(
     """The log of administrative acts, the newest first; `before` is the id of the last one of the page before."""
     serving = serving_of(request)
     return answer(await serving.read(_audit, serving, who, tenant, before, limit))
+
+
+def _lifetime_s(expires_in: str | None) -> float | None:
+    return None if expires_in is None else window_seconds(expires_in, "expires_in", most_days=3_650)
 
 
 def _must_be_house(who: Identity) -> None:

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestrator import ids
-from orchestrator.errors import Busy, RightsizeError, ServiceUnavailable
+from orchestrator.errors import Busy, FilesFull, RightsizeError, ServiceUnavailable
 from orchestrator.telemetry import log, log_fault
 
 TYPES: Final[Mapping[int, str]] = {
@@ -56,10 +56,9 @@ def of_error(error: RightsizeError) -> Response:
         headers = {"Retry-After": str(max(1, math.ceil(error.retry_after_s))), **error.headers}
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status == 409:
-        headers["x-should-retry"] = (
-            "false"  # the official clients would: to them a conflict is a lock that somebody holds
-        )
+    if error.status == 409 or isinstance(error, FilesFull):
+        # The official clients would: to them a conflict is a lock that somebody holds, and a 429 passes by itself.
+        headers["x-should-retry"] = "false"
     return failure(error.status, _sayable(error.message), code=error.code, param=error.param, headers=headers)
 
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from orchestrator import ids
 from orchestrator.api import schemas, uploads
 from orchestrator.api.auth import Reader, Submitter
-from orchestrator.api.bodies import answer, checked
+from orchestrator.api.bodies import answer
 from orchestrator.api.documented import asked
 from orchestrator.api.downloads import download
 from orchestrator.api.serving import Serving, serving_of
@@ -111,12 +111,19 @@ def _expiry(fields: Mapping[str, str]) -> int | None:
     }
     if not given:
         return None
-    seconds = given.get("seconds", "")
-    if given.get("anchor") != "created_at" or not (seconds.isascii() and seconds.isdigit() and len(seconds) < 9):
+    if given.get("anchor") != "created_at":
         raise InvalidRequest(
-            "`expires_after` needs anchor=created_at and seconds, a whole number.", param="expires_after"
+            "`expires_after[anchor]` must be created_at, with `expires_after[seconds]` beside it.",
+            param="expires_after[anchor]",
         )
-    return checked(schemas.Expiry, {"anchor": "created_at", "seconds": int(seconds)}).seconds
+    seconds = given.get("seconds", "")
+    is_whole = seconds.isascii() and seconds.isdigit() and len(seconds) < 9
+    if not is_whole or not schemas.LEAST_EXPIRY_S <= int(seconds) <= schemas.MOST_EXPIRY_S:
+        raise InvalidRequest(
+            f"`expires_after[seconds]` must be a whole number between {schemas.LEAST_EXPIRY_S:,} and {schemas.MOST_EXPIRY_S:,}.",
+            param="expires_after[seconds]",
+        )
+    return int(seconds)
 
 
 def _list(

@@ -8,7 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, WithJsonSchema
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
 from orchestrator.api.documented import patterns
 from orchestrator.api.documented.fields import BATCH_HINTS
@@ -48,7 +58,19 @@ RequestBody = Annotated[
 """What the endpoint takes."""
 MetadataKey = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 MetadataValue = Annotated[str, StringConstraints(max_length=512)]
-Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16)]
+
+
+def _plain_metadata(value: object, check: ValidatorFunctionWrapHandler) -> object:
+    """Check metadata, and say what is wrong with them in words of our own."""
+    try:
+        return check(value)
+    except ValidationError:
+        raise ValueError("must be at most 16 texts of at most 512 characters, with names of 1 to 64") from None
+
+
+Metadata = Annotated[dict[MetadataKey, MetadataValue], Field(max_length=16), WrapValidator(_plain_metadata)]
+LEAST_EXPIRY_S: Final = 3_600
+MOST_EXPIRY_S: Final = 2_592_000
 
 
 class Exact(BaseModel):
@@ -61,7 +83,7 @@ class Expiry(Exact):
     """When a file expires, counted from its making."""
 
     anchor: str = Field(pattern="^created_at$")
-    seconds: Annotated[int, Field(ge=3_600, le=2_592_000), INTEGRAL]
+    seconds: Annotated[int, Field(ge=LEAST_EXPIRY_S, le=MOST_EXPIRY_S), INTEGRAL]
 
 
 class CreateBatch(Exact):
@@ -148,15 +170,17 @@ class ChangeProject(Exact):
     disabled: bool | None = None
 
 
+Lifetime = Annotated[str, StringConstraints(max_length=16), described(pattern=patterns.window(3_650))]
+"""Of a key, at most ten years."""
+
+
 class CreateKey(Exact):
     """A key to be made."""
 
     name: str = Field(min_length=1, max_length=100)
     project: Named = "default"
     scopes: list[Literal["submit", "read", "admin"]] = Field(default=["submit", "read"], min_length=1, max_length=3)
-    expires_in: Annotated[str, StringConstraints(max_length=16), described(pattern=patterns.window(3_650))] | None = (
-        None
-    )
+    expires_in: Lifetime | None = None
     """Such as 90d or 12h; for good if nothing is said."""
 
 
@@ -165,9 +189,11 @@ class RotateKey(Exact):
 
     grace: Window | None = None
     """How long the old one lasts, such as 24h; it ends at once if nothing is said."""
+    expires_in: Lifetime | None = None
+    """How long the new one lasts, such as 90d; for as long as the old one was made for if nothing is said."""
 
 
-# Only a tenant goes without a name: it is the one that the key is of.
+# Only a tenant goes without a name: it is the one that the key is of, or that the query names.
 _NAMED: Final[dict[str, Any]] = {
     "anyOf": [
         {"properties": {"scope": {"const": "tenant"}}, "required": ["scope"]},
@@ -183,7 +209,7 @@ class SetBudget(Exact):
 
     scope: Literal["tenant", "project", "key"] = "project"
     named: Named | None = None
-    """The project's or key's name or id."""
+    """The project's or key's name or id. A tenant needs none; another one than the key's is named by `?tenant=`."""
     period: Literal["day", "month", "total"] = "total"
     limit_usd: Amount | None
     """Null takes the limit away."""

@@ -72,7 +72,7 @@ Which = Annotated[str, typer.Argument(metavar="NAME|ID", help="Its name or id.")
 Scope = Annotated[LimitScope, typer.Option("--scope", help="Whose limit it is.")]
 Named = Annotated[
     str | None,
-    typer.Argument(metavar="NAME|ID", help="The project or key that it limits (default: the project `default`). A tenant needs none."),
+    typer.Argument(metavar="NAME|ID", help="The project or key that it limits (default: the project `default`). A tenant needs none: --tenant names another one."),
 ]  # fmt: skip
 AsJson = Annotated[bool, json_flag("the object, or a list of them")]
 KEY_SHAPE: Final = "`id`, `key`, `prefix`, `scopes`, `expires_at`"
@@ -152,6 +152,10 @@ def create_key(
     expires_in: Annotated[
         str | None, typer.Option("--expires-in", help="How long it lasts, such as 90d; for good without it.")
     ] = None,
+    enable: Annotated[
+        bool, typer.Option("--enable", help="Enable its tenant and project again, where they were disabled; without --url only.")
+    ] = False,
+    though_disabled: Annotated[bool, typer.Option("--though-disabled", hidden=True)] = False,
     tenant: Tenant = None, url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None,
     as_json: Annotated[bool, json_flag(KEY_SHAPE)] = False,
 ) -> None:  # fmt: skip
@@ -159,6 +163,8 @@ def create_key(
 
     With --url the service makes it, and needs an admin key. Without, it is made in the database itself, as the first one must be.
     """
+    if url and enable:
+        raise typer.BadParameter("--enable is for the service's own machine: leave out --url, and unset RIGHTSIZE_URL.")
     scopes = [str(one) for one in scope or (KeyScope.SUBMIT, KeyScope.READ)]
     if url:
         with connected(url, api_key, data_dir, config, workers=False) as client:
@@ -167,6 +173,7 @@ def create_key(
     else:
         within_s = checked_expiry(expires_in)
         more = {"tenant": tenant} if tenant else {}
+        more["disabled"] = "enable" if enable else "make" if though_disabled else "refuse"
         with with_servers(settings_of(data_dir, config), workers=False) as settings:
             made = server_command("create_key")(
                 settings, name, project=project, scopes=scopes, within_s=within_s, **more
@@ -192,12 +199,18 @@ def rotate_key(
     grace: Annotated[
         str | None, typer.Option("--grace", help="How long the old key lasts, such as 24h; it ends at once without it.")
     ] = None,
+    expires_in: Annotated[
+        str | None,
+        typer.Option("--expires-in", help="How long the new key lasts, such as 90d; as long as the old one was made for without it."),
+    ] = None,
     tenant: Tenant = None, url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None,
     as_json: Annotated[bool, json_flag(KEY_SHAPE)] = False,
 ) -> None:  # fmt: skip
-    """Make a key that takes an older one's place: same project, name and scopes."""
+    """Make a key that takes an older one's place: same project, name, scopes and lifetime."""
+    checked_expiry(expires_in)
+    grace = checked_deadline(grace) if grace else None
     with connected(url, api_key, data_dir, config, workers=False) as client:
-        made = client.admin.rotate_key(which, grace=checked_deadline(grace) if grace else None, tenant=tenant)
+        made = client.admin.rotate_key(which, grace=grace, expires_in=expires_in, tenant=tenant)
     _show_key(made, as_json=as_json)
 
 

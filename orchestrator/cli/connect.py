@@ -46,7 +46,8 @@ def reached(
     if url:
         if not api_key:
             raise InvalidConfig(
-                "A remote service needs a key: set RIGHTSIZE_API_KEY, or make one there with `rightsize keys create`."
+                "A remote service needs a key: set RIGHTSIZE_API_KEY. The first one is made on the service's own machine, without --url "
+                "and RIGHTSIZE_URL: `rightsize keys create --name NAME`."
             )
         with Rightsize(url, api_key, on_wait=note) as client:
             yield Service(client, lasts=True, url=url, api_key=api_key)

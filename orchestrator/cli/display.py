@@ -7,18 +7,33 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleDimensions, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from orchestrator.cli.again import again
 from orchestrator.pricing import usd
 
+PIPED_COLUMNS: Final = 400
+"""How wide tables may be where no terminal shows them: a program that reads them must find each id in one piece."""
+
 
 class _Screen(Console):
-    """A console that leaves a broken pipe to `ending`."""
+    """A console that leaves a broken pipe to `ending`, and does not fold what no terminal shows."""
+
+    @property
+    def size(self) -> ConsoleDimensions:
+        """The terminal's size; without one it is wide, unless COLUMNS says how wide."""
+        found = super().size
+        if self.is_terminal or self._width is not None:
+            return found
+        return ConsoleDimensions(PIPED_COLUMNS, found.height)
+
+    @size.setter
+    def size(self, new_size: tuple[int, int]) -> None:
+        Console.size.fset(self, new_size)  # type: ignore[attr-defined]
 
     def on_broken_pipe(self) -> None:
         raise  # noqa: PLE0704 - Rich calls this while it handles the error

@@ -11,14 +11,19 @@ from orchestrator.cli.again import again
 from orchestrator.cli.connect import connected
 from orchestrator.cli.display import complain, money, note, out, print_json, table
 from orchestrator.cli.ending import if_interrupted
-from orchestrator.cli.options import ApiKey, Config, DataDir, Url, json_flag
+from orchestrator.cli.options import ApiKey, Config, DataDir, Url, json_flag, some_id
 
 JOB_FAILED: Final = 4
 
 
 def job(
     job_id: Annotated[
-        str, typer.Argument(metavar="JOB", help="The id of a job (job_...), or celery: and the id of its Celery task.")
+        str,
+        typer.Argument(
+            metavar="JOB",
+            help="The id of a job (job_...), or celery: and the id of its Celery task.",
+            callback=some_id,
+        ),
     ],
     wait: Annotated[
         bool, typer.Option("--wait", help="Stay until it has ended; leave with 4 if it did not succeed.")

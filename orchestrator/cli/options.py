@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
+from orchestrator.cli.again import again
 from orchestrator.cli.completing import batch_ids
 from orchestrator.contracts import Stakes
 from orchestrator.errors import InvalidRequest
@@ -47,6 +48,13 @@ def place(value: str | Path) -> Path:
     return Path(value)
 
 
+def some_id(value: str | None) -> str | None:
+    """An id that says something. An empty one, as of a variable that is not set, would mean whatever there is."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter(f"{value!r} is no id. Is a variable not set? `{again('status')}` lists the batches.")
+    return value
+
+
 def known_endpoint(value: str) -> str:
     """An endpoint that the service has."""
     if value not in ACCEPTED:
@@ -82,7 +90,8 @@ BATCH_SHAPE: Final = (
 _task_name = hint("task", "a task's name is lower-case letters, digits and dashes, at most 63.")
 
 BatchId = Annotated[
-    str, typer.Argument(metavar="BATCH", help="The id of a batch (batch_...).", autocompletion=batch_ids)
+    str,
+    typer.Argument(metavar="BATCH", help="The id of a batch (batch_...).", autocompletion=batch_ids, callback=some_id),
 ]
 WorkPath = Annotated[
     Path,

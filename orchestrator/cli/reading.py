@@ -30,6 +30,7 @@ from orchestrator.cli.options import (
     TierHint,
     Url,
     json_flag,
+    some_id,
 )
 from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
 from orchestrator.client.ordering import result_files
@@ -42,7 +43,10 @@ def status(
     batch: Annotated[
         str | None,
         typer.Argument(
-            metavar="BATCH", help="The id of a batch; without it, the latest ones.", autocompletion=batch_ids
+            metavar="BATCH",
+            help="The id of a batch; without it, the latest ones.",
+            autocompletion=batch_ids,
+            callback=some_id,
         ),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended.")] = False,
@@ -109,6 +113,11 @@ def results(
     check_target(target)
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.batch(batch)
+        if found["status"] == "failed":
+            raise InvalidRequest(
+                f"The batch failed when its file was read: none of its rows ran. See its errors: {again('status ' + batch)}. "
+                f"Correct the file and submit it again: {again('submit FILE.jsonl')}"
+            )
         if not result_files(found):
             wait = again(f"status {batch} --wait")
             raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: {wait}")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -17,6 +18,10 @@ from orchestrator.cli.display import complain, note, print_json, show_findings, 
 from orchestrator.cli.options import Config, DataDir, json_flag
 from orchestrator.contracts import WRONG_CONFIG_EXIT, Tier
 from orchestrator.errors import InvalidConfig
+
+ENDS_WITHIN_S: Final = 60.0
+"""How long the servers may take to end, once the parts that use them have."""
+LOOK_S: Final = 0.1
 
 
 def up(
@@ -42,13 +47,35 @@ def up(
         note(f"Left. The instance goes on for its other users, at {instance.api_url}.")
     else:
         note("Stopping. Jobs that are not done stay in Postgres and go on with the next start.")
+        stop.clear()
+        _await_end(instance, stop)
+
+
+def _await_end(instance: Any, stop: threading.Event) -> None:
+    """Stay until the servers have ended: whoever copies the data directory next must find them at rest.
+
+    Another signal ends the waiting, not the servers' own end.
+    """
+    within_s = instance.state.stop_within_s + ENDS_WITHIN_S
+    until = time.monotonic() + within_s
+    while instance.alive():
+        if stop.wait(LOOK_S) or time.monotonic() > until:
+            logs = instance.data_dir / "logs"
+            note(f"Not waited until the servers have ended: they still stop. What they do is in {logs}.")
+            return
+        if _is_used(instance.data_dir):
+            note(f"Another command came: the instance goes on for it, at {instance.api_url}.")
+            return
 
 
 def _is_used(data_dir: Path) -> bool:
     """Whether others hold the instance that we have let go: nobody has its users' lock alone, neither we nor its supervisor."""
     from orchestrator.local import locks
 
-    lock = locks.open_lock(data_dir / locks.USERS)
+    try:
+        lock = locks.open_lock(data_dir / locks.USERS)
+    except FileNotFoundError:  # the data directory was removed: nobody can hold it
+        return False
     try:
         return not locks.try_exclusive(lock) and locks.try_shared(lock)
     finally:

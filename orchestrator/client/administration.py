@@ -58,9 +58,14 @@ class Administration:
         body = {"name": name, "project": project, "scopes": list(scopes), "expires_in": expires_in}
         return self._post("/v1/keys", body, tenant)
 
-    def rotate_key(self, key: str, *, grace: str | None = None, tenant: str | None = None) -> Thing:
-        """Make a key that takes an older one's place; the old one lasts for `grace` more."""
-        return self._post(f"/v1/keys/{_part(key)}/rotate", {"grace": grace}, tenant)
+    def rotate_key(
+        self, key: str, *, grace: str | None = None, expires_in: str | None = None, tenant: str | None = None
+    ) -> Thing:
+        """Make a key that takes an older one's place; the old one lasts for `grace` more.
+
+        The new one lasts for as long as the old one was made for, unless `expires_in` says otherwise.
+        """
+        return self._post(f"/v1/keys/{_part(key)}/rotate", {"grace": grace, "expires_in": expires_in}, tenant)
 
     def revoke_key(self, key: str, *, tenant: str | None = None) -> Thing:
         """Revoke a key for good."""

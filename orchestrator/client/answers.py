@@ -9,7 +9,17 @@ import httpx2
 import orjson
 
 from orchestrator.client.call import Thing
-from orchestrator.errors import Busy, InvalidRequest, JobFailed, NotFound, Refused, RightsizeError, ServiceUnavailable
+from orchestrator.errors import (
+    Busy,
+    FilesFull,
+    InvalidRequest,
+    JobFailed,
+    NotFound,
+    OverQuota,
+    Refused,
+    RightsizeError,
+    ServiceUnavailable,
+)
 
 JOB: Final = "x-rightsize-job"
 """Names the job of an answer, also of one that failed."""
@@ -46,6 +56,8 @@ def error_of(response: httpx2.Response) -> RightsizeError:
     if job_id := response.headers.get(JOB):
         return JobFailed(message, code=str(code or "failed"), job_id=job_id, http_status=response.status_code)
     kind = _KINDS.get(str(code))
+    if kind is OverQuota and response.headers.get("x-should-retry") == "false":
+        kind = FilesFull  # no waiting helps
     error = _made(kind or _kind_of(response.status_code), message, told.get("param"), response)
     if kind is None:
         error.status = response.status_code
@@ -98,7 +110,7 @@ def _known(kind: type[RightsizeError]) -> Iterator[tuple[str, type[RightsizeErro
 
 
 _KINDS: Final[Mapping[str, type[RightsizeError]]] = {
-    **dict(_known(Busy)),
     **dict(_known(Refused)),
+    **dict(_known(Busy)),  # last: of two with a code this is the one to wait for
     InvalidRequest.code: InvalidRequest,
 }

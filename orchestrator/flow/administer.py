@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -25,6 +25,8 @@ NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 """Of a tenant or project."""
 DEFAULT_SCOPES: Final = ("submit", "read")
 MOST_GRACE_S: Final = 30 * 86_400.0
+OfDisabled = Literal["refuse", "enable", "make"]
+"""What becomes of a key of a tenant or project that is disabled: it is refused, they are enabled, or it is made all the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,17 @@ def create_tenant(
 def change_tenant(
     context: Context, actor: Actor, *, weight: int | None, retention_days: int | None, disabled: bool | None
 ) -> Row[Any]:
-    """Change a tenant's weight or retention, or disable it: its keys are refused within seconds, and what is queued still runs."""
+    """Change a tenant's weight or retention, or disable it: its keys are refused within seconds, and what is queued still runs.
+
+    Raises Conflict where the house would be disabled: nobody could enable it again.
+    """
     with context.house.unit_of_work() as session:
+        if disabled and tenants.is_house(session, actor.tenant_id):
+            raise Conflict(
+                f"The tenant {tenants.HOUSE!r} runs this service: with it disabled nobody could administer it, or enable it again. "
+                "Revoke its keys instead (`rightsize keys revoke ID`), or disable one of its projects.",
+                param="disabled",
+            )
         row = tenants.change(session, actor.tenant_id, weight=weight, retention_days=retention_days, disabled=disabled)
         detail = {"weight": weight, "retention_days": retention_days, "disabled": disabled}
         _log(session, actor, "tenant.changed", _id("tenant", row), detail)
@@ -94,9 +105,14 @@ def create_project(context: Context, actor: Actor, name: str, *, weight: int = 1
 
 
 def change_project(context: Context, actor: Actor, name: str, *, weight: int | None, disabled: bool | None) -> Row[Any]:
-    """Change a project's weight, or disable it and with it its keys; raises NotFound."""
+    """Change a project's weight, or disable it and with it its keys.
+
+    Raises NotFound, or Conflict for the last one of the house that is enabled: nobody could enable it again.
+    """
     with context.database.unit_of_work(actor.tenant_id) as session:
         found = project_named(session, actor.tenant_id, name)
+        if disabled and tenants.is_house(session, actor.tenant_id):
+            _must_leave_another(session, actor.tenant_id, found)
         row = tenants.change_project(session, actor.tenant_id, found.id, weight=weight, disabled=disabled)
         _log(session, actor, "project.changed", _id("proj", row), {"weight": weight, "disabled": disabled})
     return row
@@ -104,34 +120,50 @@ def change_project(context: Context, actor: Actor, name: str, *, weight: int | N
 
 def create_key(
     context: Context, actor: Actor, name: str, *, project: str = "default", scopes: Sequence[str] = DEFAULT_SCOPES,
-    within_s: float | None = None,
+    within_s: float | None = None, disabled: OfDisabled = "refuse",
 ) -> MadeKey:  # fmt: skip
-    """Make a key of a project with some scopes, for good or for a while; raises InvalidRequest or NotFound."""
+    """Make a key of a project with some scopes, for good or for a while; raises InvalidRequest or NotFound.
+
+    Raises Conflict for a tenant or project that is disabled, unless `disabled` says otherwise.
+    """
     if not name or len(name) > 100 or not name.isprintable():
         raise InvalidRequest("A key's name must be 1 to 100 printable characters.", param="name")
     if not scopes or not set(scopes) <= set(SCOPES):
         raise InvalidRequest(f"A key's scopes must be one or more of {', '.join(SCOPES)}.", param="scopes")
     with context.database.unit_of_work(actor.tenant_id) as session:
         found = project_named(session, actor.tenant_id, project)
+        if disabled == "enable":
+            _enable(session, actor, found)
+        elif disabled == "refuse":
+            _must_be_enabled(_tenant(session, actor), found)
         made = _new_key(session, actor, found.id, name, tuple(dict.fromkeys(scopes)), within_s)
         _log(session, actor, "key.created", ids.public("key", made.id), {"name": name, "scopes": list(made.scopes)})
     return made
 
 
-def rotate_key(context: Context, actor: Actor, key: str, *, grace_s: float = 0.0) -> MadeKey:
-    """Make a key that takes an older one's place: same project, name and scopes. The older one lasts for `grace_s` more."""
+def rotate_key(
+    context: Context, actor: Actor, key: str, *, grace_s: float = 0.0, within_s: float | None = None
+) -> MadeKey:
+    """Make a key that takes an older one's place: same project, name and scopes. The older one lasts for `grace_s` more.
+
+    It lasts from now for as long as the older one was made for, or for `within_s`. Raises Conflict for a key that was revoked or has
+    expired.
+    """
     if not 0 <= grace_s <= MOST_GRACE_S:
         raise InvalidRequest("The grace must lie between 0 and 30 days.", param="grace")
     with context.database.unit_of_work(actor.tenant_id) as session:
         old = key_named(session, actor.tenant_id, key)
         if old.revoked_at is not None:
             raise Conflict("The key was revoked: make a new one with `rightsize keys create --name NAME`.")
+        if old.has_expired:
+            raise Conflict("The key has expired: make a new one with `rightsize keys create --name NAME`.")
         project = tenants.find_project(session, actor.tenant_id, name=old.project)
         if project is None:
             raise NotFound(f"The project of {key[:80]!r} is gone.")
-        made = _new_key(session, actor, project.id, old.name, tuple(old.scopes), None)
+        lasts_s = old.lifetime_s if within_s is None else within_s
+        made = _new_key(session, actor, project.id, old.name, tuple(old.scopes), lasts_s)
         keys.expire(session, old.id, grace_s)
-        detail = {"replaces": _id("key", old), "grace_s": grace_s}
+        detail = {"replaces": _id("key", old), "grace_s": grace_s, "expires_in_s": lasts_s}
         _log(session, actor, "key.rotated", ids.public("key", made.id), detail)
     return made
 
@@ -210,6 +242,7 @@ def checked_name(name: str) -> str:
 def _scope(session: Session, actor: Actor, scope: Scope, named: str | None) -> tuple[int, str]:
     """The inner and the public id of what a limit is for; what it raises names the field `named`."""
     if scope == "tenant":
+        _must_be_the_tenant(session, actor, named)
         return actor.tenant_id, "tenant"
     if named is None:
         raise InvalidRequest(f"Say which {scope}: give its name or id.", param="named")
@@ -219,6 +252,60 @@ def _scope(session: Session, actor: Actor, scope: Scope, named: str | None) -> t
         error.param = error.param or "named"
         raise
     return row.id, _id("proj" if scope == "project" else "key", row)
+
+
+def _must_be_the_tenant(session: Session, actor: Actor, named: str | None) -> None:
+    """Raise InvalidRequest for the name of another tenant: a limit of it would be set for the caller's own."""
+    if named is None:
+        return
+    own = _tenant(session, actor)
+    if named not in (own.name, _id("tenant", own)):
+        raise InvalidRequest(
+            f"This would limit the tenant {own.name!r}, not {named[:80]!r}. For another tenant say `--tenant NAME` (over the API "
+            "`?tenant=NAME`), and leave the name out.",
+            param="named",
+        )
+
+
+def _tenant(session: Session, actor: Actor) -> Row[Any]:
+    """The tenant that is acted on."""
+    return tenants.get(session, actor.tenant_id)
+
+
+def _must_leave_another(session: Session, tenant_id: int, project: Row[Any]) -> None:
+    """Raise Conflict for the last project of the house that is enabled."""
+    if not tenants.enabled_projects(session, tenant_id) - {project.id}:
+        raise Conflict(
+            f"{project.name!r} is the last project of the tenant {tenants.HOUSE!r} that is enabled: without it nobody could administer "
+            "this service, or enable it again. Make another with an admin key first (`rightsize projects create --name NAME`), or "
+            "revoke its keys instead (`rightsize keys revoke ID`).",
+            param="disabled",
+        )
+
+
+def _must_be_enabled(tenant: Row[Any], project: Row[Any]) -> None:
+    """Raise Conflict where a new key would be refused from its first moment on."""
+    where = "" if tenant.name == tenants.HOUSE else f" --tenant {tenant.name}"
+    for row, what, command in (
+        (tenant, f"The tenant {tenant.name!r}", f"rightsize tenants change {tenant.name} --enable"),
+        (project, f"The project {project.name!r}", f"rightsize projects change {project.name} --enable{where}"),
+    ):
+        if row.disabled_at is not None:
+            raise Conflict(
+                f"{what} is disabled: its keys are refused. Enable it first (`{command}`). Where no key is left that may, run `rightsize "
+                "keys create` with `--enable` on the service's own machine, without --url and RIGHTSIZE_URL."
+            )
+
+
+def _enable(session: Session, actor: Actor, project: Row[Any]) -> None:
+    """Enable the tenant and the project of a key, where they were disabled."""
+    tenant = _tenant(session, actor)
+    if tenant.disabled_at is not None:
+        tenants.change(session, tenant.id, weight=None, retention_days=None, disabled=False)
+        _log(session, actor, "tenant.changed", _id("tenant", tenant), {"disabled": False})
+    if project.disabled_at is not None:
+        tenants.change_project(session, tenant.id, project.id, weight=None, disabled=False)
+        _log(session, actor, "project.changed", _id("proj", project), {"disabled": False})
 
 
 def _new_key(

@@ -50,6 +50,11 @@ def retry_batch(
         row = batches.find(session, owner.tenant_id, public_id)
     if row is None:
         raise NotFound(f"There is no batch {ids.public('batch', public_id)}.")
+    if row.status == BatchStatus.FAILED:
+        raise Conflict(
+            "The batch failed when its file was read, so that none of its rows ran. Look at its `errors`, correct the file, "
+            "and submit it again."
+        )
     if row.status not in ENDED:
         raise Conflict(f"The batch is {row.status}: its failed rows can be tried again when it has ended.")
     file_id = ids.uuid7()

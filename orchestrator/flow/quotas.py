@@ -18,7 +18,7 @@ from redis.exceptions import RedisError
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import Owner
-from orchestrator.errors import InvalidRequest, OverQuota, TooLarge
+from orchestrator.errors import FilesFull, InvalidRequest, OverQuota, TooLarge
 from orchestrator.flow.context import Context
 from orchestrator.store import limits
 from orchestrator.store.limits import Quota
@@ -218,7 +218,7 @@ def check_jobs_queued(context: Context, session: Session, owner: Owner, more: in
 
 
 def check_file_bytes(session: Session, owner: Owner, size: int) -> None:
-    """Raise OverQuota where an owner would keep more bytes in files than it may; TooLarge where the file alone has more."""
+    """Raise FilesFull where an owner would keep more bytes in files than it may; TooLarge where the file alone has more."""
     quotas = limits.quotas(session, owner.tenant_id)
     for scope, scope_id in _scopes(owner):
         most = quotas.get((scope, scope_id), Quota()).file_bytes
@@ -232,8 +232,7 @@ def check_file_bytes(session: Session, owner: Owner, size: int) -> None:
         project, key = (scope_id if scope == "project" else None), (scope_id if scope == "key" else None)
         kept = limits.file_bytes(session, owner.tenant_id, project_id=project, key_id=key)
         if kept + size > most:
-            raise OverQuota(
+            raise FilesFull(
                 f"The {scope} keeps {kept} bytes in files, and may keep {most}; this file has {size}. Delete files "
-                "(DELETE /v1/files/ID), or have the quota raised.",
-                retry_after_s=MINUTE_S,
+                "(DELETE /v1/files/ID), or have the quota raised: until then sending it again does not help."
             )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Final
 
@@ -73,8 +73,9 @@ class Recorder:
         """
         moves = [
             Move(
-                job, Outcome(OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY, fault=fault), state,
-                delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO,
+                job,
+                self._marked(job, Outcome(OutcomeKind.FAILED if state is JobState.FAILED else OutcomeKind.RETRY, fault=fault)),
+                state, delay_s=0.0, cost_usd=ZERO, charge_usd=ZERO,
             )
             for job, state in lost
         ]  # fmt: skip
@@ -93,7 +94,13 @@ class Recorder:
         most = amount if job.worst_usd is None else min(amount, job.worst_usd)
         charge = most if state is JobState.SUCCEEDED else ZERO
         blob_key = self._blob(job, outcome, state)
-        return Move(job, outcome, state, delay_s, amount, charge, blob_key)
+        return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key)
+
+    def _marked(self, job: ClaimedJob, outcome: Outcome) -> Outcome:
+        """The outcome, marked as simulated where its model is: without an answer no engine has said so."""
+        model = self.context.config.fleet.by_name.get(job.model)
+        is_simulated = model is not None and model.engine == "simulated"
+        return replace(outcome, simulated=True) if is_simulated and not outcome.simulated else outcome
 
     def _blob(self, job: ClaimedJob, outcome: Outcome, state: JobState) -> str | None:
         """Put a large result into the blob store; the row then holds its key."""

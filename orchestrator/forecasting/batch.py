@@ -126,9 +126,13 @@ def _costs(group: Group, card: RateCard) -> Weights:
 
 
 def _usd(sum_usd: Bounds, at_most: Decimal) -> Usd:
-    """A sum in micro-dollars; nothing of it is above what can be charged."""
+    """A sum in micro-dollars; nothing of it is above what can be charged.
+
+    Bounds are rounded away from what is expected, but where nothing lies between them: that is the noise of floating point.
+    """
+    expected = Decimal(sum_usd.expected)
     rounded = (
-        Decimal(value).quantize(MICRO, rounding)
+        Decimal(value).quantize(MICRO, rounding if abs(Decimal(value) - expected) >= MICRO else ROUND_HALF_EVEN)
         for value, rounding in zip(sum_usd, (ROUND_HALF_EVEN, ROUND_FLOOR, ROUND_CEILING), strict=True)
     )
     return Usd(*(min(value, at_most.quantize(MICRO, ROUND_CEILING)) for value in rounded))

@@ -96,7 +96,10 @@ def standard(tiers: Sequence[str], *, stop_within_s: float, loading: Collection[
     services += [_worker(tier, stops, loads=tier in loading) for tier in tiers]
     return (
         Part("migrate", command("migrate", "--json"), kind="once", stage=SCHEMA, ready_within_s=240.0),
-        Part("key", command("keys", "create", "--name", "local", *_ALL_SCOPES, "--json"), kind="key"),
+        # With the house disabled the servers still come up: `rightsize keys create --enable` needs them.
+        Part(
+            "key", command("keys", "create", "--name", "local", "--though-disabled", *_ALL_SCOPES, "--json"), kind="key"
+        ),
         *services,
     )
 

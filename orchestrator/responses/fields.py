@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from orchestrator.errors import InvalidRequest, quoted
-from orchestrator.fields import CAPS, WHOLE
+from orchestrator.fields import CAPS, WHOLE, out_of_cap
 from orchestrator.hints import is_number
 
 ENDPOINT: Final = "/v1/responses"
@@ -98,7 +98,7 @@ def check_values(body: Mapping[str, Any]) -> None:
     for name, cap in CAPPED.items():
         value, (low, high) = body.get(name), CAPS[cap]
         if value is not None and not (is_number(value, low, high) and (cap not in WHOLE or isinstance(value, int))):
-            raise InvalidRequest(f"`{name}` must be a number between {low:g} and {high:g}.", param=name)
+            raise out_of_cap(name, cap)
     calls = body.get("max_tool_calls")
     if calls is not None and not (isinstance(calls, int) and is_number(calls, 1, MAX_TOOL_CALLS)):
         raise InvalidRequest(

@@ -90,6 +90,16 @@ NOTICES: Final = (
         f"AND ({SPENT} + b.held_usd >= b.limit_usd OR b.refused_at >= {START})",
     ),
     Notice(
+        "disabled house", "tenants or projects of whoever runs this service are disabled, and their keys refused",
+        "With `default` or all of its projects disabled nobody can administer it. Enable them, with a new key, on the service's own "
+        "machine: `rightsize keys create --name rescue --scope admin --scope read --scope submit --enable`.",
+        "SELECT concat_ws(' ', 'tenant', t.name) FROM tenants t WHERE t.name = 'default' AND t.disabled_at IS NOT NULL "
+        "UNION ALL SELECT concat_ws(' ', 'project', p.name) FROM projects p JOIN tenants t ON t.id = p.tenant_id "
+        "WHERE t.name = 'default' AND p.disabled_at IS NOT NULL AND NOT EXISTS (SELECT FROM projects o WHERE o.tenant_id = t.id "
+        "AND o.disabled_at IS NULL)",
+        fault=True,
+    ),
+    Notice(
         "expiring keys", "API keys expire within a week",
         "Give their users others: `rightsize keys rotate ID --grace 24h --tenant TENANT`.",
         f"SELECT concat_ws(' ', t.name, {_KEY}, to_char(k.expires_at, 'YYYY-MM-DD')) "

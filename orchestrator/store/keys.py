@@ -33,7 +33,8 @@ ADD: Final = text("""
     RETURNING expires_at
 """)
 LISTED: Final = text("""
-    SELECT k.id, k.public_id, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.revoked_at, p.name AS project
+    SELECT k.id, k.public_id, k.name, k.prefix, k.scopes, k.created_at, k.expires_at, k.last_used_at, k.revoked_at, p.name AS project,
+        CAST(extract(epoch FROM k.expires_at - k.created_at) AS float8) AS lifetime_s, coalesce(k.expires_at <= now(), false) AS has_expired
     FROM api_keys k JOIN projects p ON p.id = k.project_id
     WHERE k.tenant_id = :tenant AND (CAST(:key AS uuid) IS NULL OR k.public_id = :key)
         AND (CAST(:name AS text) IS NULL OR k.name = :name) ORDER BY k.id LIMIT 1000

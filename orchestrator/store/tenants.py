@@ -22,6 +22,7 @@ LISTED: Final = text(f"SELECT {_TENANT} FROM tenants ORDER BY id LIMIT 10000")
 FIND: Final = text(f"""
     SELECT {_TENANT} FROM tenants WHERE public_id = CAST(:public_id AS uuid) OR name = CAST(:name AS text)
 """)
+GET: Final = text(f"SELECT {_TENANT} FROM tenants WHERE id = :tenant")
 CHANGE: Final = text(f"""
     UPDATE tenants SET weight = coalesce(:weight, weight), retention_days = coalesce(:retention, retention_days),
         disabled_at = CASE WHEN CAST(:disabled AS boolean) THEN coalesce(disabled_at, now())
@@ -49,6 +50,10 @@ CHANGE_PROJECT: Final = text(f"""
             WHEN NOT CAST(:disabled AS boolean) THEN NULL ELSE disabled_at END
     WHERE id = :id AND tenant_id = :tenant RETURNING {_PROJECT}
 """)
+# Those that are disabled while this waits for them are among the rows, and told by their newest state.
+ENABLED_PROJECTS: Final = text(
+    "SELECT id, disabled_at FROM projects WHERE tenant_id = :tenant ORDER BY id FOR NO KEY UPDATE"
+)
 IS_HOUSE: Final = text("SELECT EXISTS (SELECT FROM tenants WHERE id = :tenant AND name = 'default')")
 LOG: Final = text("""
     INSERT INTO audit_log (tenant_id, actor, action, target, detail)
@@ -75,6 +80,11 @@ def listed(session: Session) -> Sequence[Row[Any]]:
 def find(session: Session, *, public_id: UUID | None = None, name: str | None = None) -> Row[Any] | None:
     """A tenant by its public id or its name."""
     return session.execute(FIND, {"public_id": public_id, "name": name}).one_or_none()
+
+
+def get(session: Session, tenant_id: int) -> Row[Any]:
+    """A tenant by its inner id."""
+    return session.execute(GET, {"tenant": tenant_id}).one()
 
 
 def change(
@@ -109,6 +119,12 @@ def change_project(
     """Change what is given of a project."""
     values = {"id": project_id, "tenant": tenant_id, "weight": weight, "disabled": disabled}
     return session.execute(CHANGE_PROJECT, values).one()
+
+
+def enabled_projects(session: Session, tenant_id: int) -> set[int]:
+    """The ids of a tenant's projects that are not disabled. None of them can be disabled until the transaction ends."""
+    rows = session.execute(ENABLED_PROJECTS, {"tenant": tenant_id})
+    return {row.id for row in rows if row.disabled_at is None}
 
 
 def is_house(session: Session, tenant_id: int) -> bool:

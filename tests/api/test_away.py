@@ -96,7 +96,11 @@ def test_f17_a_caller_who_waits_is_answered_though_the_database_was_away_meanwhi
         response = waiting.result()
         assert response.status_code == 200, response.text
         assert "error" not in response.text
-        until(lambda: own_stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 2, 20, "each is paid once")
+        until(
+            lambda: own_stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 2,
+            20,
+            "each is paid once",
+        )
         assert own_stack.doctor() == []
 
 

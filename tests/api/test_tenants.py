@@ -10,6 +10,8 @@ import httpx2
 import pytest
 from sqlalchemy import text
 
+from orchestrator.client import Rightsize
+from orchestrator.errors import FilesFull
 from orchestrator.settings import Settings
 from orchestrator.store.session import Database
 from tests.api.test_batches import create, ended
@@ -230,6 +232,9 @@ def test_quotas_on_queued_jobs_and_file_bytes_are_held(api: Api, stranger: str, 
     over = until(lambda: (r := uploaded(151)).status_code == 429 and r, 6)
     assert "file_bytes" not in over.text
     assert "bytes in files" in over.json()["error"]["message"]
+    assert (over.headers["x-should-retry"], over.headers.get("retry-after")) == ("false", None), "no waiting helps"
+    with Rightsize(api.url, stranger) as ours, pytest.raises(FilesFull):
+        ours.upload([b"y" * 151], filename="x")
     job = {"body": chat("[[sleep:2]]", model="thinker")}
     held = until(
         lambda: (

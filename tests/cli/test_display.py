@@ -37,3 +37,29 @@ def test_every_table_shows_its_texts_as_they_are_and_styles_only_what_says_so(sc
     display.out.print(rows)
     assert "[link=https://example.org]here[/link]" in screen.getvalue()
     assert "\x1b[32mfine" in screen.getvalue()
+
+
+LONG = "batch_0199c0de0199c0de0199c0de0199c0de"
+
+
+def printed(monkeypatch: pytest.MonkeyPatch, columns: str | None) -> list[str]:
+    """The lines of a table of long ids where no terminal shows it."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    shown = io.StringIO()
+    screen = display._Screen(file=shown, highlight=False)
+    rows = table("", "first", "second", "third", "fourth")
+    rows.add_row(LONG, LONG, LONG, LONG)
+    screen.print(rows)
+    return shown.getvalue().splitlines()
+
+
+def test_a_table_that_is_piped_shows_every_id_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [line.split() for line in printed(monkeypatch, None)[1:]] == [[LONG] * 4]
+
+
+def test_a_table_that_is_piped_is_as_wide_as_columns_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = printed(monkeypatch, "100")
+    assert len(lines) > 2
+    assert max(map(len, lines)) <= 100

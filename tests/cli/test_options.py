@@ -54,6 +54,13 @@ def test_an_empty_path_is_refused_and_never_taken_for_the_current_folder(
     assert not empty.data_dir.exists()
 
 
+@pytest.mark.parametrize("words", [["status", ""], ["results", " "], ["job", ""], ["retry", ""], ["cancel", ""]])
+def test_an_empty_id_is_refused_before_anything_is_asked(words: list[str], empty: Place) -> None:
+    told = " ".join(empty.run(*words, code=2).stderr.replace("│", "").split())
+    assert f"{words[1]!r} is no id" in told
+    assert not empty.data_dir.exists()
+
+
 def test_help_names_exit_codes_json_shapes_and_one_example_a_line(empty: Place) -> None:
     text = " ".join(empty.run("--help").stdout.split())
     assert "130 interrupted" in text

@@ -7,6 +7,8 @@ import shlex
 import orjson
 import pytest
 
+from orchestrator.local import state
+from orchestrator.local.processes import is_same
 from tests.cli.place import FLEET, Place, interrupt, said, shown
 
 
@@ -57,6 +59,11 @@ def test_ctrl_c_ends_a_start_and_the_last_up_says_that_it_stops(empty: Place) ->
     code, _, told = interrupt(process)
     assert code == 0
     assert told.splitlines()[-1].startswith("Stopping. Jobs that are not done stay")
+    found = state.read(empty.data_dir)
+    assert found is not None
+    assert (found.status, found.is_live()) == (state.STOPPED, False)
+    assert not any(is_same(part.pid, part.started_ticks) for part in found.parts)
+    assert not list((empty.data_dir / "servers").rglob("postmaster.pid"))
 
 
 @pytest.mark.slow

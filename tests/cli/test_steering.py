@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import orjson
 
+from orchestrator.client import Rightsize
+from orchestrator.local import state
 from tests.cli.place import Place, json_lines, said
 from tests.stack import chat, row, until
 
@@ -90,3 +92,19 @@ def test_a_job_is_shown_and_waited_for_with_its_exit_code(place: Place) -> None:
     assert "bad_request" in place.run("job", bad, "--wait", code=4).stderr
     assert orjson.loads(place.run("job", good, "--wait", "--json").stdout)["result"]["choices"]
     assert "no job" in place.run("job", f"job_{'0' * 32}", code=1).stderr
+
+
+def test_a_batch_whose_file_was_wrong_is_not_waited_for_but_handed_in_again(place: Place) -> None:
+    place.run("status")
+    found = state.read(place.data_dir)
+    assert found is not None
+    with Rightsize(found.api_url, found.api_key) as client:
+        batch = client.submit([row("row-0", {"model": "auto"})], on_invalid_row="fail").id
+    until(lambda: "failed" in place.run("status", batch).stdout.split()[:2], 30, "it has failed")
+    told = place.run("results", batch, code=1).stderr
+    assert f"See its errors: rightsize status {batch}" in told
+    assert "rightsize submit" in told
+    assert "--wait" not in told
+    told = place.run("retry", batch, code=1).stderr
+    assert "none of its rows ran" in told
+    assert "submit it again" in told

@@ -248,6 +248,14 @@ def test_outputs_expire_as_they_were_asked_to(sdk: Sdk) -> None:
         create(sdk, lines, output_expires_after={"anchor": "created_at", "seconds": 1})
 
 
+def test_wrong_metadata_are_refused_in_plain_words(sdk: Sdk) -> None:
+    for metadata in ({str(n): "x" for n in range(17)}, {"long": "x" * 513}, {"": "x"}):
+        with pytest.raises(openai.BadRequestError) as caught:
+            create(sdk, [row("one", chat("x"))], metadata=metadata)
+        assert caught.value.param == "metadata"
+        assert "`metadata`: must be at most 16 texts of at most 512 characters" in caught.value.message
+
+
 def test_a_create_that_is_sent_again_makes_one_batch(sdk: Sdk) -> None:
     given = {"input_file_id": upload(sdk, rows(1)), "endpoint": CHAT, "completion_window": "24h"}
     first = sdk(sdk.client.batches.create(**given))

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from orchestrator import incoming, requests, structured
-from orchestrator.api import jobs, limits, progress, schemas, server, webhooks
+from orchestrator.api import batches, jobs, limits, progress, schemas, server, webhooks
 from orchestrator.api.bodies import _IDEMPOTENCY_KEY
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow import estimate, rows, show
@@ -50,6 +50,9 @@ def test_bounds_without_a_setting_are_the_codes_own(settings: Settings) -> None:
         "`wait_s` of a job": f"{show.MOST_WAIT_S:g} s",
         "callers who wait so for jobs, of one API process": f"{jobs.MOST_WAITERS}, and {jobs.MOST_OF_TENANT} of a tenant",
         "followers of batches by their events, of one API process": f"{progress.MOST_FOLLOWERS}, and {progress.MOST_OF_TENANT} of a tenant",
+        "estimates asked for at once, of one API process": f"{batches.MOST_ESTIMATES}, and {batches.MOST_OF_TENANT} of a tenant",
+        "retries of batches asked for at once, of one API process": f"{batches.MOST_COPIERS}, and {batches.MOST_COPIERS_OF_TENANT} of a tenant",
+        "tests of webhook endpoints at once, of one API process": f"{webhooks.MOST_TESTS}, and {webhooks.MOST_TESTS_OF_TENANT} of a tenant",
         "silence within a body": f"{bounds.piece_within_s:g} s",
         "line and headers of a request": f"{server.MOST_HEAD_BYTES // KIB} KiB",
         "`custom_id`": f"{rows.MAX_CUSTOM_ID} characters",

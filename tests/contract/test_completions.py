@@ -13,6 +13,7 @@ TEXTS = ["Where is my order?", "Thanks."]
 def test_a_prompt_is_completed_whole_and_streamed(sdk: Sdk) -> None:
     whole = sdk(sdk.client.completions.create(model="fast", prompt="Once", max_tokens=50))
     assert (whole.object, whole.model, whole.choices[0].finish_reason) == ("text_completion", "fast", "stop")
+    assert whole.id.startswith("cmpl-")
     assert whole.usage.total_tokens == whole.usage.prompt_tokens + whole.usage.completion_tokens > 0
     pieces = sdk.events(sdk.client.completions.create(model="fast", prompt="Once", stream=True))
     assert "".join(piece.choices[0].text for piece in pieces) == whole.choices[0].text

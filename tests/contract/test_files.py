@@ -48,7 +48,8 @@ def test_a_file_expires_as_it_was_asked_to(sdk: Sdk) -> None:
     for seconds in (3_599, 2_592_001):
         with pytest.raises(openai.BadRequestError) as caught:
             upload(sdk, expires_after={"anchor": "created_at", "seconds": seconds})
-        assert caught.value.param == "seconds"
+        assert caught.value.param == "expires_after[seconds]"
+        assert "between 3,600 and 2,592,000" in caught.value.message
 
 
 def test_a_file_is_read_again_waited_for_and_deleted(sdk: Sdk) -> None:

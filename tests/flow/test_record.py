@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 
-from orchestrator.contracts import ClaimedJob, JobState, Outcome, OutcomeKind, Usage
+from orchestrator.contracts import ClaimedJob, Fault, JobState, Outcome, OutcomeKind, Usage
 from orchestrator.errors import InvalidConfig
 from orchestrator.flow import claim, lease
 from orchestrator.flow.context import Context, open_context
@@ -73,6 +73,18 @@ def test_an_outcome_that_no_row_can_hold_fails_its_job_and_no_other(stack: Stack
     assert told.fault_code == "unrecordable"
     stack.wait(batch)
     stack.must_hold(batch, 3)
+
+
+def test_an_attempt_on_a_simulated_model_that_ran_out_of_time_says_that_it_was_simulated(
+    stack: Stack, worker: Context
+) -> None:
+    stack.submit(rows(1))
+    stack.orchestrator()
+    (job,) = next_claim(stack, worker)
+    late = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
+    Recorder(worker).record([(job, Outcome(OutcomeKind.EXPIRED, fault=late))], [job.dispatch_id])
+    (attempt,) = stack.query("SELECT outcome, simulated FROM attempts")
+    assert (attempt.outcome, attempt.simulated) == ("expired", True)
 
 
 def test_a_dispatch_with_an_outcome_that_was_not_recorded_is_not_ended_and_its_jobs_come_back(

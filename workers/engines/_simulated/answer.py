@@ -97,7 +97,7 @@ class Voice:
             content = {"message": {"role": "assistant", "content": said}} if chat else {"text": said}
             rows.append({"index": index, **content, "finish_reason": finish})
         body = {
-            "id": f"chatcmpl-{request.job_id}",
+            "id": f"{'chatcmpl' if chat else 'cmpl'}-{request.job_id}",
             "object": "chat.completion" if chat else "text_completion",
             "created": int(time.time()),
             "model": self._name,
