@@ -31,7 +31,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "batch_read": "the rows of batches were read",
     "batch_finished": "batches got their files and final counts",
     "partitions": "partitions were made or dropped",
-    "orphans_erased": "bodies and results past the retention that no row knew were deleted",
+    "orphans_erased": "bodies, results and uploads past the retention that no row knew were deleted",
     "webhooks_sent": "events were sent to webhook endpoints",
     "budget_alerts": "budgets came to 50, 80 or 100% of their limit",
     "given_back": "jobs were given back uncounted at an orderly stop",

@@ -67,11 +67,6 @@ class Prepared:
     reply_to: str
     """The Redis stream on which its caller waits; empty for the job's own."""
 
-    @property
-    def is_interactive(self) -> bool:
-        """Whether it is assigned and published at once."""
-        return self.job.state is JobState.ASSIGNED
-
 
 def submit_job(
     context: Context,
