@@ -259,10 +259,10 @@ class LlamaEngine:
         async with aclosing(merged(await self._streams(request, asked, choices))) as pieces:
             async for rows in pieces:
                 if rows:
-                    yield Chunk(rows, totals.usage(_read(prompts), images=0), model_revision=revision)
+                    yield Chunk(rows, totals.usage(furthest_read(prompts), images=0), model_revision=revision)
         written = [await self._counted(choice) for choice in choices]
         make = chat_answer if request.endpoint == CHAT else completion_answer
-        answer = make(request, self._model.name, revision, _read(prompts), written)
+        answer = make(request, self._model.name, revision, furthest_read(prompts), written)
         yield Chunk([], answer.usage, answer, revision)
 
     async def _streams(
@@ -372,7 +372,7 @@ def _dead() -> EngineFault:
     )
 
 
-def _read(prompts: Sequence[Sequence[Choice]]) -> Read:
-    """What llama.cpp read, of each prompt by the first of its answers that it has begun."""
-    begun = [next((choice for choice in answers if choice.read), answers[0]) for answers in prompts]
-    return Read(sum(one.read for one in begun), sum(one.cached for one in begun))
+def furthest_read(prompts: Sequence[Sequence[Choice]]) -> Read:
+    """What llama.cpp read, of each prompt by the answer that has read most of it: another may only have begun with it."""
+    furthest = [max(answers, key=lambda choice: choice.read) for answers in prompts]
+    return Read(sum(one.read for one in furthest), sum(one.cached for one in furthest))
