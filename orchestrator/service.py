@@ -11,7 +11,7 @@ from contextlib import closing
 from functools import partial
 from typing import Final
 
-from orchestrator import pulse
+from orchestrator import heap, pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import finish, machines, notify, read, recover, upkeep
 from orchestrator.flow.context import Context
@@ -67,6 +67,7 @@ class Service:
         threads = [threading.Thread(target=loop, name=f"rightsize-{name}") for name, loop in loops.items()]
         for thread in threads:
             thread.start()
+        heap.freeze()
         pulse.beat(self.context.settings)
         log("started", part="orchestrator", pid=os.getpid())
         self.stop.wait()

@@ -14,7 +14,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.signals import celeryd_after_setup, worker_ready, worker_shutdown, worker_shutting_down
 
-from orchestrator import pulse
+from orchestrator import heap, pulse
 from orchestrator.broker import make_celery
 from orchestrator.contracts import WRONG_CONFIG_EXIT, Tier
 from orchestrator.errors import Broken, InvalidConfig, RightsizeError
@@ -120,6 +120,7 @@ def _leave(why: str) -> None:
 
 @worker_ready.connect
 def _ready(**_: object) -> None:
+    heap.freeze()
     log("started", part="worker")
 
 

@@ -17,7 +17,7 @@ from benchmarks.report import Scale
 from benchmarks.service.figures import Figures
 
 ARMS = (
-    "chat", "latency", "stream", "batch_50k", "forecast", "forecast_run", "budget_race", "fair_share", "tenancy", "schemathesis_run",
+    "chat", "latency", "health", "stream", "batch_50k", "forecast", "forecast_run", "budget_race", "fair_share", "tenancy", "schemathesis_run",
     "contract",
 )  # fmt: skip
 """Each a module of this package with `measure(scale)`, in the order in which they run."""

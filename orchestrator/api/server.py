@@ -13,7 +13,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from orchestrator import pulse
+from orchestrator import heap, pulse
 from orchestrator.api.app import create_app
 from orchestrator.api.serving import CONNECTIONS
 from orchestrator.errors import InvalidConfig
@@ -125,6 +125,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then tell the local supervisor, if there is one."""
         await super().startup(sockets)
+        heap.freeze()
         pulse.beat(self._settings)
         log("started", part="api", pid=os.getpid())
 

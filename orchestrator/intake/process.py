@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Final, TypeVar
 
-from orchestrator import pulse
+from orchestrator import heap, pulse
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context, open_context
 from orchestrator.intake.producers import AWAY, Producers, Untold
@@ -67,6 +67,7 @@ class Intake:
         self._beat()
         tending = threading.Thread(target=self._tend, name="rightsize-tend")
         tending.start()
+        heap.freeze()
         log("started", part="intake", pid=os.getpid())
         with ThreadPoolExecutor(PLACES, thread_name_prefix="rightsize-intake") as pool:
             self._take(pool)
