@@ -196,7 +196,9 @@ class ClaimedJob:
     stored_on: date
     body: bytes
     worst_usd: Decimal | None = None
-    """The most that it may be charged; None for a job of before that was known."""
+    """The most that it may be charged from now on; None for a job of before that was known."""
+    cascade: tuple[str, ...] = ()
+    """Models that take over, in this order, where an answer is not accepted."""
     reply_to: str = ""
     """The Redis stream on which its caller waits for the answer; empty where that is the job's own."""
 

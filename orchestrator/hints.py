@@ -24,9 +24,15 @@ HINTS: Final = frozenset(
         "samples",
         "vote",
         "adapter",
+        "min_tier",
+        "max_tier",
+        "cascade",
+        "deadline",
     }
 )
 VOTES: Final = ("majority", "judge")
+BOUNDED: Final = (Tier.SLM, Tier.LLM, Tier.RLM)
+"""The tiers that `min_tier` and `max_tier` name, in their order. What needs eyes or ears has no choice."""
 MOST_SAMPLES: Final = 16
 MOST_THINKING: Final = 1_000_000
 TASK_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -56,6 +62,13 @@ class Hints:
     """How it is chosen: by `majority`, or by the model as a `judge`."""
     adapter: str | None = None
     """The LoRA adapter that the model answers with: only models that have it are considered."""
+    min_tier: Tier | None = None
+    max_tier: Tier | None = None
+    """The least and the greatest tier that may answer, in the order of `BOUNDED`."""
+    cascade: tuple[Tier, ...] = ()
+    """Tiers that are asked one after the other until an answer is accepted."""
+    deadline_s: float | None = None
+    """How long a single request may take, where that is less than any may."""
 
 
 NO_HINTS: Final = Hints()
@@ -98,6 +111,7 @@ def hints_from(raw: object) -> Hints:
             "`rightsize.adapter` must be the name of an adapter, as rightsize.toml gives it.", param="adapter"
         )
     _check_deliberation(raw)
+    _check_tiers(raw)
     return Hints(
         task=task,
         tier=Tier(tier) if tier not in (None, "auto") else None,
@@ -110,7 +124,53 @@ def hints_from(raw: object) -> Hints:
         samples=raw.get("samples"),
         vote=raw.get("vote"),
         adapter=adapter,
+        min_tier=_bound(raw, "min_tier"),
+        max_tier=_bound(raw, "max_tier"),
+        cascade=tuple(Tier(one) for one in raw.get("cascade") or ()),
+        deadline_s=_deadline_s(raw.get("deadline")),
     )
+
+
+def _bound(raw: Mapping[str, object], name: str) -> Tier | None:
+    return Tier(str(raw[name])) if raw.get(name) is not None else None
+
+
+def _deadline_s(value: object) -> float | None:
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise InvalidRequest("`rightsize.deadline` must be text such as 30s, 10m or 24h.", param="deadline")
+    return window_seconds(value, "rightsize.deadline")
+
+
+def _check_tiers(raw: Mapping[str, object]) -> None:
+    """The bounds and the cascade: each by itself, and that what is given does not contradict itself."""
+    places = {}
+    for name in ("min_tier", "max_tier"):
+        if (value := raw.get(name)) is None:
+            continue
+        if value not in BOUNDED:
+            raise InvalidRequest(f"`rightsize.{name}` must be {', '.join(BOUNDED)}.", param=name)
+        places[name] = BOUNDED.index(Tier(str(value)))
+    if places.get("min_tier", 0) > places.get("max_tier", len(BOUNDED)):
+        raise InvalidRequest("`rightsize.min_tier` is greater than `max_tier`: no tier is left.", param="min_tier")
+    cascade = raw.get("cascade")
+    if cascade is None:
+        return
+    if (
+        not isinstance(cascade, list)
+        or not 2 <= len(cascade) <= len(Tier)
+        or not all(one in tuple(Tier) for one in cascade)
+        or len(set(cascade)) < len(cascade)
+    ):
+        raise InvalidRequest(
+            f'`rightsize.cascade` must be two or more of {", ".join(Tier)}, each once, such as ["slm", "llm"].',
+            param="cascade",
+        )
+    if places or raw.get("tier") not in (None, "auto"):
+        raise InvalidRequest(
+            "`rightsize.cascade` names its tiers: leave out `tier`, `min_tier` and `max_tier`.", param="cascade"
+        )
 
 
 def _check_deliberation(raw: Mapping[str, object]) -> None:
@@ -124,6 +184,15 @@ def _check_deliberation(raw: Mapping[str, object]) -> None:
         raise InvalidRequest(f"`rightsize.vote` must be {' or '.join(VOTES)}.", param="vote")
     if raw.get("vote") is not None and (raw.get("samples") or 1) == 1:
         raise InvalidRequest("`rightsize.vote` needs `samples` of 2 or more.", param="vote")
+
+
+def check_no_deadline(hints: Hints) -> None:
+    """Refuse a deadline of a batch or of its rows: its `completion_window` is that of all of them."""
+    if hints.deadline_s is not None:
+        raise InvalidRequest(
+            "`rightsize.deadline` is for single requests. A batch's deadline is its `completion_window`: leave it out.",
+            param="deadline",
+        )
 
 
 def usd_from(value: object, param: str) -> Decimal | None:
@@ -156,9 +225,10 @@ def merged(row: Hints, batch: Hints) -> Hints:
     """A row's own hints, with the batch's where the row says nothing."""
     if batch is NO_HINTS:
         return row
+    chooses = row.tier is not None or bool(row.cascade)  # a row's own choice takes the place of the batch's
     return Hints(
         task=row.task or batch.task,
-        tier=row.tier or batch.tier,
+        tier=row.tier if chooses else batch.tier,
         stakes=row.stakes or batch.stakes,
         max_cost_usd=row.max_cost_usd if row.max_cost_usd is not None else batch.max_cost_usd,
         max_latency_s=row.max_latency_s if row.max_latency_s is not None else batch.max_latency_s,
@@ -168,6 +238,10 @@ def merged(row: Hints, batch: Hints) -> Hints:
         samples=row.samples or batch.samples,
         vote=row.vote or batch.vote,
         adapter=row.adapter or batch.adapter,
+        min_tier=row.min_tier or batch.min_tier,
+        max_tier=row.max_tier or batch.max_tier,
+        cascade=row.cascade if chooses else batch.cascade,
+        deadline_s=row.deadline_s or batch.deadline_s,
     )
 
 

@@ -14,6 +14,8 @@ from orchestrator.errors import InvalidConfig
 
 MILLION: Final = Decimal(1_000_000)
 ZERO: Final = Decimal(0)
+CHARGES: Final = ("charge", "rejected")
+"""The kinds of transfers that a caller pays: for the answer, and for one of a cascade that was not accepted."""
 HOUR_KEY: Final = "usd_per_hour"
 QUANTUM: Final = Decimal("0.000000000001")
 """The last digit that the ledger stores: a millionth of a micro-dollar, so that no token's price is rounded away."""

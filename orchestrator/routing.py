@@ -7,15 +7,16 @@ policy's default tier. An explicit choice by the caller wins over all four; a bo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from typing import Final
 
 from orchestrator.contracts import Stakes, Tier, Usage
-from orchestrator.errors import TierUnavailable
+from orchestrator.errors import InvalidRequest, TierUnavailable
 from orchestrator.fleet import Fleet, Model, Policy
+from orchestrator.hints import BOUNDED, Hints
 from orchestrator.order import Lengths
 from orchestrator.pricing import price, usd
 from orchestrator.requests import CLASSIFY, POOLING, SCORE, Features
@@ -46,6 +47,9 @@ class Route:
     rule: str
     reasons: tuple[str, ...]
     estimate: Estimate
+    """Of a cascade: what its first model is expected to take, and what all of them can cost."""
+    cascade: tuple[str, ...] = ()
+    """Models that take over, in this order, where an answer is not accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,8 @@ class Situation:
 def route(features: Features, now: Situation) -> Route:
     """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier."""
     hints = features.hints
+    if hints.cascade:
+        return _down_the_cascade(features, now)
     if features.model not in ("auto", *Tier):
         model = now.fleet.named(features.model)
         now.fleet.check_adapter(hints.adapter, [model])
@@ -113,6 +119,11 @@ def _first_that_serves(
 ) -> Route:
     """Walk from the wanted tier over the policy's fallbacks to the first model that every bound allows."""
     candidates = [wanted] if explicit else [wanted, *now.policy.fallbacks.get(wanted, ())]
+    bounded = not explicit and (features.hints.min_tier is not None or features.hints.max_tier is not None)
+    if bounded and wanted in BOUNDED:
+        candidates += sorted(
+            set(BOUNDED) - set(candidates), key=lambda tier: abs(BOUNDED.index(tier) - BOUNDED.index(wanted))
+        )
     if not explicit and (features.hints.max_latency_s is not None or features.hints.max_cost_usd is not None):
         candidates += [tier for tier in Tier if tier not in candidates and tier is not Tier.MLLM]
     if not explicit and (features.endpoint in POOLING or features.hints.adapter is not None):
@@ -120,6 +131,9 @@ def _first_that_serves(
     refusals: list[str] = []
     for tier in candidates:
         if (features.images or features.audio) and tier is not Tier.MLLM:
+            continue
+        if bounded and (excluded := _excluded(features.hints, tier)):
+            refusals.append(excluded)
             continue
         models = _specialist_first(now.fleet.of_tier(tier), features.hints.task in now.specialists)
         if not models:
@@ -138,6 +152,59 @@ def _first_that_serves(
         "Raise the bound, name another tier, or add a model in rightsize.toml.",
         param="rightsize",
     )
+
+
+def _excluded(hints: Hints, tier: Tier) -> str | None:
+    """Why the caller's bounds exclude a tier, or None."""
+    if tier not in BOUNDED:
+        return None
+    place = BOUNDED.index(tier)
+    if hints.min_tier is not None and place < BOUNDED.index(hints.min_tier):
+        return f"The caller wants {hints.min_tier} at least."
+    if hints.max_tier is not None and place > BOUNDED.index(hints.max_tier):
+        return f"The caller wants {hints.max_tier} at most."
+    return None
+
+
+def _down_the_cascade(features: Features, now: Situation) -> Route:
+    """The first model of the caller's cascade, and those that take over from it: of each tier the first that every bound allows."""
+    hints = features.hints
+    if features.model != "auto":
+        raise InvalidRequest("`rightsize.cascade` names tiers: leave `model` to auto.", param="model")
+    models: list[Model] = []
+    refusals: list[str] = []
+    for tier in hints.cascade:
+        if (features.images or features.audio) and tier is not Tier.MLLM:
+            refusals.append(f"The request holds images or audio, and {tier} cannot see or hear.")
+            continue
+        problems: dict[str, None] = {}
+        for model in _specialist_first(now.fleet.of_tier(tier), hints.task in now.specialists):
+            if (problem := _problem(features, model, now)) is None:
+                models.append(model)
+                break
+            problems[problem] = None
+        else:
+            refusals += problems or [f"The fleet has no {tier} model."]
+    hold = _hold_of_all(features, models, now)
+    while hints.max_cost_usd is not None and len(models) > 1 and hold > hints.max_cost_usd:
+        last = models.pop()
+        refusals.append(f"With {last.name} it could cost {usd(hold)}, over the bound of {usd(hints.max_cost_usd)}.")
+        hold = _hold_of_all(features, models, now)
+    if not models:
+        raise TierUnavailable(
+            f"No model of the cascade can serve this request. {' '.join(refusals)} Raise the bound, or name other tiers.",
+            param="cascade",
+        )
+    first, then = models[0], tuple(model.name for model in models[1:])
+    reasons = [f"The caller chose the cascade {', '.join(hints.cascade)}.", *refusals]
+    if then:
+        reasons.append(f"Where an answer is not accepted, {', then '.join(then)} takes over.")
+    expected = replace(estimate(features, first, now.day), hold_usd=hold)
+    return Route(first.tier, first.name, "cascade", tuple(reasons), expected, then)
+
+
+def _hold_of_all(features: Features, models: Sequence[Model], now: Situation) -> Decimal:
+    return sum((estimate(features, model, now.day).hold_usd for model in models), start=Decimal(0))
 
 
 def _specialist_first(models: tuple[Model, ...], wanted: bool) -> tuple[Model, ...]:

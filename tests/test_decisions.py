@@ -283,3 +283,33 @@ def test_a_lane_that_grows_is_looked_at_from_its_start_now_and_then() -> None:
         place.move(Assigned(2, 1, 6, 8), grows=grows, now=now + 2 * ANEW_S)
     assert singles.after == START
     assert batch.after == (6, 8)
+
+
+@pytest.mark.parametrize(
+    "content, hints, tier, rule",
+    [
+        ("Should we merge?", {"stakes": "high", "max_tier": "llm"}, Tier.LLM, "high_stakes_fallback"),
+        ("Where is my order?", {"min_tier": "rlm"}, Tier.RLM, "default_fallback"),
+        ("Where is my order?", {"min_tier": "slm", "max_tier": "rlm"}, Tier.LLM, "default"),
+        ([{"type": "text", "text": "What is this?"}, PICTURE], {"max_tier": "slm"}, Tier.MLLM, "needs_eyes_or_ears"),
+    ],
+)
+def test_bounds_take_the_nearest_tier_that_they_allow(
+    content: object, hints: dict[str, object], tier: Tier, rule: str
+) -> None:
+    found = routed(content, **hints)
+    assert (found.tier, found.rule) == (tier, rule)
+    if rule.endswith("fallback"):
+        assert any(reason.startswith("The caller wants") for reason in found.reasons)
+
+
+def test_a_cascade_asks_its_tiers_in_order_and_holds_what_all_can_cost() -> None:
+    found = routed("Where is my order?", cascade=["llm", "rlm"])
+    each = [routed("Where is my order?", tier=tier).estimate.hold_usd for tier in ("llm", "rlm")]
+    assert (found.tier, found.rule, len(found.cascade)) == (Tier.LLM, "cascade", 1)
+    assert found.estimate.hold_usd == sum(each)
+    assert routed("Where is my order?", cascade=["llm", "rlm"], max_cost_usd=str(each[0])).cascade == ()
+    seen = routed([{"type": "text", "text": "What is this?"}, PICTURE], cascade=["llm", "mllm"])
+    assert (seen.tier, seen.cascade) == (Tier.MLLM, ())
+    with pytest.raises(TierUnavailable, match="No model of the cascade"):
+        routed([{"type": "text", "text": "What is this?"}, PICTURE], cascade=["llm", "rlm"])

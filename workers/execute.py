@@ -50,7 +50,7 @@ async def run(
             telling.tell_whole(answer, request.endpoint, wanted, pieces)
         return outcome
     except EngineFault as fault:
-        return from_fault(fault, time.monotonic() - started)
+        return from_fault(fault, time.monotonic() - started, may_escalate=bool(job.cascade))
     except TimeoutError:
         late = Fault("deadline_exceeded", "The model did not answer before the job's deadline.", 504)
         return Outcome(OutcomeKind.EXPIRED, fault=late, engine_s=time.monotonic() - started)
@@ -159,9 +159,11 @@ def broken_off(outcome: Outcome | None) -> Outcome:
     return replace(outcome, kind=OutcomeKind.FAILED, fault=told)
 
 
-def from_fault(fault: EngineFault, engine_s: float) -> Outcome:
-    """The outcome of a fault: its class says whether another attempt may help."""
+def from_fault(fault: EngineFault, engine_s: float, *, may_escalate: bool = False) -> Outcome:
+    """The outcome of a fault: its class says whether another attempt may help, or another model."""
     kind = OutcomeKind.RETRY if fault.retryable else OutcomeKind.FAILED
+    if may_escalate and isinstance(fault, WrongForm):
+        kind = OutcomeKind.REJECTED
     told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s)
     usage = fault.usage if isinstance(fault, WrongForm) else Usage()
     return Outcome(kind, usage, fault=told, engine_s=engine_s)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from orchestrator.contracts import ClaimedJob, Fence, Outcome
+from orchestrator.contracts import ClaimedJob, Fence, Outcome, OutcomeKind
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
@@ -149,7 +149,11 @@ class RecordingThread(threading.Thread):
         ]
         if told and self._answer is not None:
             self._answer(told)
-        for model in {item.job.model for item in group if self._wakes or not self._is_last(item)}:
+        woken = {item.job.model for item in group if self._wakes or not self._is_last(item)}
+        woken.update(
+            item.job.cascade[0] for item in group if item.outcome.kind is OutcomeKind.REJECTED and item.job.cascade
+        )
+        for model in woken:
             self._context.broker.wake(model)
 
     def _is_last(self, item: Item) -> bool:

@@ -18,7 +18,7 @@ from orchestrator import ids
 from orchestrator.blobs import BlobStore
 from orchestrator.broker import SOCKET_TIMEOUT_S, plain_url
 from orchestrator.contracts import REPLIES, TERMINAL, JobState, answer_stream
-from orchestrator.pricing import ZERO
+from orchestrator.pricing import CHARGES, ZERO
 from orchestrator.settings import Settings
 from orchestrator.store import jobs
 from orchestrator.store.session import Database
@@ -44,6 +44,9 @@ class Reply:
     status: int = 200
     code: str = ""
     message: str = ""
+    tier: str = ""
+    model: str = ""
+    """Who answered, where that may be another than who was asked first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +217,7 @@ STATUS_OF: Final[Mapping[str, int]] = {
     "bad_request": 400,
     "unsupported_endpoint": 400,
     "rate_limited": 429,
+    "wrong_form": 422,
     "engine_closed": 503,
     **dict.fromkeys(("timeout", "deadline", "connect_timeout", "first_byte_timeout", "upstream_timeout"), 504),
 }
@@ -227,10 +231,11 @@ def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID
         if row is None or JobState(row.state) not in TERMINAL:
             return None
         result = jobs.result(session, row.id, row.stored_on) if row.state == JobState.SUCCEEDED else None
-        charges = [t.amount_usd for t in jobs.transfers(session, row.id) if t.kind == "charge"]
+        charges = [t.amount_usd for t in jobs.transfers(session, row.id) if t.kind in CHARGES]
         simulated = any(attempt.simulated for attempt in jobs.attempts(session, row.id))
     cost = f"{sum(charges, start=ZERO):f}"
     if result is not None:
-        return Reply(blobs.get(result.blob_key) if result.blob_key else result.body, row.attempts, cost, simulated)
+        body = blobs.get(result.blob_key) if result.blob_key else result.body
+        return Reply(body, row.attempts, cost, simulated, tier=row.tier, model=row.model)
     status = ENDED_AS.get(JobState(row.state)) or STATUS_OF.get(row.fault_code, 502)
     return Reply(None, row.attempts, cost, simulated, status, row.fault_code or "", row.fault_message or "")

@@ -27,6 +27,8 @@ from orchestrator.flow.submit import Prepared, Submitted
 
 PIECE_S: Final = 2.0
 """After so long without an answer the row is looked at: a message may have been lost."""
+CASCADE_S: Final = 0.25
+"""The same of a cascade: only its first model knows where its caller waits."""
 LIGHT_BYTES: Final = 32_768
 """A body up to this is checked and routed by the thread that submits it; its stored form lies in the row, not in the blob store."""
 GRACE_S: Final = 1.0
@@ -80,7 +82,7 @@ async def ask(request: Request, owner: Owner, endpoint: str) -> Asked:
         raise
     if made.public_id != job:
         serving.answers.forget(job)
-    return Asked(owner, body, made, within_s, key is not None, headers)
+    return Asked(owner, body, made, min(within_s, made.job.within_s or within_s), key is not None, headers)
 
 
 def _may_wait(context: Context, owner: Owner, raw: bytes) -> bool:
@@ -126,7 +128,9 @@ async def _wait(serving: Serving, asked: Asked) -> Reply | None:
     """The reply from the stream, or from the row where the stream stays silent; None when the time is up."""
     give_up = time.monotonic() + asked.within_s + GRACE_S
     while (left := give_up - time.monotonic()) > 0:
-        reply = await serving.answers.wait(asked.made.public_id, min(left, PIECE_S))
+        reply = await serving.answers.wait(
+            asked.made.public_id, min(left, PIECE_S if not asked.made.job.cascade else CASCADE_S)
+        )
         if reply is None:
             reply = await stored(serving, asked)
         if reply is not None:
@@ -198,7 +202,7 @@ def note_of(asked: Asked, reply: Reply) -> dict[str, Any]:
     """Our `rightsize` object of an answer."""
     job = asked.made.job
     return {
-        "tier": job.tier, "model": job.model, "rule": job.rule, "reasons": job.reasons.split("\n"),
+        "tier": reply.tier or job.tier, "model": reply.model or job.model, "rule": job.rule, "reasons": job.reasons.split("\n"),
         "attempts": reply.attempts, "cost_usd": reply.cost_usd, "simulated": reply.simulated,
     }  # fmt: skip
 

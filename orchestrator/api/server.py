@@ -125,7 +125,6 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to listen, then tell the local supervisor, if there is one."""
         await super().startup(sockets)
-        heap.freeze()
         pulse.beat(self._settings)
         log("started", part="api", pid=os.getpid())
 
@@ -142,7 +141,9 @@ def run(settings: Settings, host: str = "127.0.0.1", port: int = 8000) -> None:
         context = open_context(settings, "app", connections=CONNECTIONS, wait_s=START_S)
         try:
             context.broker.wait_until_up(START_S)
-            Server(config(create_app(context), settings), settings).run(sockets=[listening])
+            app = create_app(context)
+            heap.freeze()
+            Server(config(app, settings), settings).run(sockets=[listening])
         finally:
             context.close()
     finally:

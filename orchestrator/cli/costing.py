@@ -21,7 +21,7 @@ KEYS: Final = ("tenant", "project", "key", "task", "tier", "model", "day", "batc
 MOST_KEYS: Final = 4
 SUMS: Final = (
     "jobs", "attempts", "failed_attempts", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "charge_usd",
-    "cost_usd", "house_usd", "machine_usd", "overrun_usd",
+    "cost_usd", "house_usd", "machine_usd", "overrun_usd", "rejected_usd",
 )  # fmt: skip
 
 

@@ -103,6 +103,7 @@ class UsageRow(TypedDict, total=False):
     house_usd: str
     machine_usd: str
     overrun_usd: str
+    rejected_usd: str
 
 
 class Usage(TypedDict):

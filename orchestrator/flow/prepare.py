@@ -11,7 +11,7 @@ from orchestrator.contracts import ASKED, JobState
 from orchestrator.errors import TooLarge
 from orchestrator.flow.context import Context
 from orchestrator.forecasting import readings
-from orchestrator.hints import Hints
+from orchestrator.hints import Hints, check_no_deadline
 from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
 from orchestrator.requests import CHAT, RESPONSES, Features, engine_body, features_of
@@ -32,6 +32,8 @@ def prepare(
     """
     settings = context.settings
     asked, features = seen(endpoint, body, batch_hints, streams=streams)
+    if custom_id is not None:
+        check_no_deadline(features.hints)
     chosen = route(features, now)
     task = features.hints.task
     learnt = now.lengths.get((task, chosen.model)) if task else None
@@ -59,6 +61,8 @@ def prepare(
         features=features_json(features, chosen),
         body=None if blob_key else content,
         blob_key=blob_key,
+        cascade=chosen.cascade,
+        within_s=features.hints.deadline_s,
     )
 
 

@@ -84,6 +84,9 @@ class Recorder:
 
     def _move(self, job: ClaimedJob, outcome: Outcome) -> Move:
         limits = self.context.limits
+        then = self._next(job) if outcome.kind is OutcomeKind.REJECTED else None
+        if outcome.kind is OutcomeKind.REJECTED and then is None:
+            outcome = replace(outcome, kind=OutcomeKind.FAILED)
         state = after(outcome.kind, job.attempt, limits)
         delay_s = 0.0
         if state is JobState.WAITING:
@@ -92,9 +95,14 @@ class Recorder:
         amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
         # Nobody is charged more than was held for it: what a model takes beyond the most that was told is ours.
         most = amount if job.worst_usd is None else min(amount, job.worst_usd)
-        charge = most if state is JobState.SUCCEEDED else ZERO
+        charge = most if state is JobState.SUCCEEDED or then else ZERO
         blob_key = self._blob(job, outcome, state)
-        return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key)
+        return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key, then)
+
+    def _next(self, job: ClaimedJob) -> tuple[str, str] | None:
+        """Tier and model that take over from a job's own; None where there is none left, or not in this fleet."""
+        model = self.context.config.fleet.by_name.get(job.cascade[0]) if job.cascade else None
+        return (model.tier, model.name) if model is not None else None
 
     def _marked(self, job: ClaimedJob, outcome: Outcome) -> Outcome:
         """The outcome, marked as simulated where its model is: without an answer no engine has said so."""
@@ -155,14 +163,16 @@ def _tallies(won: Sequence[Move]) -> list[Tally]:
     sums: dict[tuple[int, str, str, JobState], list[object]] = {}
     for move in won:
         job, usage = move.job, move.outcome.usage
-        if not job.batch_id or not is_terminal(move.state):
+        if not job.batch_id or not (is_terminal(move.state) or move.then):
             continue
-        total = sums.setdefault((job.batch_id, job.tier, job.model, move.state), [0, ZERO, 0, 0, 0, 0])
-        billed = usage if move.state is JobState.SUCCEEDED else NOTHING
+        # What was charged for an answer that was not accepted counts where it was given; the job itself ends elsewhere.
+        state = JobState.SUCCEEDED if move.then else move.state
+        total = sums.setdefault((job.batch_id, job.tier, job.model, state), [0, ZERO, 0, 0, 0, 0])
+        billed = usage if state is JobState.SUCCEEDED else NOTHING
         added = (
-            1, move.charge_usd, billed.input_tokens, billed.cached_tokens, billed.output_tokens, billed.reasoning_tokens,
+            0 if move.then else 1, move.charge_usd, billed.input_tokens, billed.cached_tokens, billed.output_tokens, billed.reasoning_tokens,
         )  # fmt: skip
-        sums[job.batch_id, job.tier, job.model, move.state] = [a + b for a, b in zip(total, added, strict=True)]  # type: ignore[operator]
+        sums[job.batch_id, job.tier, job.model, state] = [a + b for a, b in zip(total, added, strict=True)]  # type: ignore[operator]
     return [Tally(*key, *total) for key, total in sums.items()]  # type: ignore[arg-type]
 
 
@@ -170,8 +180,8 @@ def _settlements(won: Sequence[Move]) -> dict[Payer, Settlement]:
     """What this group gives back of each payer's hold, and what it charges."""
     sums: dict[Payer, tuple[Decimal, Decimal]] = {}
     for move in won:
-        if is_terminal(move.state):
+        if is_terminal(move.state) or move.then:
             payer = (move.job.owner, move.job.batch_id)
             released, spent = sums.get(payer, (ZERO, ZERO))
-            sums[payer] = (released + move.job.held_usd, spent + move.charge_usd)
+            sums[payer] = (released + move.released_usd, spent + move.charge_usd)
     return {payer: Settlement(*both) for payer, both in sums.items()}

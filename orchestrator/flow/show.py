@@ -14,7 +14,7 @@ from orchestrator import ids
 from orchestrator.contracts import OF_CELERY, JobState, Owner
 from orchestrator.errors import NotFound
 from orchestrator.flow.context import Context
-from orchestrator.pricing import ZERO
+from orchestrator.pricing import CHARGES, ZERO
 from orchestrator.store import jobs, refusals, single
 
 MOST_WAIT_S: Final = 60.0
@@ -89,7 +89,7 @@ def _id_of(context: Context, owner: Owner, name: str) -> UUID:
 
 
 def _object(row: Row[Any], attempts: list[dict[str, Any]], transfers: Any, body: bytes | None) -> dict[str, Any]:
-    charged = sum((t.amount_usd for t in transfers if t.kind == "charge"), start=ZERO)
+    charged = sum((t.amount_usd for t in transfers if t.kind in CHARGES), start=ZERO)
     return {
         "id": ids.public("job", row.public_id),
         "object": "job",
@@ -109,7 +109,7 @@ def _object(row: Row[Any], attempts: list[dict[str, Any]], transfers: Any, body:
             "features": orjson.Fragment(row.features),
         },
         "attempts": attempts,
-        "charges": [_transfer(t) for t in transfers if t.kind == "charge"],
+        "charges": [_transfer(t) for t in transfers if t.kind in CHARGES],
         "costs": [_transfer(t) for t in transfers if t.kind == "cost"],
         "cost_usd": f"{charged:f}",
         # Stored bodies are whole JSON already: they go out as they are.
@@ -141,7 +141,7 @@ def _attempt(row: Row[Any], amounts: Mapping[tuple[int, str], Decimal]) -> dict[
 
 
 def _transfer(row: Row[Any]) -> dict[str, Any]:
-    payer = "caller" if row.kind == "charge" or row.debit_account == "cost:caller" else "house"
+    payer = "caller" if row.kind in CHARGES or row.debit_account == "cost:caller" else "house"
     return {
         "attempt": row.attempt, "tier": row.tier, "model": row.model, "amount_usd": f"{row.amount_usd:f}", "borne_by": payer,
         "price_version": row.price_version,

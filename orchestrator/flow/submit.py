@@ -29,7 +29,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.erasing import deleted
 from orchestrator.flow.prepare import prepare
 from orchestrator.flow.quotas import check_jobs_queued
-from orchestrator.hints import NO_HINTS, Hints, hints_from, usd_from, window_seconds
+from orchestrator.hints import NO_HINTS, Hints, check_no_deadline, hints_from, usd_from, window_seconds
 from orchestrator.requests import ACCEPTED
 from orchestrator.store import batches, files, single
 from orchestrator.store.batches import NewBatch
@@ -110,7 +110,7 @@ def prepare_job(
         public_id=public_id.hex, state=state, streams=interactive,
     )  # fmt: skip
     digest = b"" if idempotency_key is None else _digest(endpoint, body)
-    return Prepared(owner, public_id, job, digest, within_s, idempotency_key, reply_to)
+    return Prepared(owner, public_id, job, digest, min(within_s, job.within_s or within_s), idempotency_key, reply_to)
 
 
 def _digest(endpoint: str, body: Any) -> bytes:
@@ -266,6 +266,7 @@ def shared_hints(hints: Mapping[str, Any], endpoint: str, fleet: Fleet) -> Hints
     if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
         raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
     given = hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
+    check_no_deadline(given)
     tier, tiers = given.tier, fleet.tiers
     fleet.check_adapter(given.adapter)
     if tier is not None and tier not in tiers:

@@ -25,7 +25,7 @@ def _sums(key: str, where: str) -> TextClause:
         SELECT {key} AS key,
             count(*) FILTER (WHERE t.kind = 'charge') AS jobs,
             count(*) FILTER (WHERE t.kind = 'cost') AS attempts,
-            coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'charge'), 0) AS charge_usd,
+            coalesce(sum(t.amount_usd) FILTER (WHERE t.kind IN ('charge', 'rejected')), 0) AS charge_usd,
             coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost'), 0) AS cost_usd,
             coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house'), 0) AS house_usd
         FROM transfers t LEFT JOIN batches b ON b.id = t.batch_id

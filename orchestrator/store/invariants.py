@@ -81,6 +81,12 @@ CHECKS: Final = (
         "AND t.kind = 'charge') <> CASE WHEN j.state = 10 THEN 1 ELSE 0 END",
     ),
     Check(
+        "I3-rejected", "an answer that was not accepted, and no other attempt, is charged apart",
+        "SELECT coalesce(a.job_id, t.job_id) FROM (SELECT job_id, attempt FROM attempts WHERE outcome = 'rejected') a "
+        "FULL JOIN (SELECT job_id, attempt FROM transfers WHERE kind = 'rejected') t USING (job_id, attempt) "
+        "WHERE a.job_id IS NULL OR t.job_id IS NULL",
+    ),
+    Check(
         "I3-cost", "each attempt has one cost, and each cost an attempt",
         "SELECT coalesce(a.job_id, t.job_id) FROM attempts a FULL JOIN (SELECT job_id, attempt FROM transfers WHERE kind = 'cost') t "
         "USING (job_id, attempt) WHERE a.model IS NULL OR t.job_id IS NULL",
@@ -98,13 +104,13 @@ CHECKS: Final = (
     Check(
         "I3-spent", "what a budget has spent in its period is the sum of its charges",
         "SELECT b.scope || ' ' || b.scope_id FROM budgets b WHERE b.spent_usd <> (SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t "
-        f"WHERE t.kind = 'charge' AND t.created_at >= b.period_start AND {OF_BUDGET.format(row='t')})",
+        f"WHERE t.kind IN ('charge', 'rejected') AND t.created_at >= b.period_start AND {OF_BUDGET.format(row='t')})",
     ),
     Check(
         "I3-overrun", "what a job took is what it was charged, and what of it we bear beyond the most that was held",
         "SELECT c.job_id FROM transfers c JOIN transfers k ON k.job_id = c.job_id AND k.attempt = c.attempt AND k.kind = 'cost' "
         "LEFT JOIN transfers o ON o.job_id = c.job_id AND o.attempt = c.attempt AND o.kind = 'overrun' "
-        "WHERE c.kind = 'charge' AND c.amount_usd + coalesce(o.amount_usd, 0) <> k.amount_usd",
+        "WHERE c.kind IN ('charge', 'rejected') AND c.amount_usd + coalesce(o.amount_usd, 0) <> k.amount_usd",
     ),
     Check(
         "I3-machine", "jobs plus idle are the bill of each closed interval of a machine, as the ledger has them",

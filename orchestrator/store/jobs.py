@@ -18,7 +18,7 @@ from orchestrator.store.session import copy_rows
 JOB_COLUMNS: Final = (
     "id", "public_id", "tenant_id", "project_id", "api_key_id", "batch_id", "lane", "prefix_hash", "deadline", "row_number",
     "fleet_version", "policy_version", "price_version", "stored_on", "state", "held_usd", "worst_usd", "tier", "model",
-    "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at",
+    "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at", "cascade",
 )  # fmt: skip
 REQUEST_COLUMNS: Final = ("stored_on", "job_id", "body", "blob_key", "reasons", "features")
 
@@ -83,7 +83,7 @@ RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND
 REQUEST: Final = text("SELECT body, blob_key FROM job_requests WHERE job_id = :job AND stored_on = :stored_on")
 LINES: Final = text("""
     SELECT j.id, j.public_id, j.custom_id, j.state, j.tier, j.model, j.rule, j.attempts, j.fault_code, j.fault_message,
-        q.reasons, r.body, r.blob_key, coalesce(t.amount_usd, 0) AS charge_usd, coalesce(a.simulated, false) AS simulated, a.engine_s
+        q.reasons, r.body, r.blob_key, t.charge_usd, coalesce(a.simulated, false) AS simulated, a.engine_s
     FROM (
         SELECT * FROM jobs
         WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state >= 10 AND (state = 10) = :succeeded
@@ -91,7 +91,9 @@ LINES: Final = text("""
     ) j
     JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
-    LEFT JOIN transfers t ON t.job_id = j.id AND t.attempt = j.attempts AND t.kind = 'charge'
+    CROSS JOIN LATERAL (
+        SELECT coalesce(sum(amount_usd), 0) AS charge_usd FROM transfers WHERE job_id = j.id AND kind IN ('charge', 'rejected')
+    ) t
     LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempts
     ORDER BY j.id
 """)
@@ -133,6 +135,10 @@ class NewJob:
     blob_key: str | None = None
     fault_code: str | None = None
     fault_message: str | None = None
+    cascade: tuple[str, ...] = ()
+    """Models that take over, in this order, where an answer is not accepted."""
+    within_s: float | None = None
+    """How long it may take, where its caller said less than any may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +191,7 @@ def _job_rows(
             frame.deadline, job.row_number, frame.fleet_version, frame.policy_version, frame.price_version, stored_on,
             int(job.state), job.held_usd, job.worst_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
             job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None,
+            " ".join(job.cascade) or None,
         )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ SET: Final = {
         INSERT INTO budgets (tenant_id, scope, scope_id, period, limit_usd, held_usd, spent_usd, period_start)
         SELECT :tenant, '{scope}', :scope_id, b.period, :limit, ({_HELD[scope]}), (
             SELECT coalesce(sum(t.amount_usd), 0) FROM transfers t
-            WHERE t.kind = 'charge' AND {_OF_SCOPE[scope]} AND t.created_at >= {START}
+            WHERE t.kind IN ('charge', 'rejected') AND {_OF_SCOPE[scope]} AND t.created_at >= {START}
         ), {START} FROM b
         ON CONFLICT (scope, scope_id, period) DO UPDATE SET limit_usd = excluded.limit_usd, alerted = 0, refused_at = NULL
     """)

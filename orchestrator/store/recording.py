@@ -33,6 +33,15 @@ MOVE_METERED: Final = text(
     f"WITH open AS ({OPEN_INTERVALS}) {_MOVE}, (SELECT o.id FROM open o WHERE o.model = jobs.model) AS interval_id"
 )
 OPEN_NOW: Final = text(OPEN_INTERVALS)
+ESCALATE: Final = text("""
+    UPDATE jobs SET state = 1, requeued = true, attempts = x.attempts, tier = x.tier, model = x.model, cascade = x.cascade,
+        held_usd = held_usd - x.released, worst_usd = greatest(worst_usd - x.charge, 0), fault_code = x.code, fault_message = x.message
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:dispatches AS bigint[]), CAST(:attempts AS smallint[]), CAST(:tiers AS text[]),
+        CAST(:models AS text[]), CAST(:cascades AS text[]), CAST(:released AS numeric[]), CAST(:charges AS numeric[]), CAST(:codes AS text[]), CAST(:messages AS text[]))
+        AS x(id, dispatch_id, attempts, tier, model, cascade, released, charge, code, message)
+    WHERE jobs.id = x.id AND jobs.dispatch_id = x.dispatch_id AND jobs.state = 2
+    RETURNING jobs.id, x.dispatch_id
+""")
 ATTEMPT_COLUMNS: Final = (
     "job_id", "attempt", "dispatch_id", "outcome", "tier", "model", "model_revision", "price_version", "policy_version",
     "fleet_version", "simulated", "fault_code", "fault_message", "engine_s", "input_tokens", "cached_tokens", "output_tokens",
@@ -57,6 +66,14 @@ class Move:
     cost_usd: Decimal
     charge_usd: Decimal
     blob_key: str | None = None
+    then: tuple[str, str] | None = None
+    """Tier and model that take over from an answer that was not accepted."""
+
+    @property
+    def released_usd(self) -> Decimal:
+        """What is given back of the job's hold: all of it at its end, and as much as was charged where another model takes over."""
+        held = self.job.held_usd
+        return held if self.state >= JobState.SUCCEEDED else min(held, self.charge_usd) if self.then else Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +89,34 @@ def move(session: Session, moves: Sequence[Move], metered: Metered | None = None
 
     What a late worker brings changes nothing. What one brings whose interval was ended, since it was not heard of, joins none.
     """
+    escalated = [one for one in moves if one.then]
+    if not escalated:
+        return _move(session, moves, metered)
+    plain = [one for one in moves if not one.then]
+    # In the order of ids, as whoever sweeps does.
+    return (_move(session, plain, metered) if plain else {}) | _escalate(session, escalated, metered)
+
+
+def _escalate(session: Session, moves: Sequence[Move], metered: Metered | None) -> dict[Fence, int | None]:
+    """Queue the jobs again for the models that take over."""
+    faults = [m.outcome.fault for m in moves]
+    values = {
+        "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves], "attempts": [m.job.attempt for m in moves],
+        "tiers": [m.then[0] for m in moves if m.then], "models": [m.then[1] for m in moves if m.then],
+        "cascades": [" ".join(m.job.cascade[1:]) or None for m in moves],
+        "released": [m.released_usd for m in moves], "charges": [m.charge_usd for m in moves],
+        "codes": [f.code if f else None for f in faults], "messages": [f.message if f else None for f in faults],
+    }  # fmt: skip
+    taken: dict[Fence, int | None] = dict.fromkeys(
+        (row.id, row.dispatch_id) for row in session.execute(ESCALATE, values)
+    )
+    if metered is not None and any(m.job.model in metered.models for m in moves):
+        now_open = {row.model: row.id for row in session.execute(OPEN_NOW, {"worker": metered.worker})}
+        taken |= {m.job.fence: now_open.get(m.job.model) for m in moves if m.job.fence in taken}
+    return taken
+
+
+def _move(session: Session, moves: Sequence[Move], metered: Metered | None) -> dict[Fence, int | None]:
     faults = [m.outcome.fault for m in moves]
     values = {
         "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves],
@@ -120,17 +165,28 @@ def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:
 
 
 def _transfers(m: Move) -> list[tuple[object, ...]]:
-    """A cost for every attempt, borne by the caller if it succeeded and by us if not; a charge for a success.
+    """A cost for every attempt, borne by the caller if it answered and by us if not; a charge for a success.
 
-    What a success took beyond the most that was held for it is an overrun, which we bear.
+    An answer that was not accepted is charged as well, apart. What an answer took beyond the most that was held for it is an
+    overrun, which we bear.
     """
     job, owner = m.job, m.job.owner
-    succeeded = m.state is JobState.SUCCEEDED
+    succeeded = m.state is JobState.SUCCEEDED or m.then is not None
     tail = (owner.tenant_id, owner.project_id, owner.api_key_id, job.batch_id, job.tier, job.model, job.price_version)
     bearer = "cost:caller" if succeeded else "cost:house"
     rows: list[tuple[object, ...]] = [(job.id, job.attempt, "cost", bearer, f"model:{job.model}", m.cost_usd, *tail)]
     if succeeded:
-        rows.append((job.id, job.attempt, "charge", f"project:{owner.project_id}", "revenue", m.charge_usd, *tail))
+        rows.append(
+            (
+                job.id,
+                job.attempt,
+                "rejected" if m.then else "charge",
+                f"project:{owner.project_id}",
+                "revenue",
+                m.charge_usd,
+                *tail,
+            )
+        )
         if m.cost_usd > m.charge_usd:
             beyond = m.cost_usd - m.charge_usd
             rows.append((job.id, job.attempt, "overrun", "overrun:house", "revenue", beyond, *tail))

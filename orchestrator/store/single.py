@@ -22,10 +22,11 @@ ADD: Final = text("""
         RETURNING id
     ), job AS (
         INSERT INTO jobs (id, stored_on, dispatch_id, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline,
-            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task)
+            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task,
+            cascade)
         SELECT id, stored_on, (SELECT id FROM sent), :public_id, :tenant, :project, :api_key, -CAST(:project AS bigint),
             :prefix_hash, now() + make_interval(secs => :within), :fleet, :policy, :prices, :state, :interactive, :held_usd,
-            :held_usd, :tier, :model, :endpoint, :rule, :task
+            :held_usd, :tier, :model, :endpoint, :rule, :task, :cascade
         FROM new
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, blob_key, reasons, features)
@@ -39,18 +40,19 @@ ADD_NOW: Final = text("""
         FROM unnest(CAST(:public_ids AS uuid[]), CAST(:tiers AS text[]), CAST(:models AS text[]), CAST(:endpoints AS text[]),
             CAST(:rules AS text[]), CAST(:tasks AS text[]), CAST(:prefixes AS bigint[]), CAST(:held AS numeric[]),
             CAST(:bodies AS bytea[]), CAST(:blob_keys AS text[]), CAST(:reasons AS text[]), CAST(:features AS jsonb[]),
-            CAST(:within AS float8[]))
+            CAST(:within AS float8[]), CAST(:cascades AS text[]))
             WITH ORDINALITY AS x(public_id, tier, model, endpoint, rule, task, prefix_hash, held_usd, body, blob_key, reasons,
-                features, within_s, place)
+                features, within_s, cascade, place)
     ), sent AS (
         INSERT INTO dispatches (id, tier, model, interactive, job_ids, size, claim_by)
         SELECT sent, tier, model, true, ARRAY[id], 1, now() + make_interval(secs => :claim_by) FROM new
     ), job AS (
         INSERT INTO jobs (id, stored_on, dispatch_id, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline,
-            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task)
+            fleet_version, policy_version, price_version, state, interactive, held_usd, worst_usd, tier, model, endpoint, rule, task,
+            cascade)
         SELECT id, stored_on, sent, public_id, :tenant, :project, :api_key, -CAST(:project AS bigint), prefix_hash,
             now() + make_interval(secs => within_s), :fleet, :policy, :prices, :state, true, held_usd, held_usd, tier, model,
-            endpoint, rule, task
+            endpoint, rule, task, cascade
         FROM new
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, blob_key, reasons, features)
@@ -86,6 +88,7 @@ def add(
         "policy": versions.policy, "prices": versions.prices, "state": int(job.state), "interactive": interactive,
         "held_usd": job.held_usd, "tier": job.tier, "model": job.model, "endpoint": job.endpoint, "rule": job.rule,
         "task": job.task, "body": job.body, "blob_key": job.blob_key, "reasons": job.reasons, "features": job.features,
+        "cascade": " ".join(job.cascade) or None,
     }  # fmt: skip
     dispatch_id: int | None = session.execute(ADD, values).scalar_one()
     return dispatch_id
@@ -101,6 +104,7 @@ def add_now(
         "tasks": [job.task for job in jobs], "prefixes": [job.prefix_hash for job in jobs], "held": [job.held_usd for job in jobs],
         "bodies": [job.body for job in jobs], "blob_keys": [job.blob_key for job in jobs],
         "reasons": [job.reasons for job in jobs], "features": [job.features for job in jobs], "within": list(within_s),
+        "cascades": [" ".join(job.cascade) or None for job in jobs],
         "tenant": owner.tenant_id, "project": owner.project_id, "api_key": owner.api_key_id, "claim_by": claim_by_s,
         "state": int(JobState.ASSIGNED), "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
     }  # fmt: skip

@@ -25,7 +25,7 @@ KEYS: Final[Mapping[By, str]] = {
 }
 SUMS: Final = (
     "jobs", "attempts", "failed_attempts", "input_tokens", "cached_tokens", "output_tokens", "reasoning_tokens", "charge_usd",
-    "cost_usd", "house_usd", "machine_usd", "overrun_usd",
+    "cost_usd", "house_usd", "machine_usd", "overrun_usd", "rejected_usd",
 )  # fmt: skip
 
 # An attempt has one cost, which its tokens are summed with: no other transfer of it counts them again.
@@ -35,11 +35,12 @@ _SUMS: Final = """
     count(*) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house') AS failed_attempts,
     coalesce(sum(a.input_tokens), 0)::bigint AS input_tokens, coalesce(sum(a.cached_tokens), 0)::bigint AS cached_tokens,
     coalesce(sum(a.output_tokens), 0)::bigint AS output_tokens, coalesce(sum(a.reasoning_tokens), 0)::bigint AS reasoning_tokens,
-    coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'charge'), 0) AS charge_usd,
+    coalesce(sum(t.amount_usd) FILTER (WHERE t.kind IN ('charge', 'rejected')), 0) AS charge_usd,
     coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost'), 0) AS cost_usd,
     coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house'), 0) AS house_usd,
     coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'machine'), 0) AS machine_usd,
-    coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'overrun'), 0) AS overrun_usd
+    coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'overrun'), 0) AS overrun_usd,
+    coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'rejected'), 0) AS rejected_usd
 """
 
 

@@ -9,12 +9,13 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
+from orchestrator.errors import InvalidConfig
 from orchestrator.flow import read
 from orchestrator.settings import Settings
 from orchestrator.store import budgets, invariants
 from orchestrator.store import migrate as migrations
 from orchestrator.store.budgets import Settlement
-from orchestrator.store.migrate import check_schema, migrate
+from orchestrator.store.migrate import NEWEST, check_schema, migrate
 from orchestrator.store.session import Database
 from tests.stack import OWNER, Stack, rows
 
@@ -47,9 +48,10 @@ def run(database: Database, *statements: str, role: str = "rightsize_orchestrato
         return [tuple(row) for row in found] if found.returns_rows else []
 
 
-def test_this_release_runs_on_the_schema_before_as_on_its_own(old: Database) -> None:
-    check_schema(old)
-    assert migrate(old) == ("0004", "0005")
+def test_this_release_wants_its_own_schema_and_says_how_to_come_to_it(old: Database) -> None:
+    with pytest.raises(InvalidConfig, match="rightsize migrate"):
+        check_schema(old)
+    assert migrate(old) == ("0004", NEWEST)
     check_schema(old)
 
 
@@ -82,7 +84,7 @@ def test_the_database_refuses_a_hold_below_nothing_whoever_writes_it(old: Databa
 def test_a_migration_that_was_cut_off_between_its_parts_is_done_again(old: Database) -> None:
     migrate(old)
     run(old, "UPDATE alembic_version SET version_num = '0004'", role="NONE")
-    assert migrate(old) == ("0004", "0005")
+    assert migrate(old) == ("0004", NEWEST)
 
 
 def test_the_refusal_of_a_task_is_found_by_its_index(old: Database) -> None:

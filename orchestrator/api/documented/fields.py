@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from orchestrator.api.documented import patterns
 from orchestrator.contracts import NAME, Stakes, Tier
 from orchestrator.fields import CAPS, EFFORTS, FUNCTION_NAME, MAX_BIASES, MAX_STOPS, MAX_TOOLS, PAIRED, WHOLE
-from orchestrator.hints import MOST_SAMPLES, MOST_THINKING, TASK_NAME, VOTES
+from orchestrator.hints import BOUNDED, MOST_SAMPLES, MOST_THINKING, TASK_NAME, VOTES
 from orchestrator.requests import CHAT, EMBEDDINGS, MAX_AUDIO, MAX_IMAGES, MAX_MESSAGES, MAX_TEXTS, ROLES
 from orchestrator.responses.fields import CAPPED, INCLUDED, MAX_TOOL_CALLS, RETENTIONS, SERVICE_TIERS
 
@@ -104,6 +105,17 @@ HINTS: Final[Schema] = {
         "samples": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_SAMPLES},
         "vote": one_of(VOTES),
         "adapter": {"type": ["string", "null"], "pattern": whole(NAME)},
+        "min_tier": one_of(BOUNDED),
+        "max_tier": one_of(BOUNDED),
+        "cascade": {
+            "type": ["array", "null"],
+            "minItems": 2,
+            "maxItems": len(Tier),
+            "uniqueItems": True,
+            "items": {"enum": list(Tier)},
+            "description": "Tiers that are asked one after the other until an answer is accepted.",
+        },
+        "deadline": {"type": ["string", "null"], "pattern": patterns.window(), "description": "Of a single request."},
     },
 }
 BATCH_HINTS: Final[Schema] = {

@@ -153,6 +153,8 @@ class Job(Base):
     custom_id: Mapped[str | None]
     fault_code: Mapped[str | None]
     fault_message: Mapped[str | None]
+    cascade: Mapped[str | None]
+    """Models that take over, in this order and with blanks between them, where an answer is not accepted."""
 
 
 class JobRequest(Base):
