@@ -58,10 +58,12 @@ OPEN: Final = text("""
     UPDATE batches SET status = 'in_progress', in_progress_at = now(), total = :total, estimate_usd = :estimate
     WHERE id = :id AND status = 'validating' RETURNING max_cost_usd
 """)
+HOLD_UNREAD: Final = text("SELECT id FROM batches WHERE id = :id AND status = 'validating' FOR UPDATE")
+# Apart from the statement that waits for the lock: that one sees the rows as they were before it waited.
 READS_ON: Final = text("""
     SELECT :stored = coalesce(
         (SELECT row_number FROM jobs WHERE batch_id = :id AND batch_id <> 0 ORDER BY batch_id DESC, id DESC LIMIT 1), 0
-    ) FROM (SELECT FROM batches WHERE id = :id AND status = 'validating' FOR UPDATE) held
+    )
 """)
 FAIL: Final = text("""
     UPDATE batches SET status = 'failed', failed_at = now(), errors = CAST(:errors AS jsonb), final = CAST(:final AS jsonb)
@@ -204,7 +206,9 @@ def open_batch(session: Session, batch_id: int, total: int, estimate_usd: Decima
 
 def reads_on(session: Session, batch_id: int, stored: int) -> bool:
     """Hold a batch that is still read, and say whether its last row is the one that its reader put in last."""
-    return bool(session.execute(READS_ON, {"id": batch_id, "stored": stored}).scalar_one_or_none())
+    if session.execute(HOLD_UNREAD, {"id": batch_id}).scalar_one_or_none() is None:
+        return False
+    return bool(session.execute(READS_ON, {"id": batch_id, "stored": stored}).scalar_one())
 
 
 def fail(session: Session, batch_id: int, errors: Mapping[str, Any], final: Mapping[str, Any]) -> bool:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
+import orjson
 import pytest
 
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow import cancel, pause, read
+from orchestrator.flow.lines import Line
 from orchestrator.flow.prepare import prepare
-from orchestrator.store import limits
-from tests.stack import OWNER, Stack, chat, row
+from orchestrator.store import batches, jobs, limits
+from tests.stack import OWNER, Stack, chat, row, until
 
 LINES = [row(f"row-{n}", chat(f"Number {n}.")) for n in range(3)]
 JOBS = "SELECT custom_id, state, fault_code, fault_message FROM jobs ORDER BY row_number"
@@ -209,3 +212,26 @@ def test_a_reader_that_goes_on_writes_no_body_a_second_time(stack: Stack, monkey
     found = stack.query(JOBS)
     assert [one.custom_id for one in found] == ["row-0", "line-2", "row-1", "row-2"]
     stack.must_hold()
+
+
+def test_of_two_readers_that_lost_their_lock_only_one_stores_a_row(stack: Stack) -> None:
+    batch = stack.submit(LINES)
+    database = stack.context.database
+    reading = read._start(stack.context, stack.batch(batch))
+    told: list[bool] = []
+
+    def other() -> None:
+        with database.unit_of_work() as session:
+            told.append(batches.reads_on(session, batch, 0))
+
+    second = threading.Thread(target=other)
+    with database.unit_of_work() as session:
+        assert batches.reads_on(session, batch, 0)
+        second.start()
+        until(lambda: stack.count("SELECT count(*) FROM pg_locks WHERE NOT granted"), what="the other reader waits")
+        line = Line(1, orjson.dumps(LINES[0]))
+        job = read._job_of(stack.context, reading, line, already_in=False)
+        assert job is not None
+        jobs.put(session, [job], reading.frame)
+    second.join(10)
+    assert told == [False]
