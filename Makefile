@@ -1,6 +1,6 @@
 # Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-service demo-real test-vllm bench-vllm lock secrets clean
+.PHONY: help demo up test check bench bench-service bench-documents demo-real test-vllm bench-vllm lock secrets clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -11,8 +11,10 @@ VLLM := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.installed
 VLLM_EXTRAS := server embedded slm documents build
 TORCH := 2.13.0
-EXTRAS := server embedded slm documents build
+EXTRAS := server embedded slm documents parquet build
 UPGRADE ?=
+# A folder of documents for `make bench-documents`; without one it makes its own.
+DOCUMENTS ?=
 # Most tests wait for processes to start and stop; each job has servers of its own.
 JOBS ?= 2
 
@@ -39,6 +41,9 @@ bench: $(READY) ## Measure against the targets, beside peers; results in build/b
 bench-service: $(READY) ## Measure the service beside LiteLLM's proxy; results in build/bench/service.json
 	@$(BIN)/python -m benchmarks.service
 
+bench-documents: $(READY) ## Measure documents (those of DOCUMENTS=DIR, or made ones); results in build/bench/documents.json
+	@DOCUMENTS="$(DOCUMENTS)" $(BIN)/python -m benchmarks.documents
+
 test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
 	@$(VLLM)/python -m pytest tests/vllm
 
@@ -62,7 +67,7 @@ clean: ## Remove what was made here: .venv, build and caches (never data)
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 # gpu.txt holds the server's part too, and on its own: vLLM asks for older releases of some of it.
 compile = $(BIN)/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \

@@ -40,6 +40,12 @@ ASKED: Final = "responses"
 """The field of a stored chat in which a request to /v1/responses stands without its input: its answer repeats it."""
 
 
+HELD_TO: Final = "held"
+"""The field of a stored chat that says what its answer is held to beyond its form: checks of fields, and where the text stands."""
+FIELDS: Final = "rightsize_fields"
+"""The field of an answer in which it stands where each of its values was found in the document."""
+
+
 class Tier(StrEnum):
     """The four kinds of model that a job can run on."""
 
@@ -66,6 +72,8 @@ class JobState(IntEnum):
     """Part of one dispatch; whether it runs is a fact of that dispatch."""
     WAITING = 3
     """An attempt failed; waiting for its retry time."""
+    GATHERING = 4
+    """A document in pieces: waiting for the answers to all of them."""
     SUCCEEDED = 10
     FAILED = 11
     CANCELLED = 12
@@ -129,6 +137,8 @@ class Fault:
     message: str
     http_status: int = 500
     retry_after_s: float | None = None
+    detail: str | None = None
+    """What a model answered instead, and what is wrong with it, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +211,8 @@ class ClaimedJob:
     """Models that take over, in this order, where an answer is not accepted."""
     reply_to: str = ""
     """The Redis stream on which its caller waits for the answer; empty where that is the job's own."""
+    is_piece: bool = False
+    """Whether it is about a piece of a document: its batch counts the document, once."""
 
     @property
     def engine_endpoint(self) -> str:

@@ -27,6 +27,7 @@ HINTS: Final = frozenset(
         "min_tier",
         "max_tier",
         "cascade",
+        "escalate",
         "deadline",
     }
 )
@@ -67,6 +68,8 @@ class Hints:
     """The least and the greatest tier that may answer, in the order of `BOUNDED`."""
     cascade: tuple[Tier, ...] = ()
     """Tiers that are asked one after the other until an answer is accepted."""
+    escalate: bool | None = None
+    """Whether an answer that is not accepted is asked of the next tier up: a cascade that begins wherever the route does."""
     deadline_s: float | None = None
     """How long a single request may take, where that is less than any may."""
 
@@ -127,6 +130,7 @@ def hints_from(raw: object) -> Hints:
         min_tier=_bound(raw, "min_tier"),
         max_tier=_bound(raw, "max_tier"),
         cascade=tuple(Tier(one) for one in raw.get("cascade") or ()),
+        escalate=raw.get("escalate"),
         deadline_s=_deadline_s(raw.get("deadline")),
     )
 
@@ -145,6 +149,8 @@ def _deadline_s(value: object) -> float | None:
 
 def _check_tiers(raw: Mapping[str, object]) -> None:
     """The bounds and the cascade: each by itself, and that what is given does not contradict itself."""
+    if not isinstance(raw.get("escalate"), (bool, type(None))):
+        raise InvalidRequest("`rightsize.escalate` must be true or false.", param="escalate")
     places = {}
     for name in ("min_tier", "max_tier"):
         if (value := raw.get(name)) is None:
@@ -241,6 +247,7 @@ def merged(row: Hints, batch: Hints) -> Hints:
         min_tier=row.min_tier or batch.min_tier,
         max_tier=row.max_tier or batch.max_tier,
         cascade=row.cascade if chooses else batch.cascade,
+        escalate=batch.escalate if row.escalate is None else row.escalate,
         deadline_s=row.deadline_s or batch.deadline_s,
     )
 

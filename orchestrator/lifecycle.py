@@ -8,7 +8,7 @@ from typing import Final
 
 from orchestrator.contracts import TERMINAL, BatchStatus, JobState, OutcomeKind
 
-QUEUED, ASSIGNED, WAITING = JobState.QUEUED, JobState.ASSIGNED, JobState.WAITING
+QUEUED, ASSIGNED, WAITING, GATHERING = JobState.QUEUED, JobState.ASSIGNED, JobState.WAITING, JobState.GATHERING
 SUCCEEDED, FAILED, CANCELLED, EXPIRED = (
     JobState.SUCCEEDED,
     JobState.FAILED,
@@ -21,14 +21,17 @@ NEXT: Final[Mapping[JobState, frozenset[JobState]]] = {
     # QUEUED again: given back, lost, or escalated to the next tier.
     ASSIGNED: frozenset({QUEUED, WAITING, SUCCEEDED, FAILED, CANCELLED, EXPIRED}),
     WAITING: frozenset({QUEUED, CANCELLED, EXPIRED}),
+    # QUEUED where a model makes one answer of those to its pieces.
+    GATHERING: frozenset({QUEUED, SUCCEEDED, FAILED, CANCELLED, EXPIRED}),
     SUCCEEDED: frozenset(),
     FAILED: frozenset(),
     CANCELLED: frozenset(),
     EXPIRED: frozenset(),
 }
 
-BORN: Final = frozenset({QUEUED, ASSIGNED, FAILED})
-"""The states a job may begin in: ASSIGNED for an interactive one, FAILED for a row that could not be read."""
+BORN: Final = frozenset({QUEUED, ASSIGNED, GATHERING, FAILED, SUCCEEDED})
+"""The states a job may begin in: ASSIGNED for an interactive one, GATHERING for a document in pieces, FAILED for a row that could not be read, SUCCEEDED for one whose
+result was there already."""
 
 BATCH_NEXT: Final[Mapping[BatchStatus, frozenset[BatchStatus]]] = {
     BatchStatus.VALIDATING: frozenset({BatchStatus.IN_PROGRESS, BatchStatus.FAILED, BatchStatus.CANCELLING}),

@@ -124,9 +124,9 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     hints = merged(hints_from(body.get("rightsize")), batch)
     if endpoint in POOLING and (hints.samples or 1) > 1:
         raise InvalidRequest(f"`rightsize.samples` is not for {endpoint}: its answer is no text.", param="samples")
-    if hints.cascade and body.get("stream"):
+    if (hints.cascade or hints.escalate) and body.get("stream"):
         raise InvalidRequest(
-            "`rightsize.cascade` is for whole answers: what was told cannot be taken back. Leave out `stream`.",
+            "A cascade is for whole answers: what was told cannot be taken back. Leave out `stream`.",
             param="stream",
         )
     text, beside, prefix, chars, longest = _read(endpoint, body)

@@ -65,9 +65,14 @@ class Situation:
 
 def route(features: Features, now: Situation) -> Route:
     """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier."""
-    hints = features.hints
-    if hints.cascade:
+    if features.hints.cascade:
         return _down_the_cascade(features, now)
+    found = _of_one(features, now)
+    return _with_the_next(features, found, now) if features.hints.escalate else found
+
+
+def _of_one(features: Features, now: Situation) -> Route:
+    hints = features.hints
     if features.model not in ("auto", *Tier):
         model = now.fleet.named(features.model)
         now.fleet.check_adapter(hints.adapter, [model])
@@ -132,8 +137,8 @@ def _first_that_serves(
     for tier in candidates:
         if (features.images or features.audio) and tier is not Tier.MLLM:
             continue
-        if bounded and (excluded := _excluded(features.hints, tier)):
-            refusals.append(excluded)
+        if bounded and (why := excluded(features.hints, tier)):
+            refusals.append(why)
             continue
         models = _specialist_first(now.fleet.of_tier(tier), features.hints.task in now.specialists)
         if not models:
@@ -154,7 +159,7 @@ def _first_that_serves(
     )
 
 
-def _excluded(hints: Hints, tier: Tier) -> str | None:
+def excluded(hints: Hints, tier: Tier) -> str | None:
     """Why the caller's bounds exclude a tier, or None."""
     if tier not in BOUNDED:
         return None
@@ -201,6 +206,21 @@ def _down_the_cascade(features: Features, now: Situation) -> Route:
         reasons.append(f"Where an answer is not accepted, {', then '.join(then)} takes over.")
     expected = replace(estimate(features, first, now.day), hold_usd=hold)
     return Route(first.tier, first.name, "cascade", tuple(reasons), expected, then)
+
+
+def _with_the_next(features: Features, found: Route, now: Situation) -> Route:
+    """The route, with the first model of a higher tier that every bound allows to take over from it."""
+    hints, first = features.hints, now.fleet.named(found.model)
+    above = BOUNDED[BOUNDED.index(found.tier) + 1 :] if found.tier in BOUNDED else ()
+    for tier in above:
+        for model in () if excluded(hints, tier) else now.fleet.of_tier(tier):
+            hold = _hold_of_all(features, [first, model], now)
+            if _problem(features, model, now) is None and (hints.max_cost_usd is None or hold <= hints.max_cost_usd):
+                reasons = (*found.reasons, f"Where an answer is not accepted, {model.name} takes over.")
+                return replace(
+                    found, reasons=reasons, estimate=replace(found.estimate, hold_usd=hold), cascade=(model.name,)
+                )
+    return found
 
 
 def _hold_of_all(features: Features, models: Sequence[Model], now: Situation) -> Decimal:

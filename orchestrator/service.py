@@ -13,7 +13,7 @@ from typing import Final
 
 from orchestrator import heap, pulse
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import finish, machines, notify, read, recover, upkeep
+from orchestrator.flow import finish, machines, notify, read, recover, reduce, upkeep
 from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
@@ -172,6 +172,7 @@ class Service:
     def _finish(self) -> None:
         # Every flush wakes this loop: a short pause lets many flushes share one look.
         self.stop.wait(FINISH_PAUSE_S)
+        reduce.reduce_due(self.context)
         if count := finish.finish_ended(self.context):
             log("batch_finished", count=count)
             self.notify_now.set()

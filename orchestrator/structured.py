@@ -135,6 +135,16 @@ def check_parameters(schemas: Sequence[Mapping[str, Any]], *, forced: bool) -> N
         _schema(one, f"tools[{index}].function.parameters", patterns=forced)
 
 
+def checked_schema(schema: object, where: str) -> Form:
+    """A JSON schema as the form of answers; raises InvalidRequest where no answer can be held to it."""
+    return _schema(schema, where)
+
+
+def matches(pattern: str, text: str) -> bool:
+    """Whether a pattern is found in a text, in linear time; raises ValueError for one that cannot be matched so."""
+    return bool(_validator(json.dumps({"pattern": pattern})).is_valid(text))
+
+
 def _schema(schema: object, where: str, *, patterns: bool = True) -> Form:
     if not isinstance(schema, Mapping):
         raise InvalidRequest(f"`{where}` must be a JSON schema, an object.", param=_field(where))
@@ -225,7 +235,15 @@ def _checker(schema: str) -> tuple[Any, Work]:
 
 
 def problems(text: str, form: Form) -> list[str]:
-    """What is wrong with an answer, in words that a model can mend it by; empty for one of the right form.
+    """What is wrong with an answer, in words that a model can mend it by; empty for one of the right form."""
+    return [
+        told if told.startswith("it ") else f"{pointer.lstrip('/') or 'the whole'}: {told}"
+        for pointer, told in differences(text, form)
+    ]
+
+
+def differences(text: str, form: Form) -> list[tuple[str, str]]:
+    """Where an answer has not its form, by JSON pointer (empty for the whole), and what is wrong there.
 
     A grammar is not checked: only the engine that holds to it can read it.
     """
@@ -233,35 +251,34 @@ def problems(text: str, form: Form) -> list[str]:
         return []
     if form.kind == "choice":
         choices = json.loads(form.value)
-        return [] if text in choices else [f"it must be exactly one of {', '.join(map(repr, choices[:20]))}"]
+        return [] if text in choices else [("", f"it must be exactly one of {', '.join(map(repr, choices[:20]))}")]
     if form.kind == "regex":
         whole = json.dumps({"pattern": f"^(?:{form.value})$"})
-        return [] if _validator(whole).is_valid(text) else [f"it must match the pattern {form.value}"]
+        return [] if _validator(whole).is_valid(text) else [("", f"it must match the pattern {form.value}")]
     try:
         value = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        return [f"it is not valid JSON: {error}"]
+        return [("", f"it is not valid JSON: {error}")]
     if form.kind == "object":
-        return [] if isinstance(value, dict) else ["it must be a JSON object"]
+        return [] if isinstance(value, dict) else [("", "it must be a JSON object")]
     return _differences(text, form.value, value)
 
 
-def _differences(text: str, schema: str, value: object) -> list[str]:
+def _differences(text: str, schema: str, value: object) -> list[tuple[str, str]]:
     """Where an answer differs from its schema. What could take very long is found out before, and not begun."""
     validator, work = _checker(schema)
     values = 1 + text.count(",") + text.count("{") + text.count("[")
     is_small = not work.multiplies and work.size * values <= MOST_TOLD
     needed = 0 if is_small else work.of(value, MOST_WORK)
     if needed > MOST_WORK:
-        return ["it is too large, or nested too deeply, to be checked against its schema: write less"]
+        return [("", "it is too large, or nested too deeply, to be checked against its schema: write less")]
     if validator.is_valid(value):
         return []
     if needed > MOST_TOLD:
-        return ["it does not match its schema"]
+        return [("", "it does not match its schema")]
     found = []
     for one in validator.iter_errors(value):
-        place = "/".join(map(str, one.instance_path))
-        found.append(f"{place or 'the whole'}: {one.message}"[:300])
+        found.append(("".join(f"/{step}" for step in one.instance_path), one.message[:300]))
         if len(found) == MAX_PROBLEMS:
             break
     return found

@@ -149,7 +149,7 @@ def test_a_refusal_names_the_field_and_the_remedy(endpoint: str, body: Any, para
     "hints, param, remedy",
     [
         ("slm", "rightsize", "must be an object"),
-        ({"colour": "red"}, "rightsize", "Known: ['adapter', 'cascade', 'deadline', 'instructions', "),
+        ({"colour": "red"}, "rightsize", "Known: ['adapter', 'cascade', 'deadline', 'escalate', "),
         ({"adapter": "../up"}, "adapter", "must be the name of an adapter"),
         ({"adapter": 7}, "adapter", "must be the name of an adapter"),
         ({"task": "Support Triage"}, "task", "lower-case letters, digits and dashes, at most 63"),

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
+from orchestrator.tasks.verdict import Held
 from workers import forms
 from workers.engines.base import Engine, EngineRequest
 
@@ -38,17 +39,19 @@ class Wanted:
     """Whether the answer is to be told piece by piece while it comes."""
     response: dict[str, Any] | None = None
     """How a response was asked for, where the answer is to be one and no chat."""
+    held: Held | None = None
+    """What the answer is held to beyond its form, where it is about a document."""
 
 
 async def perform(engine: Engine, request: EngineRequest, wanted: Wanted) -> Answer:
     """One answer, or the chosen one of several; raises EngineFault if no sample came to anything."""
     if wanted.samples == 1:
-        return await forms.perform(engine, request)
+        return await forms.perform(engine, request, wanted.held)
     body = dict(request.body)
     body.setdefault("temperature", SAMPLING_TEMPERATURE)
     sampled = request.with_body(body)
     ended = await asyncio.gather(
-        *(forms.perform(engine, sampled) for _ in range(wanted.samples)), return_exceptions=True
+        *(forms.perform(engine, sampled, wanted.held) for _ in range(wanted.samples)), return_exceptions=True
     )
     answers = [one for one in ended if isinstance(one, Answer)]
     if not answers:

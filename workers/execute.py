@@ -9,14 +9,15 @@ from typing import Any
 
 import orjson
 
-from orchestrator.contracts import ASKED, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
+from orchestrator.contracts import ASKED, HELD_TO, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from orchestrator.incoming import holds_nul
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.responses.answer import from_chat
+from orchestrator.tasks.verdict import Held
 from orchestrator.telemetry import log_fault
-from workers import deliberation, media, telling
+from workers import deliberation, fields, media, telling
 from workers.deliberation import Wanted
 from workers.engines.base import Engine, EngineRequest
 from workers.forms import WrongForm
@@ -45,6 +46,8 @@ async def run(
             else:
                 answer = await deliberation.perform(engine, request, wanted)
             reached("execute.after_perform")
+        if wanted.held is not None:
+            fields.tell(request, answer, wanted.held)
         outcome = normalise(job, answer, wanted, time.monotonic() - started)
         if wanted.stream and pieces is not None:
             telling.tell_whole(answer, request.endpoint, wanted, pieces)
@@ -69,6 +72,7 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
     stream = bool(body.pop("stream", None))
     body.pop("stream_options", None)
     asked_as = body.pop(ASKED, None)
+    held = body.pop(HELD_TO, None)
     request = EngineRequest(
         job_id=job.public_id,
         endpoint=job.engine_endpoint,
@@ -80,7 +84,12 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         adapter=hints.get("adapter"),
     )
     asked = Wanted(
-        bool(hints.get("reasoning")), hints.get("samples", 1), hints.get("vote", "majority"), stream, asked_as
+        bool(hints.get("reasoning")),
+        hints.get("samples", 1),
+        hints.get("vote", "majority"),
+        stream,
+        asked_as,
+        None if held is None else Held.from_json(held),
     )
     return request, asked
 
@@ -164,6 +173,6 @@ def from_fault(fault: EngineFault, engine_s: float, *, may_escalate: bool = Fals
     kind = OutcomeKind.RETRY if fault.retryable else OutcomeKind.FAILED
     if may_escalate and isinstance(fault, WrongForm):
         kind = OutcomeKind.REJECTED
-    told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s)
-    usage = fault.usage if isinstance(fault, WrongForm) else Usage()
+    detail, usage = (fault.detail, fault.usage) if isinstance(fault, WrongForm) else (None, Usage())
+    told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s, detail)
     return Outcome(kind, usage, fault=told, engine_s=engine_s)

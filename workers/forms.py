@@ -2,49 +2,74 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.errors import EngineFault
-from orchestrator.structured import Form, form_of, problems
+from orchestrator.structured import MAX_PROBLEMS, Form, differences, form_of
+from orchestrator.tasks import verdict
+from orchestrator.tasks.verdict import Held
 from workers.engines.base import Engine, EngineRequest
 
 MAX_QUOTED: Final = 8_000
 """Of a wrong answer, in the request to mend it."""
+MAX_RAW: Final = 16_000
+"""Of a wrong answer, as its caller sees it."""
+
+Difference = tuple[str, str]
+"""Where an answer is wrong, by JSON pointer, and how."""
 
 
 class WrongForm(EngineFault):
     """An answer that has not the form asked for, after it was mended once. It was paid for all the same."""
 
-    def __init__(self, why: str, usage: Usage) -> None:
+    def __init__(self, why: str, usage: Usage, detail: str | None = None) -> None:
+        """`detail` is what it said and what is wrong with it, as JSON."""
         super().__init__(
             f"The model's answer has not the form that was asked for: {why}",
             code="wrong_form",
             retryable=False,
             http_status=422,
         )
-        self.usage = usage
+        self.usage, self.detail = usage, detail
 
 
-async def perform(engine: Engine, request: EngineRequest) -> Answer:
-    """The engine's answer, in the form that the request asks for; raises WrongForm if it cannot be had."""
+async def perform(engine: Engine, request: EngineRequest, held: Held | None = None) -> Answer:
+    """The engine's answer, in the form that the request asks for and held to its rules; raises WrongForm if it cannot be had."""
     form = form_of(request.body)
     answer = await answered(engine, request)
     if form is None:
         return answer
-    wrong = _wrong(answer, form)
+    wrong = _wrong(answer, form, held)
     if not wrong:
         return answer
     if _was_cut(answer):
-        raise WrongForm("it was cut off at max_tokens. Raise that.", answer.usage)
+        raise _refused([("", "it was cut off at max_tokens. Raise that.")], answer, answer.usage, held)
     if not _can_mend(request):
-        raise WrongForm("; ".join(wrong), answer.usage)
-    again = await answered(engine, _to_mend(request, answer, wrong))
+        raise _refused(wrong, answer, answer.usage, held)
+    again = await answered(engine, _to_mend(request, answer, [_words(*one) for one in wrong]))
     usage = added(answer.usage, again.usage)
-    if wrong := _wrong(again, form):
-        raise WrongForm("; ".join(wrong), usage)
+    if wrong := _wrong(again, form, held):
+        raise _refused(wrong, again, usage, held)
     return with_usage(again, usage)
+
+
+def _refused(wrong: Sequence[Difference], answer: Answer, usage: Usage, held: Held | None) -> WrongForm:
+    """The fault of an answer that cannot be accepted; of one about a document with all that its caller needs to see why."""
+    why = "; ".join(_words(*one) for one in wrong)
+    if held is None:
+        return WrongForm(why, usage)
+    violations = [{"pointer": pointer, "message": told} for pointer, told in wrong]
+    return WrongForm(
+        why, usage, json.dumps({"raw": _text(answer)[:MAX_RAW], "violations": violations}, ensure_ascii=False)
+    )
+
+
+def _words(pointer: str, told: str) -> str:
+    return told if told.startswith("it ") and not pointer else f"{pointer.lstrip('/') or 'the whole'}: {told}"
 
 
 async def answered(engine: Engine, request: EngineRequest) -> Answer:
@@ -58,8 +83,8 @@ def check_told(request: EngineRequest, answer: Answer) -> None:
     One that was cut off at max_tokens is not wrong: its reader has what there is of it, and sees why it ends.
     """
     form = form_of(request.body)
-    if form is not None and not _was_cut(answer) and (wrong := _wrong(answer, form)):
-        raise WrongForm("; ".join(wrong), answer.usage)
+    if form is not None and not _was_cut(answer) and (wrong := _wrong(answer, form, None)):
+        raise _refused(wrong, answer, answer.usage, None)
 
 
 def with_sound(request: EngineRequest, answer: Answer) -> Answer:
@@ -69,16 +94,25 @@ def with_sound(request: EngineRequest, answer: Answer) -> Answer:
     return replace(answer, usage=replace(answer.usage, audio_seconds=request.audio_seconds))
 
 
-def _wrong(answer: Answer, form: Form) -> list[str]:
+def _wrong(answer: Answer, form: Form, held: Held | None) -> list[Difference]:
     """What is wrong with the first choice that is not right."""
     for choice in answer.body.get("choices", ()):
         message = choice.get("message", choice)
-        text = message.get("content") if "message" in choice else choice.get("text")
         if message.get("tool_calls"):
             continue
-        if wrong := problems(text if isinstance(text, str) else "", form):
+        text = message.get("content") if "message" in choice else choice.get("text")
+        said = text if isinstance(text, str) else ""
+        if wrong := differences(said, form):
             return wrong
+        if held is not None and (broken := verdict.broken(said, held)):
+            return [(one.pointer, one.message) for one in broken[:MAX_PROBLEMS]]
     return []
+
+
+def _text(answer: Answer) -> str:
+    choices: Sequence[dict[str, Any]] = answer.body.get("choices") or ({},)
+    message = choices[0].get("message") or {}
+    return str(message.get("content") or "")
 
 
 def _was_cut(answer: Answer) -> bool:

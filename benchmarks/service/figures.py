@@ -1,4 +1,4 @@
-"""The file of figures, build/bench/service.json: an arm that is measured anew takes the place of its own older rows, and of no other's."""
+"""A file of figures, such as build/bench/service.json: an arm that is measured anew takes the place of its own older rows only."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Figures:
     rows: dict[str, list[Kept]]
 
     @classmethod
-    def read(cls, scale: Scale, arms: Sequence[str], folder: Path = FOLDER) -> Self:
+    def read(cls, scale: Scale, arms: Sequence[str], folder: Path = FOLDER, *, name: str = "service") -> Self:
         """The figures of former runs of this scale. Rows that do not say which arm they are of, and when, are left out."""
-        path = folder / ("service.quick.json" if scale.quick else "service.json")
+        path = folder / f"{name}{'.quick' if scale.quick else ''}.json"
         found: dict[str, list[Kept]] = {}
         for row in json.loads(path.read_text("utf-8")) if path.is_file() else ():
             if set(row) >= ADDED and row["arm"] in arms:

@@ -22,6 +22,7 @@ from orchestrator.api import (
     progress,
     refusals,
     responses,
+    tasks,
     usage,
     webhooks,
 )  # fmt: skip
@@ -34,7 +35,7 @@ from orchestrator.api.serving import Serving
 from orchestrator.flow.context import Context
 
 PARTS: Final = (
-    files, progress, batches, chat, responses, models, jobs, insight, usage, webhooks, refusals, administration, health,
+    files, progress, batches, chat, responses, models, jobs, tasks, insight, usage, webhooks, refusals, administration, health,
 )  # fmt: skip
 """Each has the routes of one kind of thing."""
 

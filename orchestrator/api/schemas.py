@@ -21,8 +21,9 @@ from pydantic import (
 )
 
 from orchestrator.api.documented import patterns
-from orchestrator.api.documented.fields import BATCH_HINTS
+from orchestrator.api.documented.fields import BATCH_HINTS, TASK
 from orchestrator.contracts import Tier
+from orchestrator.hints import TASK_NAME
 from orchestrator.requests import ACCEPTED, ENDPOINTS
 from orchestrator.webhooks.events import EventType
 
@@ -122,6 +123,27 @@ class RetryBatch(Exact):
     only: str | None = Field(default=None, max_length=64)
     """Only rows that failed with this code."""
     completion_window: Window = "24h"
+
+
+class DefineTask(Exact):
+    """A task, or another version of one."""
+
+    definition: Annotated[dict[str, Any], WithJsonSchema(TASK)]
+    """As a task's file has it: name, instructions, output_schema and so on."""
+
+
+MOST_HASHES: Final = 10_000
+
+
+class KnownDocuments(Exact):
+    """Some documents and what a batch would do with them."""
+
+    task: Annotated[str, StringConstraints(min_length=1, max_length=63), described(pattern=f"^{TASK_NAME.pattern}$")]
+    task_version: Annotated[int, Field(ge=1, le=10**6), INTEGRAL] | None = None
+    parameters: dict[str, Any] | None = None
+    rightsize: BatchHints = None
+    hashes: Annotated[list[Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]], Field(max_length=MOST_HASHES)]
+    """SHA-256 of each document's bytes."""
 
 
 class CreateJob(Exact):

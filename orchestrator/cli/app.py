@@ -22,6 +22,7 @@ from orchestrator.cli import (
     serving,
     steering,
     submitting,
+    tasks,
     webhooks,
 )
 from orchestrator.cli.command import Command
@@ -54,7 +55,7 @@ COMMANDS: Final = {
 }  # fmt: skip
 """By the heading under which `--help` shows them."""
 GROUPS: Final = {
-    "Work": {"files": files.app, "webhooks": webhooks.app},
+    "Work": {"tasks": tasks.app, "files": files.app, "webhooks": webhooks.app},
     "Models and specialists": {"models": models.app},
     "Who may do what": {
         name: getattr(administering, name) for name in ("tenants", "projects", "keys", "budgets", "quotas")

@@ -115,6 +115,72 @@ TaskHint = Annotated[
     str | None,
     typer.Option("--task", help="The named kind of work; one with a specialist may go to slm.", callback=_task_name),
 ]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="A,B,...", help="Of the task classify: what a document may be.", rich_help_panel="Documents"
+    ),
+]
+SchemaFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--schema",
+        metavar="FILE.json",
+        parser=place,
+        help="Of the task extract: the JSON Schema of its answers.",
+        rich_help_panel="Documents",
+    ),
+]
+Questions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--question",
+        metavar="TEXT",
+        help="Of the task answer: a question; may be given again.",
+        rich_help_panel="Documents",
+    ),
+]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="NAME=TEXT", help="A parameter of the task; may be given again.", rich_help_panel="Documents"
+    ),
+]
+Password = Annotated[
+    str | None,
+    typer.Option(
+        "--password",
+        envvar="RIGHTSIZE_DOCUMENT_PASSWORD",
+        help="Of documents that are locked (better: the variable).",
+        rich_help_panel="Documents",
+    ),
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE.jsonl",
+        parser=place,
+        help="Write a line for each input there: hash, kind, size, pages.",
+        rich_help_panel="Documents",
+    ),
+]
+ReportTo = Annotated[
+    Path | None,
+    typer.Option(
+        "--report",
+        metavar="FILE.html",
+        parser=place,
+        help="With --wait: write a report for people, one page that prints well.",
+        rich_help_panel="Documents",
+    ),
+]
+Refresh = Annotated[
+    bool,
+    typer.Option(
+        "--refresh", help="Run every document, also those that were answered before.", rich_help_panel="Documents"
+    ),
+]
 TierHint = Annotated[TierChoice, typer.Option("--tier", help="Where to run; auto asks the decision tree.")]
 StakesHint = Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")]
 MaxCost = Annotated[
@@ -145,9 +211,10 @@ ResultsTo = Annotated[
     Path | None,
     typer.Option(
         "--out",
-        metavar="FILE.jsonl|-",
+        metavar="PATH|-",
         parser=place,
-        help="Write one line for each row there; - is standard output. A file appears once it is whole.",
+        help="Write one line for each row there; - is standard output. A file appears once it is whole. Of documents also a .csv, a "
+        ".parquet, or a folder with a file for each.",
     ),
 ]
 DataDir = Annotated[

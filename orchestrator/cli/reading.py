@@ -13,6 +13,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.completing import batch_ids
 from orchestrator.cli.connect import connected, reached
+from orchestrator.cli.delivering import check_form, deliver, explain_failures, report
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import (
@@ -23,6 +24,7 @@ from orchestrator.cli.options import (
     DataDir,
     MaxCost,
     MaxLatency,
+    ReportTo,
     ResultsTo,
     StakesHint,
     TaskHint,
@@ -32,7 +34,7 @@ from orchestrator.cli.options import (
     json_flag,
     some_id,
 )
-from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
+from orchestrator.cli.saving import STANDARD
 from orchestrator.client.ordering import result_files
 from orchestrator.errors import InvalidRequest
 
@@ -96,6 +98,10 @@ def _list(batches: list[dict[str, Any]], *, as_json: bool) -> None:
 def results(
     batch: BatchId,
     results_to: ResultsTo = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Instead, explain the failures: by cause, with examples and what to do.")
+    ] = False,
+    report_to: ReportTo = None,
     url: Url = None,
     api_key: ApiKey = None,
     data_dir: DataDir = None,
@@ -103,14 +109,16 @@ def results(
 ) -> None:
     """Write the results of a batch, one JSON line for each row: answers first, then what failed and why.
 
-    Of a batch that ran failed rows again (`rightsize retry`) they are those of both batches.
+    Of a batch that ran failed rows again (`rightsize retry`) they are those of both batches. Of documents they may also be a table (.csv,
+    .parquet) or a folder with a file for each.
 
     Examples:
       rightsize results batch_0199 --out answers.jsonl
+      rightsize results batch_0199 --failed
       rightsize results batch_0199 | jq 'select(.error != null)'
     """
     target = results_to or STANDARD
-    check_target(target)
+    check_form(target, None, documents=True)
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.batch(batch)
         if found["status"] == "failed":
@@ -121,7 +129,12 @@ def results(
         if not result_files(found):
             wait = again(f"status {batch} --wait")
             raise InvalidRequest(f"The batch is {found['status']} and has no files yet. Wait for it: {wait}")
-        tell_saved(save_results(client, found, target), found, target)
+        if failed:
+            explain_failures(client, found)
+        elif results_to is not None or report_to is None:
+            deliver(client, found, target, None)
+        if report_to is not None:
+            report(client, found, report_to, "Documents", None)
 
 
 def explain(

@@ -13,7 +13,9 @@ import typer
 
 from orchestrator.cli.again import again
 from orchestrator.cli.connect import Service, reached
+from orchestrator.cli.delivering import check_form, deliver, report
 from orchestrator.cli.display import note, out, print_json, show_batch
+from orchestrator.cli.documents import TaskWork, is_defined, parameters_of, schema_of, submit_documents
 from orchestrator.cli.ending import if_interrupted
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import (
@@ -24,9 +26,17 @@ from orchestrator.cli.options import (
     DataDir,
     Deadline,
     EndpointOption,
+    Given,
     Instructions,
+    Labels,
+    Manifest,
     MaxCost,
+    Password,
+    Questions,
+    Refresh,
+    ReportTo,
     ResultsTo,
+    SchemaFile,
     StakesHint,
     Strict,
     TaskHint,
@@ -36,7 +46,7 @@ from orchestrator.cli.options import (
     WorkPath,
     json_flag,
 )
-from orchestrator.cli.saving import STANDARD, check_target, save_results, tell_saved
+from orchestrator.cli.saving import STANDARD
 from orchestrator.client import Rightsize
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.documents.rows import RowOptions, rows_of
@@ -54,9 +64,17 @@ def submit(
     instructions: Instructions = None,
     endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
+    labels: Labels = None,
+    schema_file: SchemaFile = None,
+    question: Questions = None,
+    given: Given = None,
+    refresh: Refresh = False,
     deadline: Deadline = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended, with progress by tier.")] = False,
     results_to: ResultsTo = None,
+    report_to: ReportTo = None,
+    manifest: Manifest = None,
+    password: Password = None,
     strict: Strict = False,
     url: Url = None,
     api_key: ApiKey = None,
@@ -66,22 +84,43 @@ def submit(
 ) -> None:
     """Submit a batch: one job for each row or file, each routed to the smallest tier that does it well.
 
-    What cannot be read becomes a line of the error file that says why; nothing is skipped.
+    What cannot be read becomes a line of the error file that says why; nothing is skipped. For a task with a definition
+    (`rightsize tasks list`) every file is a document, and what was answered before is not run again.
 
     Examples:
+      rightsize submit invoices/ --task extract --schema invoice.schema.json --wait --out answers.jsonl
       rightsize submit tickets.csv --task triage --wait --out answers.jsonl
       rightsize submit scans/ --instructions "Give the total." --max-cost-usd 5
       cat rows.jsonl | rightsize submit - --wait --out - | jq .custom_id
     """
-    check_out(results_to, path, wait=wait, as_json=as_json)
+    check_out(results_to, path, wait=wait, as_json=as_json, documents=task is not None)
+    if report_to is not None and not wait:
+        raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
     check_source(path)
     work = Work.of(path, task, tier, stakes, instructions, endpoint, max_cost_usd)
+    parameters = parameters_of(labels, schema_file, question, given)
+    schema: dict[str, Any] | None = None
     with reached(url, api_key, data_dir, config) as service:
-        batch = _send(service.client, work, deadline)
+        if is_defined(service.client, task, path):
+            hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
+            documents = TaskWork(
+                path, str(task), parameters, hints, refresh=refresh, password=password, manifest=manifest
+            )
+            batch = submit_documents(service.client, documents, deadline, quiet=as_json)
+            schema = schema_of(service.client, documents)
+        elif parameters or refresh:
+            raise InvalidRequest(
+                "--labels, --schema, --question, --set and --refresh are for documents of a task that is defined: give --task one of "
+                "`rightsize tasks list`, and files that are no JSONL."
+            )
+        else:
+            batch = _send(service.client, work, deadline)
         if not wait:
             show_made(batch, as_json=as_json)
             return
-        batch = finish(service, batch, results_to, as_json=as_json)
+        batch = finish(service, batch, results_to, as_json=as_json, schema=schema)
+        if report_to is not None:
+            report(service.client, batch, report_to, path.name or "Documents", schema)
     leave(batch, strict=strict)
 
 
@@ -128,7 +167,9 @@ def check_source(path: Path) -> None:
         raise typer.BadParameter(f"{str(path)!r} is not readable for you: change its mode, or run as its owner.")
 
 
-def check_out(results_to: Path | None, source: Path | None, *, wait: bool, as_json: bool) -> None:
+def check_out(
+    results_to: Path | None, source: Path | None, *, wait: bool, as_json: bool, documents: bool = False
+) -> None:
     """Refuse results that have no place, or that would come before there are any."""
     if results_to is None:
         return
@@ -136,7 +177,7 @@ def check_out(results_to: Path | None, source: Path | None, *, wait: bool, as_js
         raise typer.BadParameter("--out needs --wait. Without it, read the results later with `rightsize results`.")
     if as_json and results_to == STANDARD:
         raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
-    check_target(results_to, source)
+    check_form(results_to, source, documents=documents)
 
 
 def _send(client: Rightsize, work: Work, deadline: str) -> dict[str, Any]:
@@ -158,11 +199,13 @@ def show_made(batch: dict[str, Any], *, as_json: bool) -> None:
     note(f"Follow it: {status}   read it: {results}")
 
 
-def finish(service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool) -> dict[str, Any]:
+def finish(
+    service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool, schema: dict[str, Any] | None = None
+) -> dict[str, Any]:  # fmt: skip
     """Follow the batch to its end, write its results, and show what became of it."""
     batch = follow(service.client, batch, quiet=as_json, lasts=service.lasts)
     if results_to is not None:
-        tell_saved(save_results(service.client, batch, results_to), batch, results_to)
+        deliver(service.client, batch, results_to, schema)
     if as_json:
         print_json(batch)
     elif results_to != STANDARD:  # lines for a program are not to be mixed with a table for people

@@ -15,6 +15,7 @@ from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
 from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
+from orchestrator.flow.lines import bounded_lines
 from orchestrator.flow.quotas import check_file_bytes
 from orchestrator.flow.submit import Repeat, create_batch
 from orchestrator.requests import RESPONSES
@@ -79,7 +80,7 @@ def retry_batch(
             stored_id = files.add(session, owner, file_id, NewFile("batch", name, size, key)).id
         made = create_batch(
             context, owner, input_file=file_id, endpoint=row.endpoint, window=wanted.window, metadata=row.metadata,
-            hints={"on_invalid_row": "report"}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s,
+            hints={"on_invalid_row": "report", **_of_task(row)}, idempotency_key=idempotency_key, output_expires_s=row.output_expires_s,
             repeat=Repeat(row.id, {"retry_of": public_id.hex, **asdict(wanted)}),
         )  # fmt: skip
     except ServiceUnavailable:  # it may be made all the same
@@ -92,6 +93,11 @@ def retry_batch(
     return made
 
 
+def _of_task(batch: Row[Any]) -> dict[str, Any]:
+    """The task of a batch of documents, in its version."""
+    return {name: batch.hints[name] for name in ("task", "task_version") if "task_version" in batch.hints}
+
+
 def _drop(context: Context, owner: Owner, file_id: int | None, key: str) -> None:
     """Take back a file that no batch reads."""
     if file_id is not None:
@@ -101,6 +107,7 @@ def _drop(context: Context, owner: Owner, file_id: int | None, key: str) -> None
 
 
 def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> Iterator[bytes]:
+    documents: dict[str, str] = {}
     after = 0
     while True:
         with context.database.unit_of_work(owner.tenant_id) as session:
@@ -108,12 +115,34 @@ def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> It
                 session, batch.id, only=wanted.only, after=after, limit=PAGE
             )
         for job in page:
+            if job.document_hash is not None:
+                documents[job.custom_id] = _tier(job.tier, wanted.tier, context.config.fleet)
+                continue
             content = context.blobs.get(job.blob_key) if job.blob_key else job.body
             if content:
                 yield orjson.dumps(_row(job, orjson.loads(content), _tier(job.tier, wanted.tier, context.config.fleet)))
         if len(page) < PAGE:
-            return
+            break
         after = page[-1].id
+    if documents:
+        yield from _documents(context, owner, batch, documents)
+
+
+def _documents(context: Context, owner: Owner, batch: Row[Any], tiers: Mapping[str, str]) -> Iterator[bytes]:
+    """The rows of documents as they were handed in, each on its tier: what was read of them stands in the batch's file."""
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        file = files.find(session, owner.tenant_id, batch.input_file)
+    if file is None:
+        raise Conflict(
+            "The batch's input file is gone, with what was read of its documents. Submit them again: what was answered is not run."
+        )
+    with context.blobs.reading(file.blob_key) as source:
+        for line in bounded_lines(source, context.settings.max_row_bytes):
+            row: dict[str, Any] = orjson.loads(line.content or b"{}")
+            if (tier := tiers.get(str(row.get("custom_id")))) is not None:
+                body = row["body"]
+                body["rightsize"] = {**(body.get("rightsize") or {}), "tier": tier}
+                yield orjson.dumps(row)
 
 
 def _row(job: Row[Any], content: dict[str, Any], tier: str) -> dict[str, Any]:

@@ -20,8 +20,8 @@ from orchestrator.store.batches import Tally
 from orchestrator.store.budgets import Payer, Settlement
 from orchestrator.store.jobs import Swept
 
-UNSTARTED: Final = (JobState.QUEUED, JobState.WAITING)
-OPEN: Final = (JobState.QUEUED, JobState.ASSIGNED, JobState.WAITING)
+UNSTARTED: Final = (JobState.QUEUED, JobState.WAITING, JobState.GATHERING)
+OPEN: Final = (*UNSTARTED, JobState.ASSIGNED)
 CANCELLED: Final = ("batch_cancelled", "The batch was cancelled before this request was executed.")
 EXPIRED: Final = ("batch_expired", "This request could not be executed before the completion window expired.")
 LATE: Final = ("job_expired", "This request could not be executed before its deadline.")
@@ -88,7 +88,7 @@ def book(session: Session, swept: Sequence[Swept], into: JobState) -> None:
     counts: dict[tuple[int, str, str], int] = {}
     released: dict[Payer, Settlement] = {}
     for one in swept:
-        if one.batch_id:
+        if one.batch_id and not one.is_piece:
             key = (one.batch_id, one.tier, one.model)
             counts[key] = counts.get(key, 0) + 1
         payer = (one.owner, one.batch_id)

@@ -176,6 +176,7 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
     )
     note = orjson.dumps(
         {
+            **_about(row),
             "tier": row.tier, "model": row.model, "rule": row.rule, "reasons": row.reasons.split("\n"),
             "attempts": row.attempts, "cost_usd": f"{row.charge_usd:f}", "simulated": row.simulated,
             "engine_s": row.engine_s,
@@ -190,3 +191,17 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
         error = {"code": code or "unknown", "message": message or "The request failed."}
         response = b',"response":null,"error":' + orjson.dumps(error)
     return head + response + b',"rightsize":' + note + b"}\n"
+
+
+def _about(row: Row[Any]) -> dict[str, Any]:
+    """What a line says of a job of a document: the document, its task's version, whether its result was there before, and why it has none."""
+    if row.task_version is None:
+        return {}
+    note: dict[str, Any] = {"task": row.task, "task_version": row.task_version, "reused": row.reused_job_id is not None}
+    if (document := orjson.loads(row.features).get("document")) is not None:
+        note["document"] = document
+    if row.pieces:
+        note["pieces"] = row.pieces
+    if row.detail is not None and row.state != SUCCEEDED:
+        note |= orjson.loads(row.detail)
+    return note

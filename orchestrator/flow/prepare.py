@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from orchestrator.contracts import ASKED, JobState
+from orchestrator.contracts import ASKED, HELD_TO, JobState
 from orchestrator.errors import TooLarge
 from orchestrator.flow.context import Context
 from orchestrator.forecasting import readings
@@ -21,23 +22,34 @@ from orchestrator.settings import MIB
 from orchestrator.store.jobs import NewJob
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The document that a request is about."""
+
+    document: Mapping[str, Any]
+    """What results say of it."""
+    held: Mapping[str, Any]
+    """What the answer is held to beyond its form."""
+
+
 def prepare(
     context: Context, endpoint: str, body: Any, batch_hints: Hints, now: Situation,
-    *, public_id: str, row_number: int = 0, custom_id: str | None = None, state: JobState = JobState.QUEUED,
-    streams: bool = False,
+    *, public_id: str, row_number: int = 0, custom_id: str | None = None, interactive: bool = False,
+    about: About | None = None,
 ) -> NewJob:  # fmt: skip
     """Check, route and price one request; what it can cost at most is held for a single one, what it is expected to for a batch's row.
 
-    Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
+    `about` is the document that it is about. Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
     """
     settings = context.settings
-    asked, features = seen(endpoint, body, batch_hints, streams=streams)
+    asked, features = seen(endpoint, body, batch_hints, streams=interactive)
     if custom_id is not None:
         check_no_deadline(features.hints)
     chosen = route(features, now)
     task = features.hints.task
     learnt = now.lengths.get((task, chosen.model)) if task else None
-    content = orjson.dumps(_stored(endpoint, body, engine_body(asked, features.hints)))
+    stored = _stored(endpoint, body, engine_body(asked, features.hints))
+    content = orjson.dumps({**stored, HELD_TO: about.held} if about is not None else stored)
     if len(content) > settings.max_row_bytes:
         raise TooLarge(f"The body has {len(content)} bytes; at most {settings.max_row_bytes // MIB} MiB are taken.")
     blob_key = None
@@ -48,7 +60,7 @@ def prepare(
         public_id=public_id,
         row_number=row_number,
         custom_id=custom_id,
-        state=state,
+        state=JobState.ASSIGNED if interactive else JobState.QUEUED,
         tier=chosen.tier,
         model=chosen.model,
         endpoint=endpoint,
@@ -58,7 +70,7 @@ def prepare(
         held_usd=chosen.estimate.hold_usd if custom_id is None else chosen.estimate.cost_usd,
         worst_usd=chosen.estimate.hold_usd,
         reasons="\n".join(chosen.reasons),
-        features=features_json(features, chosen),
+        features=features_json(features, chosen, about.document if about else None),
         body=None if blob_key else content,
         blob_key=blob_key,
         cascade=chosen.cascade,
@@ -92,8 +104,8 @@ def unreadable(
     )  # fmt: skip
 
 
-def features_json(features: Features, chosen: Route) -> str:
-    """What routing saw and expected, kept for right-sizing to learn from."""
+def features_json(features: Features, chosen: Route, document: Mapping[str, Any] | None = None) -> str:
+    """What routing saw and expected, kept for right-sizing to learn from, and which document it is about."""
     seen = {
         "input_tokens": features.input_tokens,
         "max_output_tokens": features.max_output_tokens,
@@ -106,4 +118,4 @@ def features_json(features: Features, chosen: Route) -> str:
         "stakes": features.hints.stakes,
         "estimate_usd": str(chosen.estimate.cost_usd),
     }
-    return orjson.dumps(seen).decode()
+    return orjson.dumps(seen if document is None else {**seen, "document": document}).decode()

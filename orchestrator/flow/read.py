@@ -17,19 +17,22 @@ from sqlalchemy import Row
 from sqlalchemy.exc import DataError, IntegrityError
 
 from orchestrator import ids
-from orchestrator.contracts import BatchStatus, JobState, Owner
+from orchestrator.contracts import BatchStatus, Owner
 from orchestrator.crashpoints import reached
-from orchestrator.errors import Broken, BudgetExhausted, OverQuota, Refused
-from orchestrator.flow import notify
+from orchestrator.errors import Broken, BudgetExhausted, InvalidRequest, OverQuota, Refused
+from orchestrator.flow import documents, notify, tasks
 from orchestrator.flow.admit import OverBudget, admit_batch, note_refusal
 from orchestrator.flow.context import Context, one_batch
+from orchestrator.flow.documents import Work
 from orchestrator.flow.erasing import deleted
 from orchestrator.flow.lines import Line, bounded_lines
 from orchestrator.flow.prepare import prepare, unreadable
 from orchestrator.flow.quotas import check_jobs_queued
 from orchestrator.flow.rows import RowError, RowParser, not_text
+from orchestrator.flow.submit import shared_in
 from orchestrator.hints import Hints, hints_from
 from orchestrator.pricing import usd
+from orchestrator.requests import CHAT
 from orchestrator.routing import Situation
 from orchestrator.settings import MIB
 from orchestrator.store import batches, budgets, files, jobs
@@ -70,7 +73,8 @@ class Reading:
     rows: int = 0
     stored: int = 0
     """The number of the last row that is in."""
-    born_failed: Counter[str] = field(default_factory=Counter)
+    work: Work | None = None
+    """What is done with rows that are documents; None where the batch has no task that says so."""
     hold_usd: Decimal = Decimal(0)
     estimate_usd: Decimal = Decimal(0)
     errors: list[dict[str, Any]] = field(default_factory=list)
@@ -148,12 +152,13 @@ def _owner_of(row: Row[Any]) -> Owner:
 
 def _start(context: Context, row: Row[Any]) -> Reading:
     owner = _owner_of(row)
-    shared = {key: value for key, value in row.hints.items() if key not in ("on_invalid_row", "max_cost_usd")}
+    hints = hints_from(shared_in(row.hints) or None)
     versions = context.versions
     frame = Frame(owner, row.id, row.deadline, versions.fleet, versions.policy, versions.prices)
     return Reading(
         row=row,
-        hints=hints_from(shared or None),
+        hints=hints,
+        work=_work(context, row, owner, hints),
         reports=row.hints.get("on_invalid_row") == "report",
         now=context.situation(owner.tenant_id),
         frame=frame,
@@ -162,28 +167,34 @@ def _start(context: Context, row: Row[Any]) -> Reading:
     )
 
 
+def _work(context: Context, row: Row[Any], owner: Owner, hints: Hints) -> Work | None:
+    version = row.hints.get("task_version")
+    if version is None or hints.task is None:
+        return None
+    with context.database.unit_of_work() as session:
+        found = tasks.of_version(session, owner.tenant_id, hints.task, version)
+    return Work(owner, found, hints, refresh=bool(row.hints.get("refresh")))
+
+
 def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
     """Store every row that is not in yet. A batch that is past its first error only collects further errors."""
     with context.database.unit_of_work() as session:
-        last_row, born_failed, held = jobs.last_row(session, reading.row.id)
+        last_row, held = jobs.last_row(session, reading.row.id)
     reading.hold_usd, reading.stored = held, last_row
-    if born_failed:
-        reading.born_failed[context.config.policy.default_tier] = born_failed
     chunk: list[NewJob] = []
     size = 0
     for line in bounded_lines(source, context.settings.max_row_bytes):
-        job = _job_of(context, reading, line, already_in=line.number <= last_row)
+        made = _jobs_of(context, reading, line, already_in=line.number <= last_row)
         if reading.rows > context.settings.max_batch_rows:
             break
-        if job is None:
+        if not made:
             continue
-        if job.blob_key:
-            reading.loose.append(job.blob_key)
+        reading.loose += [job.blob_key for job in made if job.blob_key]
         if reading.errors:
             _drop_loose(context, reading, at_least=CHUNK_ROWS)
             continue
-        chunk.append(job)
-        size += len(job.body or b"")
+        chunk += made  # a document and its pieces go in together
+        size += sum(len(job.body or b"") for job in made)
         if len(chunk) >= CHUNK_ROWS or size >= CHUNK_BYTES:
             _store(context, reading, chunk)
             chunk, size = [], 0
@@ -197,48 +208,51 @@ def _read_rows(context: Context, reading: Reading, source: BinaryIO) -> None:
         )
 
 
-def _job_of(context: Context, reading: Reading, line: Line, *, already_in: bool) -> NewJob | None:
-    """The job of one line; None if it is in already, or if the batch has failed because of it."""
+def _jobs_of(context: Context, reading: Reading, line: Line, *, already_in: bool) -> list[NewJob]:
+    """The job of one line, with those of its pieces; none if it is in already, or if the batch has failed because of it."""
     settings = context.settings
     reading.rows += 1
     if reading.rows > settings.max_batch_rows:
         message = f"The file has more than {settings.max_batch_rows} rows. Split it into several batches."
         reading.errors.append(_error_entry("too_many_rows", message, line.number, None))
-        return None
+        return []
     public_id = next(reading.fresh_ids)
     try:
-        job = _parse(context, reading, line, public_id, already_in=already_in)
+        made = _parse(context, reading, line, public_id, already_in=already_in)
     except RowError as error:
         if not reading.reports:
             reading.invalid += 1
             if len(reading.errors) < settings.max_errors_listed:
                 reading.errors.append(_error_entry(error.code, error.message, error.line, error.param))
-            return None
+            return []
         custom_id = error.custom_id or _invented_id(reading, line.number)
-        job = unreadable(
+        failed = unreadable(
             reading.row.endpoint, error.code, error.message, context.config.policy.default_tier,
             public_id=public_id, row_number=line.number, custom_id=custom_id,
         )  # fmt: skip
-    if job is None or already_in:
-        return None
-    if job.state is JobState.FAILED:
-        reading.born_failed[job.tier] += 1
-    reading.hold_usd += job.held_usd
-    return job
+        made = [failed]
+    if already_in:
+        return []
+    reading.hold_usd += sum((job.held_usd for job in made), start=Decimal(0))
+    return made
 
 
-def _parse(context: Context, reading: Reading, line: Line, public_id: str, *, already_in: bool) -> NewJob | None:
-    """A line as a job, None if it is in already; raises RowError with OpenAI's code for what is wrong."""
+def _parse(context: Context, reading: Reading, line: Line, public_id: str, *, already_in: bool) -> list[NewJob]:
+    """A line as a job, none if it is in already; raises RowError with OpenAI's code for what is wrong."""
     custom_id = ""
     try:
         row = reading.parser.parsed(line)
         custom_id = row.custom_id
         if already_in:  # its custom_id is known now; its body lies where the reader of before put it
-            return None
-        return prepare(
-            context, reading.row.endpoint, row.body, reading.hints, reading.now,
-            public_id=public_id, row_number=line.number, custom_id=custom_id,
-        )  # fmt: skip
+            return []
+        if documents.is_document(row.body):
+            return _document(context, reading, row.body, documents.Row(public_id, line.number, custom_id))
+        return [
+            prepare(
+                context, reading.row.endpoint, row.body, reading.hints, reading.now,
+                public_id=public_id, row_number=line.number, custom_id=custom_id,
+            )
+        ]  # fmt: skip
     except Refused as error:
         raise RowError(error.code, error.message, line.number, error.param, custom_id) from None
     except (UnicodeEncodeError, TypeError, orjson.JSONEncodeError):
@@ -248,6 +262,15 @@ def _parse(context: Context, reading: Reading, line: Line, public_id: str, *, al
         if reading.faults == 1:  # the same fault may meet every row
             log_fault("read_failed", error, batch=reading.row.id, row=line.number)
         raise RowError("internal_error", ROW_FAULT, line.number, None, custom_id) from None
+
+
+def _document(context: Context, reading: Reading, body: Any, row: documents.Row) -> list[NewJob]:
+    if reading.work is None or reading.row.endpoint != CHAT:
+        raise InvalidRequest(
+            f"A document needs a task that says what is to be done with it: give the batch `rightsize.task`, and the endpoint {CHAT}.",
+            param="document",
+        )
+    return documents.prepare_document(context, reading.work, body, reading.now, row)
 
 
 def _invented_id(reading: Reading, number: int) -> str:
@@ -282,20 +305,17 @@ def _open(context: Context, reading: Reading) -> None:
         raise BudgetExhausted(
             f"This is expected to cost {usd(reading.hold_usd)}, more than any budget can hold. Split it, or lower max_tokens."
         )
-    owner, born_failed = reading.frame.owner, reading.born_failed.total()
+    owner = reading.frame.owner
     with context.database.unit_of_work() as session:
-        check_jobs_queued(context, session, owner, reading.rows - born_failed)  # before it is open, and counts itself
+        born = jobs.ended_at_birth(session, row.id)
+        ended = sum(count for *_, count in born)
+        check_jobs_queued(context, session, owner, reading.rows - ended)  # before it is open, and counts itself
         if row.max_cost_usd is not None:  # locked before the batch, as whoever raises it meanwhile does
             budgets.cap_batch(session, owner, row.id, row.max_cost_usd)
         opened = batches.open_batch(session, row.id, reading.rows, reading.hold_usd)
         if opened is None:
             raise Overtaken
-        tallies = [
-            batches.Tally(row.id, tier, "none", JobState.FAILED, count)
-            for tier, count in reading.born_failed.items()
-            if count
-        ]
-        batches.add_progress(session, tallies)
+        batches.add_progress(session, [batches.Tally(row.id, *one) for one in born])
         admit_batch(session, owner, row.id, reading.hold_usd, opened.max_cost_usd)
     context.broker.wake()
 

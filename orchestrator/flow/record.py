@@ -170,7 +170,7 @@ def _tallies(won: Sequence[Move]) -> list[Tally]:
         total = sums.setdefault((job.batch_id, job.tier, job.model, state), [0, ZERO, 0, 0, 0, 0])
         billed = usage if state is JobState.SUCCEEDED else NOTHING
         added = (
-            0 if move.then else 1, move.charge_usd, billed.input_tokens, billed.cached_tokens, billed.output_tokens, billed.reasoning_tokens,
+            0 if move.then or job.is_piece else 1, move.charge_usd, billed.input_tokens, billed.cached_tokens, billed.output_tokens, billed.reasoning_tokens,
         )  # fmt: skip
         sums[job.batch_id, job.tier, job.model, state] = [a + b for a, b in zip(total, added, strict=True)]  # type: ignore[operator]
     return [Tally(*key, *total) for key, total in sums.items()]  # type: ignore[arg-type]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import orjson
 from sqlalchemy import Row
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from orchestrator import ids
-from orchestrator.contracts import JobState, Owner
+from orchestrator.contracts import Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import (
     IdempotencyConflict,
@@ -24,16 +25,20 @@ from orchestrator.errors import (
     TierUnavailable,
 )
 from orchestrator.fleet import Fleet
+from orchestrator.flow import tasks
 from orchestrator.flow.admit import OverBudget, admit, check_backpressure, note_refusal
 from orchestrator.flow.context import Context
 from orchestrator.flow.erasing import deleted
 from orchestrator.flow.prepare import prepare
 from orchestrator.flow.quotas import check_jobs_queued
-from orchestrator.hints import NO_HINTS, Hints, check_no_deadline, hints_from, usd_from, window_seconds
+from orchestrator.hints import NO_HINTS, Hints, check_no_deadline, hints_from, is_number, usd_from, window_seconds
 from orchestrator.requests import ACCEPTED
 from orchestrator.store import batches, files, single
 from orchestrator.store.batches import NewBatch
 from orchestrator.store.jobs import NewJob
+
+OF_BATCHES: Final = ("on_invalid_row", "parameters", "task_version", "refresh")
+"""Hints that are for a batch, and not for a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +109,9 @@ def prepare_job(
 ) -> Prepared:
     """Check and route a request; raises a Refused error with the remedy."""
     public_id = public_id or ids.uuid7()
-    state = JobState.ASSIGNED if interactive else JobState.QUEUED
     job = prepare(
         context, endpoint, body, NO_HINTS, context.situation(owner.tenant_id),
-        public_id=public_id.hex, state=state, streams=interactive,
+        public_id=public_id.hex, interactive=interactive,
     )  # fmt: skip
     digest = b"" if idempotency_key is None else _digest(endpoint, body)
     return Prepared(owner, public_id, job, digest, min(within_s, job.within_s or within_s), idempotency_key, reply_to)
@@ -241,6 +245,7 @@ def create_batch(
                 f"The file {ids.public('file', input_file)} has purpose {file.purpose}. Upload the input with purpose=batch.",
                 param="input_file_id",
             )
+        hints = _with_task(session, owner, hints)
         new = NewBatch(
             endpoint, window, window_s, file.id, metadata, hints, usd_from(hints.get("max_cost_usd"), "max_cost_usd"),
             retry_of=repeat.batch_id if repeat else None, output_expires_s=output_expires_s,
@@ -257,15 +262,29 @@ def _existing(row: Row[Any] | None) -> Row[Any]:
     return row
 
 
+def _check_of_batches(hints: Mapping[str, Any]) -> None:
+    """Check what is for batches alone."""
+    if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
+        raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
+    if not isinstance(hints.get("parameters"), (dict, type(None))):
+        raise InvalidRequest('`rightsize.parameters` must be an object, such as {"labels": [...]}.', param="parameters")
+    version = hints.get("task_version")
+    if version is not None and not (isinstance(version, int) and is_number(version, 1, 10**6)):
+        raise InvalidRequest(
+            "`rightsize.task_version` must be a version of the task, a whole number.", param="task_version"
+        )
+    if not isinstance(hints.get("refresh"), (bool, type(None))):
+        raise InvalidRequest("`rightsize.refresh` must be true or false.", param="refresh")
+
+
 def shared_hints(hints: Mapping[str, Any], endpoint: str, fleet: Fleet) -> Hints:
     """The hints that a batch's rows share, checked as all that its creation checks; raises a Refused error with the remedy."""
     if endpoint not in ACCEPTED:
         raise InvalidRequest(
             f"Endpoint {endpoint[:80]!r} is not served. Use one of {', '.join(sorted(ACCEPTED))}.", param="endpoint"
         )
-    if hints.get("on_invalid_row", "fail") not in ("fail", "report"):
-        raise InvalidRequest("`rightsize.on_invalid_row` must be fail or report.", param="on_invalid_row")
-    given = hints_from({key: value for key, value in hints.items() if key != "on_invalid_row"})
+    _check_of_batches(hints)
+    given = hints_from({key: value for key, value in hints.items() if key not in OF_BATCHES})
     check_no_deadline(given)
     tier, tiers = given.tier, fleet.tiers
     fleet.check_adapter(given.adapter)
@@ -275,5 +294,23 @@ def shared_hints(hints: Mapping[str, Any], endpoint: str, fleet: Fleet) -> Hints
             "or add a model in rightsize.toml.",
             param="rightsize",
         )
-    shared = {key: value for key, value in hints.items() if key not in ("on_invalid_row", "max_cost_usd")}
-    return hints_from(shared or None)
+    return hints_from(shared_in(hints) or None)
+
+
+def shared_in(hints: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of a batch's hints that each of its rows has as well."""
+    return {key: value for key, value in hints.items() if key not in (*OF_BATCHES, "max_cost_usd")}
+
+
+def _with_task(session: Session, owner: Owner, hints: dict[str, Any]) -> dict[str, Any]:
+    """The hints with the version of the batch's task, where it has a definition; raises what is wrong with its parameters."""
+    parameters = hints.pop("parameters", None)
+    name, pinned = hints.get("task"), hints.pop("task_version", None)
+    if name is None:
+        if parameters is not None or pinned is not None:
+            raise InvalidRequest("`parameters` and `task_version` are of a task: give `rightsize.task`.", param="task")
+        return hints
+    if parameters is None and pinned is None and not tasks.is_defined(session, owner, name):
+        return hints  # a name of repetitive work, and no more
+    version = tasks.resolve(session, owner, name, pinned, parameters or {})
+    return {**hints, "task_version": version.version}

@@ -93,7 +93,9 @@ ADD_PROGRESS: Final = text("""
         CAST(:jobs AS integer[]), CAST(:charge AS numeric[]), CAST(:input AS bigint[]), CAST(:cached AS bigint[]),
         CAST(:output AS bigint[]), CAST(:reasoning AS bigint[]))
 """)
-PLANNED: Final = text("SELECT tier, model, count(*) AS jobs FROM jobs WHERE batch_id = :id GROUP BY tier, model")
+PLANNED: Final = text(
+    "SELECT tier, model, count(*) AS jobs FROM jobs WHERE batch_id = :id AND parent_job_id IS NULL GROUP BY tier, model"
+)
 ENDED: Final = text("""
     SELECT b.id, b.status FROM batches b
     WHERE b.status IN ('in_progress', 'finalizing', 'cancelling')

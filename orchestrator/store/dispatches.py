@@ -83,7 +83,8 @@ IS_SUSPECT: Final = text("""
     SELECT EXISTS (SELECT FROM dispatches WHERE id = :dispatch AND alone AND claimed_at IS NULL AND ended_at IS NULL)
 """)
 CLAIMED: Final = """j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
-        j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.worst_usd, j.cascade, j.stored_on,
+        j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.worst_usd, j.cascade, j.parent_job_id,
+        j.stored_on,
         extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key"""
 CLAIMED_JOBS: Final = text(f"""
     SELECT {CLAIMED}
@@ -301,6 +302,7 @@ def claimed_job(row: Row[Any], dispatch_id: int) -> ClaimedJob:
         body=row.body or b"",
         worst_usd=row.worst_usd,
         cascade=tuple((row.cascade or "").split()),
+        is_piece=row.parent_job_id is not None,
     )
 
 

@@ -62,6 +62,14 @@ CHECKS: Final = (
         "SELECT id FROM jobs j WHERE state IN (1, 3) AND deadline < now() - make_interval(secs => :grace_s) AND " + OPEN_BATCH,
     ),
     Check(
+        "I1-pieces", "a document in pieces waits for some of them, and no piece outlives its document",
+        "SELECT p.id FROM jobs p WHERE p.state = 4 AND p.created_at < now() - make_interval(secs => :grace_s) AND "
+        + OPEN_BATCH.replace("j.", "p.") + " AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_job_id = p.id AND c.level = p.level "
+        "AND (c.state < 10 OR c.ended_at > now() - make_interval(secs => :grace_s))) "
+        "UNION ALL SELECT c.id FROM jobs c JOIN jobs p ON p.id = c.parent_job_id WHERE c.state < 10 AND p.state >= 10 "
+        "AND p.ended_at < now() - make_interval(secs => :grace_s)",
+    ),
+    Check(
         "I2-result", "a succeeded job has its result, from the attempt that won",
         "SELECT j.id FROM jobs j LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on "
         f"WHERE j.state = 10 AND CASE WHEN r.job_id IS NULL THEN {RESULTS_KEPT} ELSE r.attempt <> j.attempts END",
@@ -71,14 +79,14 @@ CHECKS: Final = (
         "SELECT r.job_id FROM results r LEFT JOIN jobs j ON j.id = r.job_id WHERE j.id IS NULL OR j.state <> 10",
     ),
     Check(
-        "I2-attempt", "a succeeded job has exactly one attempt that succeeded",
+        "I2-attempt", "a succeeded job has exactly one attempt that succeeded, but for one whose result was there already",
         "SELECT j.id FROM jobs j WHERE j.state = 10 AND (SELECT count(*) FROM attempts a "
-        "WHERE a.job_id = j.id AND a.outcome = 'succeeded') <> 1",
+        "WHERE a.job_id = j.id AND a.outcome = 'succeeded') <> CASE WHEN j.reused_job_id IS NULL AND (j.pieces = 0 OR j.attempts > 0) THEN 1 ELSE 0 END",
     ),
     Check(
         "I3-charge", "a succeeded job has exactly one charge, and no other job has any",
         "SELECT j.id FROM jobs j WHERE j.state >= 10 AND (SELECT count(*) FROM transfers t WHERE t.job_id = j.id "
-        "AND t.kind = 'charge') <> CASE WHEN j.state = 10 THEN 1 ELSE 0 END",
+        "AND t.kind = 'charge') <> CASE WHEN j.state = 10 AND j.reused_job_id IS NULL AND (j.pieces = 0 OR j.attempts > 0) THEN 1 ELSE 0 END",
     ),
     Check(
         "I3-rejected", "an answer that was not accepted, and no other attempt, is charged apart",
@@ -147,17 +155,17 @@ CHECKS: Final = (
         "I4-progress", "a batch's progress says how many of its jobs have ended",
         "SELECT b.id FROM batches b WHERE b.in_progress_at IS NOT NULL "
         "AND (SELECT coalesce(sum(p.jobs), 0) FROM batch_progress p WHERE p.batch_id = b.id) <> "
-        "(SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10)",
+        "(SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10 AND j.parent_job_id IS NULL)",
     ),
     Check(
         "I4-counts", "the frozen counts of an ended batch add up to its rows",
         "SELECT b.id FROM batches b WHERE b.status IN ('completed', 'expired', 'cancelled') AND b.in_progress_at IS NOT NULL "
         "AND (b.total <> (b.final->>'total')::int OR b.total <> (b.final->>'completed')::int + (b.final->>'failed')::int "
-        "OR b.total <> (SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10))",
+        "OR b.total <> (SELECT count(*) FROM jobs j WHERE j.batch_id = b.id AND j.state >= 10 AND j.parent_job_id IS NULL))",
     ),
     Check(
         "I4-custom-id", "no custom_id appears twice in a batch",
-        "SELECT batch_id FROM jobs WHERE batch_id <> 0 GROUP BY batch_id, custom_id HAVING count(*) > 1",
+        "SELECT batch_id FROM jobs WHERE batch_id <> 0 AND parent_job_id IS NULL GROUP BY batch_id, custom_id HAVING count(*) > 1",
     ),
     Check(
         "I5-lease", "no lease stays expired beyond the recovery interval",

@@ -12,22 +12,28 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from orchestrator.contracts import JobState, Owner
+from orchestrator.contracts import TERMINAL, JobState, Owner
+from orchestrator.store.reuse import Reused
 from orchestrator.store.session import copy_rows
 
 JOB_COLUMNS: Final = (
     "id", "public_id", "tenant_id", "project_id", "api_key_id", "batch_id", "lane", "prefix_hash", "deadline", "row_number",
     "fleet_version", "policy_version", "price_version", "stored_on", "state", "held_usd", "worst_usd", "tier", "model",
     "endpoint", "rule", "task", "custom_id", "fault_code", "fault_message", "ended_at", "cascade",
+    "task_version", "document_hash", "reuse_key", "reused_job_id", "parent_job_id", "pieces", "level",
 )  # fmt: skip
 REQUEST_COLUMNS: Final = ("stored_on", "job_id", "body", "blob_key", "reasons", "features")
+RESULT_COLUMNS: Final = ("stored_on", "job_id", "attempt", "body", "blob_key")
 
 RESERVE_IDS: Final = text("""
     SELECT array_agg(nextval('jobs_id_seq')), (now() AT TIME ZONE 'UTC')::date, now() FROM generate_series(1, :count)
 """)
 LAST_ROW: Final = text("""
-    SELECT coalesce(max(row_number), 0), count(*) FILTER (WHERE state = 11), coalesce(sum(held_usd), 0)
-    FROM jobs WHERE batch_id = :batch
+    SELECT coalesce(max(row_number), 0), coalesce(sum(held_usd), 0) FROM jobs WHERE batch_id = :batch
+""")
+ENDED_AT_BIRTH: Final = text("""
+    SELECT tier, model, state, count(*) AS jobs FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND state >= 10 AND parent_job_id IS NULL
+    GROUP BY tier, model, state
 """)
 QUEUED_COUNT: Final = text("SELECT reltuples::bigint FROM pg_class WHERE relname = 'jobs_queued'")
 DELETE_UNOPENED: Final = text("""
@@ -37,7 +43,7 @@ DELETE_UNOPENED: Final = text("""
     DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on RETURNING r.blob_key
 """)
 _SWEPT: Final = """RETURNING jobs.id, jobs.public_id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model,
-        jobs.interactive, picked.held_usd"""
+        jobs.interactive, jobs.parent_job_id, picked.held_usd"""
 SWEEP: Final = text(f"""
     WITH picked AS (
         SELECT id, held_usd FROM jobs WHERE batch_id = :batch AND state = ANY(:states) AND id > :after
@@ -81,12 +87,14 @@ ATTEMPTS: Final = text("""
 TRANSFERS: Final = text("SELECT * FROM transfers WHERE job_id = :job ORDER BY attempt, kind")
 RESULT: Final = text("SELECT body, blob_key FROM results WHERE job_id = :job AND stored_on = :stored_on")
 REQUEST: Final = text("SELECT body, blob_key FROM job_requests WHERE job_id = :job AND stored_on = :stored_on")
+# What a document in pieces cost is what all of its pieces did.
 LINES: Final = text("""
     SELECT j.id, j.public_id, j.custom_id, j.state, j.tier, j.model, j.rule, j.attempts, j.fault_code, j.fault_message,
-        q.reasons, r.body, r.blob_key, t.charge_usd, coalesce(a.simulated, false) AS simulated, a.engine_s
+        j.task, j.task_version, j.reused_job_id, j.pieces, q.reasons, q.features, r.body, r.blob_key, t.charge_usd + coalesce(p.charge_usd, 0) AS charge_usd,
+        coalesce(a.simulated, p.simulated, false) AS simulated, coalesce(a.engine_s, p.engine_s) AS engine_s, coalesce(a.detail, p.detail) AS detail
     FROM (
         SELECT * FROM jobs
-        WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state >= 10 AND (state = 10) = :succeeded
+        WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state >= 10 AND (state = 10) = :succeeded AND parent_job_id IS NULL
         ORDER BY batch_id, id LIMIT :limit
     ) j
     JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
@@ -94,14 +102,22 @@ LINES: Final = text("""
     CROSS JOIN LATERAL (
         SELECT coalesce(sum(amount_usd), 0) AS charge_usd FROM transfers WHERE job_id = j.id AND kind IN ('charge', 'rejected')
     ) t
+    LEFT JOIN LATERAL (
+        SELECT sum(s.charge_usd) AS charge_usd, bool_or(s.simulated) AS simulated, sum(s.engine_s)::real AS engine_s, min(s.detail) AS detail
+        FROM jobs c CROSS JOIN LATERAL (
+            SELECT (SELECT sum(amount_usd) FROM transfers WHERE job_id = c.id AND kind IN ('charge', 'rejected')) AS charge_usd,
+                bool_or(a.simulated) AS simulated, sum(a.engine_s) AS engine_s, min(a.detail) AS detail
+            FROM attempts a WHERE a.job_id = c.id
+        ) s WHERE c.parent_job_id = j.id AND j.pieces > 0
+    ) p ON j.pieces > 0
     LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempts
     ORDER BY j.id
 """)
 
 
 FAILED_REQUESTS: Final = text("""
-    SELECT j.id, j.custom_id, j.tier, j.task, j.endpoint, r.body, r.blob_key FROM (
-        SELECT * FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state > 10 AND rule <> 'unreadable'
+    SELECT j.id, j.custom_id, j.tier, j.task, j.endpoint, j.document_hash, r.body, r.blob_key FROM (
+        SELECT * FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state > 10 AND rule <> 'unreadable' AND parent_job_id IS NULL
             AND (CAST(:only AS text) IS NULL OR fault_code = :only)
         ORDER BY batch_id, id LIMIT :limit
     ) j JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on ORDER BY j.id
@@ -139,6 +155,17 @@ class NewJob:
     """Models that take over, in this order, where an answer is not accepted."""
     within_s: float | None = None
     """How long it may take, where its caller said less than any may."""
+    task_version: int | None = None
+    document_hash: bytes | None = None
+    reuse_key: bytes | None = None
+    reused: Reused | None = None
+    """The result that it takes over; then it is born as succeeded."""
+    pieces: int = 0
+    """How many pieces a document is asked in."""
+    parent: str | None = None
+    """The public id of the document's job, which is put in with those of its pieces."""
+    level: int = 0
+    """Of a piece 1, of what makes one answer of several 2 and so on; of a document, the level that is asked now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +193,15 @@ class Swept:
     model: str
     interactive: bool
     held_usd: Decimal
+    is_piece: bool
 
 
 def _swept(row: Row[Any]) -> Swept:
     owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
-    return Swept(row.id, row.public_id, row.batch_id, owner, row.tier, row.model, row.interactive, row.held_usd)
+    is_piece = row.parent_job_id is not None
+    return Swept(
+        row.id, row.public_id, row.batch_id, owner, row.tier, row.model, row.interactive, row.held_usd, is_piece
+    )
 
 
 def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:
@@ -179,26 +210,41 @@ def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:
     copy_rows(session, "jobs", JOB_COLUMNS, _job_rows(jobs, ids, frame, stored_on, now))
     rows = ((stored_on, i, j.body, j.blob_key, j.reasons, j.features) for i, j in zip(ids, jobs, strict=True))
     copy_rows(session, "job_requests", REQUEST_COLUMNS, rows)
+    if any(job.reused for job in jobs):
+        taken = (
+            (stored_on, i, 0, j.reused.body, j.reused.blob_key) for i, j in zip(ids, jobs, strict=True) if j.reused
+        )
+        copy_rows(session, "results", RESULT_COLUMNS, taken)
 
 
 def _job_rows(
     jobs: Sequence[NewJob], ids: Sequence[int], frame: Frame, stored_on: date, now: datetime
 ) -> Iterator[tuple[Any, ...]]:
     owner = frame.owner
+    id_of = {job.public_id: job_id for job_id, job in zip(ids, jobs, strict=True) if job.pieces}
     for job_id, job in zip(ids, jobs, strict=True):
         yield (
             job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, frame.batch_id, job.prefix_hash,
             frame.deadline, job.row_number, frame.fleet_version, frame.policy_version, frame.price_version, stored_on,
             int(job.state), job.held_usd, job.worst_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
-            job.custom_id, job.fault_code, job.fault_message, now if job.state is JobState.FAILED else None,
-            " ".join(job.cascade) or None,
+            job.custom_id, job.fault_code, job.fault_message, now if job.state in TERMINAL else None,
+            " ".join(job.cascade) or None, job.task_version, job.document_hash, job.reuse_key,
+            job.reused.job_id if job.reused else None, id_of[job.parent] if job.parent else None, job.pieces, job.level,
         )  # fmt: skip
 
 
-def last_row(session: Session, batch_id: int) -> tuple[int, int, Decimal]:
-    """The last row of a batch that is already in, how many rows failed at birth, and the sum of their holds."""
+def last_row(session: Session, batch_id: int) -> tuple[int, Decimal]:
+    """The last row of a batch that is already in, and the sum of the rows' holds."""
     row = session.execute(LAST_ROW, {"batch": batch_id}).one()
-    return int(row[0]), int(row[1]), row[2]
+    return int(row[0]), row[1]
+
+
+def ended_at_birth(session: Session, batch_id: int) -> list[tuple[str, str, JobState, int]]:
+    """How many rows of a batch that is about to be opened have ended already, by tier, model and state."""
+    return [
+        (row.tier, row.model, JobState(row.state), row.jobs)
+        for row in session.execute(ENDED_AT_BIRTH, {"batch": batch_id})
+    ]
 
 
 def queued_estimate(session: Session) -> int:

@@ -45,7 +45,7 @@ ESCALATE: Final = text("""
 ATTEMPT_COLUMNS: Final = (
     "job_id", "attempt", "dispatch_id", "outcome", "tier", "model", "model_revision", "price_version", "policy_version",
     "fleet_version", "simulated", "fault_code", "fault_message", "engine_s", "input_tokens", "cached_tokens", "output_tokens",
-    "reasoning_tokens", "images", "audio_seconds", "interval_id",
+    "reasoning_tokens", "images", "audio_seconds", "interval_id", "detail",
 )  # fmt: skip
 TRANSFER_COLUMNS: Final = (
     "job_id", "attempt", "kind", "debit_account", "credit_account", "amount_usd", "tenant_id", "project_id", "api_key_id",
@@ -160,7 +160,7 @@ def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:
         job.id, job.attempt, job.dispatch_id, str(outcome.kind), job.tier, job.model, outcome.model_revision, job.price_version,
         job.policy_version, job.fleet_version, outcome.simulated, fault.code if fault else None,
         fault.message if fault else None, outcome.engine_s, usage.input_tokens, usage.cached_tokens, usage.output_tokens,
-        usage.reasoning_tokens, usage.images, usage.audio_seconds, interval_id,
+        usage.reasoning_tokens, usage.images, usage.audio_seconds, interval_id, fault.detail if fault else None,
     )  # fmt: skip
 
 

@@ -15,11 +15,7 @@ ADD: Final = text("""
     ON CONFLICT (kind, digest) DO NOTHING
 """)
 FIND: Final = text("SELECT id FROM config_versions WHERE kind = :kind AND digest = :digest")
-SPECIALISTS: Final = text("""
-    SELECT name FROM (
-        SELECT DISTINCT ON (name) name, specialist FROM tasks WHERE tenant_id = :tenant ORDER BY name, version DESC
-    ) latest WHERE specialist IS NOT NULL
-""")
+SPECIALISTS: Final = text("SELECT DISTINCT name FROM tasks WHERE tenant_id = :tenant AND specialist IS NOT NULL")
 PUT_TASK: Final = text("""
     INSERT INTO tasks (tenant_id, name, version, specialist, training)
     SELECT t.id, :name, coalesce((SELECT max(version) FROM tasks WHERE tenant_id = t.id AND name = :name), 0) + 1,

@@ -87,6 +87,14 @@ def test_the_next_tier_takes_over_and_the_caller_pays_both_and_sees_one_answer(a
     api.stack.must_hold()
 
 
+def test_a_request_that_may_escalate_begins_where_it_is_routed_and_goes_one_tier_up(api: Api) -> None:
+    body = {**asked(), "rightsize": {"escalate": True, "max_tier": "llm", "tier": "slm"}}
+    ours = api.post("/v1/chat/completions", body).json()["rightsize"]
+    assert (ours["tier"], ours["rule"], ours["attempts"]) == ("llm", "explicit_tier", 2)
+    held = api.post("/v1/chat/completions", {**body, "rightsize": {"escalate": True, "max_tier": "slm"}})
+    assert (held.status_code, held.json()["error"]["code"]) == (422, "wrong_form")
+
+
 def test_where_the_first_answer_is_accepted_nobody_else_is_asked(api: Api) -> None:
     ours = api.post("/v1/chat/completions", asked("llm", "rlm")).json()["rightsize"]
     assert (ours["tier"], ours["attempts"], Decimal(ours["cost_usd"])) == ("llm", 1, Decimal(PRICE["large"]))

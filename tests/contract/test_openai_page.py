@@ -13,6 +13,7 @@ import pytest
 from orchestrator.api.documented.failed import MEANINGS
 from orchestrator.api.failures import CLIENT_GONE, error_type
 from orchestrator.fields import ALLOWED, CAPS, WHOLE
+from orchestrator.flow.submit import OF_BATCHES
 from orchestrator.hints import HINTS
 from orchestrator.responses.fields import FIELDS, NOT_SERVED
 from tests.contract.sdk_walk import Call, flat, split
@@ -78,7 +79,7 @@ def test_fields_of_responses_are_those_that_are_taken_and_refused() -> None:
 
 
 def test_hints_are_those_that_are_taken() -> None:
-    assert {row["hint"].strip("`") for row in table("hint")} == {*HINTS, "on_invalid_row"}
+    assert {row["hint"].strip("`") for row in table("hint")} == {*HINTS, *OF_BATCHES}
 
 
 def test_errors_are_told_with_the_official_clients_classes_and_our_types() -> None:

@@ -230,8 +230,6 @@ def test_of_two_readers_that_lost_their_lock_only_one_stores_a_row(stack: Stack)
         second.start()
         until(lambda: stack.count("SELECT count(*) FROM pg_locks WHERE NOT granted"), what="the other reader waits")
         line = Line(1, orjson.dumps(LINES[0]))
-        job = read._job_of(stack.context, reading, line, already_in=False)
-        assert job is not None
-        jobs.put(session, [job], reading.frame)
+        jobs.put(session, read._jobs_of(stack.context, reading, line, already_in=False), reading.frame)
     second.join(10)
     assert told == [False]

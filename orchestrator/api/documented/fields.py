@@ -115,12 +115,25 @@ HINTS: Final[Schema] = {
             "items": {"enum": list(Tier)},
             "description": "Tiers that are asked one after the other until an answer is accepted.",
         },
+        "escalate": FLAG,
         "deadline": {"type": ["string", "null"], "pattern": patterns.window(), "description": "Of a single request."},
     },
 }
 BATCH_HINTS: Final[Schema] = {
     **HINTS,
-    "properties": {**HINTS["properties"], "on_invalid_row": {"enum": ["fail", "report"]}},
+    "properties": {
+        **HINTS["properties"],
+        "on_invalid_row": {"enum": ["fail", "report"]},
+        "parameters": {**OBJECT, "description": "Of the task, such as labels, schema or questions."},
+        "task_version": {"type": ["integer", "null"], "minimum": 1, "maximum": 10**6},
+        "refresh": {**FLAG, "description": "Whether nothing is taken from what was answered before."},
+    },
+}
+TASK: Final[Schema] = {
+    "type": "object",
+    "required": ["name", "instructions"],
+    "properties": {"name": {"type": "string", "pattern": whole(TASK_NAME.pattern)}, "instructions": {"type": "string"}},
+    "description": "Name, instructions, output_schema and so on: docs/documents.md has each key.",
 }
 TAKEN: Final[Schema] = {"description": "Taken, and nothing comes of it."}
 EMPTY: Final[Schema] = {"description": "Only empty: no engine here honours it."}

@@ -79,6 +79,11 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
     "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404, 429)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
+    "GET /v1/tasks": ("list_tasks", shown(work.Tasks)),
+    "POST /v1/tasks": ("define_task", taken(work.DefinedTask)),
+    "GET /v1/tasks/{task_name}": ("show_task", shown(work.Task, 404)),
+    "GET /v1/tasks/{task_name}/versions": ("list_task_versions", shown(work.Tasks, 404)),
+    "POST /v1/documents/known": ("known_documents", taken(work.KnownDocuments, 404)),
     "GET /v1/refusals": ("list_refusals", shown(work.Refusals).linked(first=Link("show_refusal", {"refusal_id": FIRST}))),
     "GET /v1/refusals/{refusal_id}": ("show_refusal", shown(work.RefusedRequest, 404)),
     "POST /v1/explain": ("explain", taken(house.Explanation, 404)),
@@ -136,6 +141,7 @@ PATHS: Final[Mapping[str, dict[str, Any]]] = {
         "description": "`job_` and 32 hexadecimal digits, or `celery:` and the id of the task that handed it in.",
     },
     "name": {"type": "string", "minLength": 1, "maxLength": 128, "description": "A name or an id."},
+    "task_name": {"type": "string", "minLength": 1, "maxLength": 128, "description": "The name of a task."},
     "key": {"type": "string", "minLength": 1, "maxLength": 128, "description": "A key's id, or its name where one key has it."},
 }  # fmt: skip
 """What stands in paths, by name."""

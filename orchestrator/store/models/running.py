@@ -79,6 +79,8 @@ class Attempt(Base):
     images: Mapped[int]
     audio_seconds: Mapped[Decimal] = mapped_column(Numeric(12, 3))
     interval_id: Mapped[Big | None]
+    detail: Mapped[str | None]
+    """Of an answer that was not accepted: what it said, and what is wrong with it, as JSON."""
     """The interval of a machine priced by the hour in which it was recorded."""
     created_at: Mapped[When]
 

@@ -43,6 +43,11 @@ class Task(Base):
     specialist: Mapped[str | None]
     training: Mapped[dict[str, Any] | None]
     created_at: Mapped[When]
+    definition: Mapped[dict[str, Any] | None]
+    """What the task is; None for a version that only brought a specialist."""
+    digest: Mapped[str | None]
+    based_on: Mapped[str | None]
+    """The digest of the task whose parameters this one has in their places."""
 
 
 class Batch(Base):
@@ -155,6 +160,16 @@ class Job(Base):
     fault_message: Mapped[str | None]
     cascade: Mapped[str | None]
     """Models that take over, in this order and with blanks between them, where an answer is not accepted."""
+    document_hash: Mapped[bytes | None]
+    """SHA-256 of the document that it is about."""
+    reuse_key: Mapped[bytes | None]
+    """What its result is found by again: the document, the task's version, how it was routed, and the engine's parameters."""
+    reused_job_id: Mapped[Big | None]
+    """The job whose result it took over: it never ran itself."""
+    pieces: Mapped[int]
+    """How many pieces a document is asked in; 0 for one that is asked whole, and for anything else."""
+    level: Mapped[Small]
+    """Of a piece 1, of what makes one answer of several 2 and so on; of a document, the level that is asked now."""
 
 
 class JobRequest(Base):

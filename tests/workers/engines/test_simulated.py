@@ -14,8 +14,12 @@ import pytest
 
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault, InvalidConfig
+from orchestrator.structured import Form, differences
 from tests.workers.engines.build import chat, completion, embeddings, engine
-from workers.engines._simulated.options import KINDS
+from workers import forms
+from workers.engines._simulated.answer import fate_of
+from workers.engines._simulated.broken import TO_MEND, WAYS, Fate, as_fated
+from workers.engines._simulated.options import KINDS, Options
 from workers.engines.base import EngineRequest
 
 LABELS = "billing, card, refund"
@@ -218,9 +222,84 @@ def test_f24_a_marker_kills_the_process() -> None:
         ({"fail": [{"kind": "500", "often": 1}]}, "often"),
         ({"fail": "500"}, "fail"),
         ({"obey_markers": "yes"}, "obey_markers"),
+        ({"breaks": 2}, "breaks"),
+        ({"mends": -0.1}, "mends"),
     ],
 )
 def test_options_that_make_no_sense_stop_the_start(simulate: dict[str, Any], key: str) -> None:
     with pytest.raises(InvalidConfig, match=r"models\.under-test\.simulate") as caught:
         engine("simulated", simulate=simulate)
     assert key in caught.value.message
+
+
+BILL = {
+    "type": "object",
+    "properties": {
+        "kind": {"enum": ["card", "refund"]},
+        "total": {"type": "number", "minimum": 0},
+        "paid": {"type": "boolean"},
+        "who": {"type": "string"},
+    },
+    "required": ["kind", "total"],
+    "additionalProperties": False,
+}
+FORM = {"type": "json_schema", "json_schema": {"name": "bill", "schema": BILL}}
+
+
+def is_right(text: str) -> bool:
+    return not differences(text, Form("schema", json.dumps(BILL)))
+
+
+def asked_to_mend(request: EngineRequest) -> EngineRequest:
+    more = [{"role": "assistant", "content": "{}"}, {"role": "user", "content": f"{TO_MEND}:\n- kind is missing"}]
+    return request.with_body({**request.body, "messages": [*request.body["messages"], *more]})
+
+
+def test_a_share_of_the_answers_has_not_the_form_asked_for_always_the_same_ones() -> None:
+    requests = [chat(job=f"job_{n}", response_format=FORM) for n in range(1000)]
+    texts = [said(answer) for answer in perform(*requests, breaks=0.2)]
+    broken = [text for text in texts if not is_right(text)]
+    assert 150 < len(broken) < 250
+    assert texts == [said(answer) for answer in perform(*requests, breaks=0.2)]
+    assert texts != [said(answer) for answer in perform(*requests, breaks=0.2, seed=1)]
+    assert all(is_right(said(answer)) for answer in perform(*requests, breaks=0.0))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_of_ten_ways_to_break_an_answer_breaks_it(way: str) -> None:
+    assert len(WAYS) == 10
+    fate = Fate(is_broken=True, way=list(WAYS).index(way), is_mended=True)
+    right = said(perform(chat(response_format=FORM))[0])
+    text = as_fated(right, {"response_format": FORM}, fate)
+    assert text == WAYS[way](right, BILL)
+    assert not is_right(text)
+
+
+def test_a_way_that_does_not_apply_to_a_form_gives_its_place_to_another() -> None:
+    requests = [chat(job=f"job_{n}", response_format={"type": "json_object"}) for n in range(100)]
+    form = Form("object", "")
+    assert all(differences(said(answer), form) for answer in perform(*requests, breaks=1.0))
+
+
+def test_free_text_has_no_form_that_could_break() -> None:
+    for body in ({}, {"structured_outputs": {"json": BILL}}, {"structured_outputs": {"choice": ["a", "b"]}}):
+        assert said(perform(chat(**body), breaks=1.0)[0]) == said(perform(chat(**body))[0])
+
+
+def test_an_answer_is_mended_as_often_as_the_options_say() -> None:
+    requests = [asked_to_mend(chat(job=f"job_{n}", response_format=FORM)) for n in range(1000)]
+    mended = [is_right(said(answer)) for answer in perform(*requests, breaks=1.0, mends=0.9)]
+    assert 0.87 < sum(mended) / len(mended) < 0.93
+    assert mended == [fate_of(one.job_id, Options(breaks=1.0, mends=0.9)).is_mended for one in requests]
+    assert all(is_right(said(answer)) for answer in perform(*requests, breaks=1.0))
+
+
+def test_a_broken_answer_is_mended_by_the_request_that_a_worker_sends() -> None:
+    async def main(**simulate: Any) -> Answer:
+        made = engine("simulated", simulate={"breaks": 1.0, **simulate})
+        await made.load()
+        return await forms.perform(made, chat(response_format=FORM))
+
+    assert is_right(said(asyncio.run(main())))
+    with pytest.raises(forms.WrongForm):
+        asyncio.run(main(mends=0.0))

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from orchestrator.contracts import Answer, Usage
 from orchestrator.requests import EMBEDDINGS, POOLING, SCORE
+from workers.engines._simulated.broken import Fate, as_fated
 from workers.engines._simulated.options import Options
 from workers.engines.answer_body import Read, classes_answer, embeddings_answer, scores_answer
 from workers.engines.base import EngineRequest
@@ -29,6 +30,7 @@ _ONE: Final = float(2**64)
 _DIMENSIONS: Final = 16
 _LABELS: Final = {0: "LABEL_0", 1: "LABEL_1"}
 _MAX_CHOICES: Final = 128
+_A_DAY: Final = "2026-01-01"
 _MAX_TEXT_CHARS: Final = 16_384
 _SENTENCE: Final = "This answer is simulated: no model has read the request. "
 
@@ -37,6 +39,11 @@ def draws(key: str, seed: int) -> tuple[float, ...]:
     """Eight numbers in [0, 1) that follow from a key and a seed."""
     digest = blake2b(key.encode("utf-8", "surrogatepass"), salt=seed.to_bytes(16, "little")).digest()
     return tuple(word / _ONE for word in _WORDS.unpack(digest))
+
+
+def fate_of(job_id: str, options: Options) -> Fate:
+    """Whether the answers of a job have the form that was asked for, always the same."""
+    return Fate.of(draws(f"form:{job_id}", options.seed), options.breaks, options.mends)
 
 
 class Voice:
@@ -60,6 +67,8 @@ class Voice:
         drawn = draws(request.job_id, self._options.seed) if expected or self._ranges else ()
         labelled = isinstance(metadata, dict) and expected
         said = self._label(body, dict(metadata or {}), drawn) if labelled else self._prose(body, drawn)
+        if self._options.breaks:
+            said = as_fated(said, body, fate_of(request.job_id, self._options))
         output, reasoning, cut = self._counts(body, said, drawn)
         choices = min(wanted_choices(body), _MAX_CHOICES)
         usage = Usage(input_tokens, 0, output * choices, reasoning * choices, images)
@@ -167,7 +176,7 @@ def _instance(schema: dict[str, Any], said: str, depth: int) -> Any:
     choices = schema.get("enum")
     if isinstance(choices, list) and choices:
         return said if said in choices else choices[0]
-    kind = schema.get("type")
+    kind = _kind(schema.get("type"))
     properties = schema.get("properties")
     if (kind == "object" or isinstance(properties, dict)) and depth < 8:
         rows = properties.items() if isinstance(properties, dict) else ()
@@ -175,5 +184,18 @@ def _instance(schema: dict[str, Any], said: str, depth: int) -> Any:
     if kind in ("integer", "number"):
         low = schema.get("minimum", 0)
         return low if isinstance(low, int | float) else 0
+    if kind == "array" and depth < 8:
+        entry = schema.get("items")
+        needed = schema.get("minItems", 0)
+        return [_instance(entry if isinstance(entry, dict) else {}, said, depth + 1)] * (
+            needed if isinstance(needed, int) else 0
+        )
+    if schema.get("format") == "date":
+        return _A_DAY
     least: dict[str, Any] = {"boolean": False, "array": [], "null": None, "object": {}}
     return least.get(str(kind), said)
+
+
+def _kind(kind: Any) -> Any:
+    """A type, of several the first that says something."""
+    return next((one for one in kind if one != "null"), "null") if isinstance(kind, list) else kind

@@ -68,6 +68,10 @@ class Options:
     obey_markers: bool = False
     retry_after_s: float = 1.0
     """What a simulated 429 asks for."""
+    breaks: float = 0.0
+    """The share of the jobs whose answers have not the JSON form that was asked for (`_simulated/broken.py`)."""
+    mends: float = 1.0
+    """Of those, the share whose answers are right once the model is told what is wrong."""
 
     @property
     def waits(self) -> bool:
@@ -181,6 +185,8 @@ def _failure(row: object) -> Failure:
 _READERS: Final[Mapping[str, Any]] = {
     "latency_s": _seconds,
     "accuracy": lambda value: _number(value, high=1.0),
+    "breaks": lambda value: _number(value, high=1.0),
+    "mends": lambda value: _number(value, high=1.0),
     "reasoning_tokens": _tokens,
     "output_tokens": _tokens,
     "seed": _whole,

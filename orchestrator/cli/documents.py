@@ -1,0 +1,157 @@
+"""`rightsize submit` of documents for a task that has a definition: read here, asked there, and only where no result is there yet."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import orjson
+import typer
+
+from orchestrator.cli.display import err, note
+from orchestrator.client import Rightsize
+from orchestrator.documents.choice import Policy
+from orchestrator.documents.definitions import schema_in
+from orchestrator.documents.inputs import inputs_of
+from orchestrator.documents.pool import Pool
+from orchestrator.documents.reading import Limits
+from orchestrator.documents.rows import ROW_SUFFIXES
+from orchestrator.documents.work import Counts, Documents
+from orchestrator.errors import InvalidRequest, NotFound
+
+EVERY: Final = 50
+"""Documents between two words of how far the reading has come."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskWork:
+    """A folder or file of documents, a task, and what is given with it."""
+
+    path: Path
+    task: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    hints: Mapping[str, Any] = field(default_factory=dict)
+    refresh: bool = False
+    password: str | None = None
+    manifest: Path | None = None
+
+    @property
+    def filename(self) -> str:
+        """What the uploaded file is called."""
+        return f"{self.path.name or 'documents'}.jsonl"
+
+
+def parameters_of(
+    labels: str | None, schema: Path | None, questions: Sequence[str] | None, given: Sequence[str] | None
+) -> dict[str, Any]:
+    """A task's parameters from the flags of a command."""
+    found: dict[str, Any] = {}
+    if labels is not None:
+        found["labels"] = [one.strip() for one in labels.split(",") if one.strip()]
+    if schema is not None:
+        found["schema"] = schema_in(schema)
+    if questions:
+        found["questions"] = list(questions)
+    for one in given or ():
+        name, equals, value = one.partition("=")
+        if not equals or not name.strip():
+            raise typer.BadParameter(f"{one!r}: give NAME=TEXT.", param_hint="--set")
+        found[name.strip()] = value
+    return found
+
+
+def is_defined(client: Rightsize, task: str | None, path: Path) -> bool:
+    """Whether a path is to be read as documents: its task has a definition, and it holds no rows that are requests already."""
+    if task is None or str(path) == "-" or path.suffix.lower() in ROW_SUFFIXES:
+        return False
+    try:
+        client.task(task)
+    except NotFound:
+        return False
+    return True
+
+
+def submit_documents(client: Rightsize, work: TaskWork, deadline: str, *, quiet: bool) -> dict[str, Any]:
+    """Read what has no result yet, hand all of it in as one batch, and return the batch."""
+    first = client.known_documents(work.task, [], parameters=work.parameters or None, rightsize=work.hints)
+    version, reading = first["task_version"], first["reading"]
+    counts = Counts()
+
+    def ask(hashes: Sequence[str]) -> set[str]:
+        if work.refresh or not hashes:
+            return set()
+        return set(client.known_documents(work.task, hashes, version=version, rightsize=work.hints)["known"])
+
+    at_once = os.cpu_count() or 1
+    policy = Policy(reading["ocr_confidence"], reading["needs_eyes"])
+    with Pool(children=at_once) as pool, _manifest(work.manifest) as told:
+        documents = Documents(pool, at_once, ask, policy, Limits(password=work.password), told, counts)
+        # Reading takes its time, and a service does not wait long for the next piece of an upload.
+        with tempfile.TemporaryDirectory(prefix="rightsize-") as folder:
+            spool = Path(folder) / work.filename
+            with spool.open("wb") as rows:
+                for line in _shown(documents.lines(inputs_of(work.path)), counts, quiet=quiet):
+                    rows.write(line)
+            if not counts.found:
+                raise InvalidRequest(f"The folder {str(work.path)!r} holds no files.")
+            file = client.upload(spool, filename=work.filename)
+    hints = {**work.hints, "task": work.task, "task_version": version, "on_invalid_row": "report"}
+    if work.refresh:
+        hints["refresh"] = True
+    if not quiet:
+        note(words(counts))
+    return client.create_batch(file["id"], completion_window=deadline, rightsize=hints)
+
+
+def schema_of(client: Rightsize, work: TaskWork) -> dict[str, Any] | None:
+    """The form of a task's answers, where it has one: what was given with it, or its own."""
+    schema: dict[str, Any] | None = work.parameters.get("schema") or client.task(work.task)["definition"].get(
+        "output_schema"
+    )
+    return schema
+
+
+@contextmanager
+def _manifest(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What writes a line for each input, as soon as it is known; nothing where none is wanted."""
+    if path is None:
+        yield lambda _: None
+        return
+    try:
+        with path.open("wb") as file:
+
+            def note_one(one: dict[str, Any]) -> None:
+                file.write(orjson.dumps(one) + b"\n")
+
+            yield note_one
+    except OSError as error:
+        raise InvalidRequest(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def words(counts: Counts) -> str:
+    """What became of the documents, for people."""
+    parts = [f"{counts.found:,} documents: {counts.read:,} read ({counts.pages:,} pages)"]
+    if counts.looked_at:
+        parts.append(f"{counts.looked_at:,} pages to be looked at")
+    if counts.reused:
+        parts.append(f"{counts.reused:,} answered before, and not run again")
+    if counts.refused:
+        parts.append(f"{counts.refused:,} cannot be read")
+    return ", ".join(parts) + "."
+
+
+def _shown(lines: Iterator[bytes], counts: Counts, *, quiet: bool) -> Iterator[bytes]:
+    """The lines, with a word now and then of how far the reading has come."""
+    if quiet or not err.is_terminal:
+        yield from (line + b"\n" for line in lines)
+        return
+    with err.status("Reading...") as status:
+        for number, line in enumerate(lines, 1):
+            if number % EVERY == 0:
+                status.update(f"Reading: {words(counts)}")
+            yield line + b"\n"

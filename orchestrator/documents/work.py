@@ -1,0 +1,203 @@
+"""Documents as the rows of a batch: hashed first, read only where no result is there, several at a time, in their order."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any, BinaryIO, Final, Protocol
+
+import orjson
+
+from orchestrator.documents.choice import Policy, choose
+from orchestrator.documents.inputs import Input, Known, hashed
+from orchestrator.documents.lines import Unfit, clean_id, error_line
+from orchestrator.documents.reading import Limits, Reading, Unreadable
+
+WINDOW: Final = 500
+"""Documents that are asked about at once."""
+AHEAD: Final = 4
+"""Documents that are read ahead for each process that reads."""
+MAX_ROW_BYTES: Final = 32 * 1024 * 1024
+MOST_PICTURES: Final = 100
+
+
+class Reads(Protocol):
+    """What reads documents: `pool.Pool`."""
+
+    def read(self, stream: BinaryIO, name: str, limits: Limits) -> Reading:
+        """A document's reading; raises Unreadable."""
+        ...
+
+    def render(self, stream: BinaryIO, pages: Sequence[int], limits: Limits) -> list[bytes]:
+        """Pages as JPEGs; raises Unreadable."""
+        ...
+
+
+@dataclass(slots=True)
+class Counts:
+    """What became of the documents so far."""
+
+    found: int = 0
+    reused: int = 0
+    read: int = 0
+    refused: int = 0
+    pages: int = 0
+    looked_at: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A document as its row carries it."""
+
+    document: bytes
+    reused: bool = False
+    kind: str | None = None
+    pages: int = 0
+    looked_at: int = 0
+
+
+@dataclass(slots=True)
+class Documents:
+    """Makes the rows. `ask` tells which hashes have a result already; `note` gets a line of the manifest for each input."""
+
+    pool: Reads
+    at_once: int
+    """Documents that are read at the same time."""
+    ask: Callable[[Sequence[str]], Set[str]]
+    policy: Policy = field(default_factory=Policy)
+    limits: Limits = field(default_factory=Limits)
+    note: Callable[[dict[str, Any]], None] = lambda _: None
+    counts: Counts = field(default_factory=Counts)
+    _seen: set[int] = field(default_factory=set)
+
+    def lines(self, inputs: Iterable[Input]) -> Iterator[bytes]:
+        """A line for each input, in their order: a document's row, or why there is none."""
+        with ThreadPoolExecutor(self.at_once, thread_name_prefix="rightsize-read") as threads:
+            waiting: deque[tuple[Known, Future[Made | Unfit]]] = deque()
+            try:
+                for window in _windows(inputs):
+                    for one, answered in self._hashed(window, threads):
+                        waiting.append((one, threads.submit(self._row, one, answered)))
+                        while len(waiting) > AHEAD * self.at_once:
+                            yield self._line(*waiting.popleft())
+                while waiting:
+                    yield self._line(*waiting.popleft())
+            finally:
+                for _, future in waiting:
+                    future.cancel()
+
+    def _hashed(self, window: Sequence[Input], threads: ThreadPoolExecutor) -> Iterator[tuple[Known, bool]]:
+        """Each input with whether its result is there."""
+        known = list(threads.map(lambda one: hashed(one, self.limits.max_bytes), window))
+        answered = self.ask([one.hash for one in known if one.unfit is None])
+        for one in known:
+            yield one, one.unfit is None and one.hash in answered
+
+    def _row(self, one: Known, answered: bool) -> Made | Unfit:
+        """The document of a row; runs on a thread."""
+        if one.unfit is not None:
+            return one.unfit
+        about: dict[str, Any] = {"name": clean_id(one.input.name), "hash": one.hash, "bytes": one.bytes}
+        if answered:
+            return Made(orjson.dumps(about | {"kind": "unread"}), reused=True)
+        try:
+            with one.input.open() as stream:
+                reading = self.pool.read(stream, one.input.name, self.limits)
+                told, looked_at = self._told(reading, stream)
+        except Unreadable as error:
+            return Unfit(error.code, error.message)
+        except Unfit as unfit:
+            return unfit
+        return Made(orjson.dumps(about | told), kind=reading.kind, pages=len(reading.pages), looked_at=looked_at)
+
+    def _told(self, reading: Reading, stream: BinaryIO) -> tuple[dict[str, Any], int]:
+        """What was read, page by page, with pictures of the pages that must be looked at; and how many those are."""
+        pages: list[dict[str, Any]] = []
+        blocks: list[list[Any]] = []
+        looked_at: list[int] = []
+        for page in reading.pages:
+            chosen = choose(page, self.policy)
+            if chosen.look:
+                looked_at.append(page.number)
+            else:
+                blocks += ([page.number, block.text, block.kind, block.level, block.box] for block in page.blocks)
+            pages.append(
+                {
+                    "number": page.number, "source": "none" if chosen.look else page.source, "name": page.name,
+                    "confidence": page.scan.confidence if page.scan else None, "why": chosen.why,
+                }
+            )  # fmt: skip
+        if len(looked_at) > MOST_PICTURES:
+            raise Unfit(
+                "too_many_pages",
+                f"{len(looked_at)} of its pages must be looked at, at most {MOST_PICTURES} can be. Split it.",
+            )
+        stream.seek(0)
+        pictures = self.pool.render(stream, looked_at, self.limits) if looked_at else []
+        urls = [
+            [page, f"data:image/jpeg;base64,{base64.b64encode(one).decode()}"]
+            for page, one in zip(looked_at, pictures, strict=True)
+        ]
+        told = {"kind": reading.kind, "pages": pages, "blocks": blocks, "pictures": urls, "notes": list(reading.notes)}
+        return told, len(looked_at)
+
+    def _line(self, one: Known, future: Future[Made | Unfit]) -> bytes:
+        found = future.result()
+        custom_id = self._unique(clean_id(one.input.name))
+        if isinstance(found, Made) and len(found.document) > MAX_ROW_BYTES:
+            size = len(found.document)
+            found = Unfit(
+                "row_too_large", f"What was read of it has {size:,} bytes, at most {MAX_ROW_BYTES:,}. Split it."
+            )
+        self._count(one, found)
+        about: dict[str, Any] = {
+            "custom_id": custom_id,
+            "name": clean_id(one.input.name),
+            "hash": one.hash,
+            "bytes": one.bytes,
+        }
+        if isinstance(found, Unfit):
+            self.note(about | {"error": found.row_code})
+            return error_line(custom_id, found)
+        self.note(
+            about | {"kind": found.kind, "pages": found.pages, "looked_at": found.looked_at, "reused": found.reused}
+        )
+        head = orjson.dumps({"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions"})
+        return head[:-1] + b',"body":{"model":"auto","document":' + found.document + b"}}"
+
+    def _count(self, one: Known, found: Made | Unfit) -> None:
+        counts = self.counts
+        counts.found += 1
+        counts.bytes += one.bytes
+        if isinstance(found, Unfit):
+            counts.refused += 1
+            return
+        counts.reused += found.reused
+        counts.read += not found.reused
+        counts.pages += found.pages
+        counts.looked_at += found.looked_at
+
+    def _unique(self, name: str) -> str:
+        """A custom_id of its own: the name, and a count where it is taken."""
+        custom_id, count = name, 1
+        while hash(custom_id) in self._seen:
+            count += 1
+            custom_id = clean_id(f"{name}~{count}")
+        self._seen.add(hash(custom_id))
+        return custom_id
+
+
+def _windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
+    rest = iter(inputs)
+    while window := list(itertools.islice(rest, WINDOW)):
+        yield window
+
+
+def with_password(limits: Limits, password: str | None) -> Limits:
+    """The same limits, with a password for documents that need one."""
+    return replace(limits, password=password)

@@ -1,0 +1,256 @@
+"""A row that is a document: asked as its task says, or answered already by what was paid for before."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from orchestrator import ids
+from orchestrator.contracts import JobState, Owner, Tier
+from orchestrator.errors import InvalidRequest
+from orchestrator.flow.context import Context
+from orchestrator.flow.prepare import About, prepare
+from orchestrator.flow.tasks import Version
+from orchestrator.hints import BOUNDED, Hints, hints_from, merged
+from orchestrator.pricing import ZERO
+from orchestrator.requests import CHAT
+from orchestrator.routing import Situation, excluded
+from orchestrator.store import reuse
+from orchestrator.store.jobs import NewJob
+from orchestrator.store.reuse import Reused
+from orchestrator.tasks import prompt
+from orchestrator.tasks.definition import Task
+from orchestrator.tasks.document import Document, document_from
+from orchestrator.tasks.splitting import MOST_PIECES, SURE, pieces_of
+from orchestrator.tasks.text import laid_out, text_of
+from orchestrator.tasks.verdict import Held
+
+FIELD: Final = "document"
+"""The field of a row's body that makes it one of these."""
+KNOWN: Final = frozenset({"model", "rightsize", FIELD})
+LEAST_ROOM: Final = 500
+"""Characters of a piece, however long the instructions are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row's place in its batch."""
+
+    public_id: str
+    row_number: int
+    custom_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a batch does with its documents."""
+
+    owner: Owner
+    version: Version
+    hints: Hints
+    refresh: bool
+    """Whether nothing is taken from what was paid for before."""
+
+
+def is_document(body: object) -> bool:
+    """Whether a row's body is a document for a task."""
+    return isinstance(body, Mapping) and FIELD in body
+
+
+def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now: Situation, row: Row) -> list[NewJob]:
+    """The job of a document, and behind it those of its pieces where it is too long for one.
+
+    Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
+    """
+    if unknown := body.keys() - KNOWN:
+        raise InvalidRequest(
+            f"A document's row has unknown fields {sorted(unknown)[:5]}. Known: {sorted(KNOWN)}.", param=min(unknown)
+        )
+    document = document_from(body[FIELD])
+    model = body.get("model") or "auto"
+    hints = within(work.version, merged(hints_from(body.get("rightsize")), work.hints))
+    key = reuse_key(document.hash, work.version.digest, model, hints)
+    if (found := _answered(context, work, key)) is not None:
+        return [_reused(document, work, row, key, found)]
+    if document.pages is None:
+        raise InvalidRequest(
+            "The document was not read, and its result is not there any more. Submit it again.", param=FIELD
+        )
+    _check(work.version.task, document)
+    asking = Asking(context, work, document, model, hints, now, row, key)
+    room = _room(asking)
+    if room is None or document.chars <= room:
+        return [_whole(asking)]
+    return _in_pieces(asking, room)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A document that is about to be asked, and all that concerns it."""
+
+    context: Context
+    work: Work
+    document: Document
+    model: str
+    hints: Hints
+    now: Situation
+    row: Row
+    key: bytes
+
+    @property
+    def task(self) -> Task:
+        """The task, with its parameters in their places."""
+        return self.work.version.task
+
+    def job(self, body: Mapping[str, Any], held: Held, public_id: str, custom_id: str | None) -> NewJob:
+        """A job of it: the whole, or a piece."""
+        made = prepare(
+            self.context, CHAT, {**body, "model": self.model}, self.hints, self.now, public_id=public_id,
+            row_number=self.row.row_number, custom_id=custom_id, about=About(self.document.told(), held.to_json()),
+        )  # fmt: skip
+        return replace(made, document_hash=bytes.fromhex(self.document.hash), task_version=self.work.version.version)
+
+
+def _check(task: Task, document: Document) -> None:
+    """Refuse a document that the task does not take."""
+    pages = len(document.pages or ())
+    if task.inputs and document.kind not in task.inputs:
+        raise InvalidRequest(
+            f"The task {task.name} takes {', '.join(task.inputs)}, and this is {document.kind}.", param=FIELD
+        )
+    if task.limits.max_pages is not None and pages > task.limits.max_pages:
+        raise InvalidRequest(
+            f"It has {pages} pages, and the task {task.name} takes {task.limits.max_pages}.", param=FIELD
+        )
+
+
+def _whole(asking: Asking) -> NewJob:
+    """The job of a document that is asked whole."""
+    task, document = asking.task, asking.document
+    text, places = text_of(document)
+    body = prompt.body_for(task, text, [url for _, url in document.pictures], document.sounds)
+    return replace(
+        asking.job(body, Held.of(task, document, places), asking.row.public_id, asking.row.custom_id),
+        reuse_key=asking.key,
+    )
+
+
+def _room(asking: Asking) -> int | None:
+    """How many characters of a document one request may hold; None where nothing bounds it: its pages are looked at, or no model is told of.
+
+    The largest model that may answer counts: a document is not parted because a smaller one would be enough for a shorter one.
+    """
+    task, hints, fleet = asking.task, asking.hints, asking.now.fleet
+    if asking.document.pictures or asking.document.sounds:
+        return None
+    tiers = (
+        [hints.tier]
+        if hints.tier is not None
+        else list(hints.cascade) or [tier for tier in BOUNDED if not excluded(hints, tier)]
+    )
+    named = [fleet.named(asking.model)] if asking.model not in ("auto", *Tier) else []
+    models = named or [one for tier in tiers for one in fleet.of_tier(tier) if one.engine != "specialist"]
+    tokens = max((one.max_input_tokens for one in models), default=0)
+    if task.splitting.max_tokens is not None:
+        tokens = min(tokens or task.splitting.max_tokens, task.splitting.max_tokens)
+    spent = sum(len(str(message["content"])) for message in prompt.body_for(task, "")["messages"])
+    return max(tokens * SURE - spent, LEAST_ROOM) if tokens else None
+
+
+def _in_pieces(asking: Asking, room: int) -> list[NewJob]:
+    """The job of a document that waits for its pieces, and theirs; each piece is found again by itself."""
+    task, document = asking.task, asking.document
+    pieces = pieces_of(document.blocks, room, SURE * task.splitting.overlap_tokens)
+    if len(pieces) > MOST_PIECES:
+        raise InvalidRequest(
+            f"It would be {len(pieces):,} pieces, at most {MOST_PIECES:,} are asked. Split it, or let the task take longer ones.",
+            param=FIELD,
+        )
+    marked = len({block.page for block in document.blocks}) > 1
+    jobs = []
+    for number, (blocks, public_id) in enumerate(zip(pieces, ids.uuid7s(len(pieces)), strict=True)):
+        text, places = laid_out(blocks, marked=marked)
+        key = piece_key(asking.key, text)
+        job = _piece_again(asking, key, public_id) or asking.job(
+            prompt.body_for(task, text), Held.of(task, document, places), public_id, None
+        )
+        jobs.append(
+            replace(job, reuse_key=key, parent=asking.row.public_id, level=1, prefix_hash=job.prefix_hash + number % 2)
+        )
+    first = jobs[0]
+    told = f"It is asked in {len(pieces)} pieces of at most {room:,} characters, whose answers become one by the rule {task.splitting.reduce}."
+    whole = NewJob(
+        public_id=asking.row.public_id, row_number=asking.row.row_number, custom_id=asking.row.custom_id, state=JobState.GATHERING,
+        tier=first.tier, model=first.model, endpoint=CHAT, rule=first.rule, task=task.name, prefix_hash=first.prefix_hash, held_usd=ZERO,
+        worst_usd=ZERO, reasons=told, features=orjson.dumps({"document": document.told()}).decode(), body=None,
+        document_hash=bytes.fromhex(document.hash), reuse_key=asking.key, task_version=asking.work.version.version, pieces=len(pieces), level=1,
+    )  # fmt: skip
+    return [whole, *jobs]
+
+
+def _piece_again(asking: Asking, key: bytes, public_id: str) -> NewJob | None:
+    """A piece that was answered before, with a document that was not done otherwise."""
+    found = _answered(asking.context, asking.work, key)
+    if found is None:
+        return None
+    return _reused(asking.document, asking.work, replace(asking.row, public_id=public_id, custom_id=""), key, found)
+
+
+def _answered(context: Context, work: Work, key: bytes) -> Reused | None:
+    return None if work.refresh else reuse.find(context.database, work.owner.tenant_id, key)
+
+
+def _reused(document: Document, work: Work, row: Row, key: bytes, found: Reused) -> NewJob:
+    """A job that ended before it began: with the result of another, and no charge."""
+    told = f"The same document was answered before, by {ids.public('job', found.public_id)}: its result is taken, and nothing is charged."
+    about = {
+        **(orjson.loads(found.features).get("document") or {}),
+        "name": document.name,
+        "hash": document.hash,
+        "bytes": document.bytes,
+    }
+    return NewJob(
+        public_id=row.public_id, row_number=row.row_number, custom_id=row.custom_id or None, state=JobState.SUCCEEDED, tier=found.tier,
+        model=found.model, endpoint=CHAT, rule="reused", task=work.version.task.name, prefix_hash=0, held_usd=ZERO, worst_usd=ZERO,
+        reasons=told, features=orjson.dumps({"document": about}).decode(), body=None,
+        document_hash=bytes.fromhex(document.hash), reuse_key=key, task_version=work.version.version, reused=found,
+    )  # fmt: skip
+
+
+def within(version: Version, hints: Hints) -> Hints:
+    """The hints of a row with what its task says: its stakes, the tiers that it may be answered on, the cap on one document."""
+    task = version.task
+    if task.tiers and hints.tier is not None and hints.tier not in task.tiers:
+        raise InvalidRequest(
+            f"The task {task.name} may be answered on {', '.join(task.tiers)}, not on {hints.tier}.", param="tier"
+        )
+    bounded = [tier for tier in BOUNDED if tier in task.tiers]
+    cap = hints_from({"max_cost_usd": task.limits.max_cost_usd}).max_cost_usd
+    return replace(
+        hints,
+        task=task.name,
+        stakes=hints.stakes or task.stakes,
+        tier=hints.tier or (Tier.MLLM if task.tiers == (Tier.MLLM,) else None),
+        min_tier=hints.min_tier or (bounded[0] if bounded else None),
+        max_tier=hints.max_tier or (bounded[-1] if bounded else None),
+        max_cost_usd=hints.max_cost_usd if hints.max_cost_usd is not None else cap,
+        escalate=task.escalate and not hints.cascade if hints.escalate is None else hints.escalate,
+    )
+
+
+def reuse_key(document_hash: str, digest: str, model: str, hints: Hints) -> bytes:
+    """What a result is found again by: the document, the task's version, what was said of the route, and the engine's parameters."""
+    said = [
+        document_hash, digest, model, hints.tier, list(hints.cascade), hints.min_tier, hints.max_tier, hints.stakes, hints.adapter,
+        hints.samples, hints.vote, hints.thinking_tokens, hints.instructions,
+    ]  # fmt: skip
+    return hashlib.sha256(orjson.dumps(said)).digest()
+
+
+def piece_key(key: bytes, text: str) -> bytes:
+    """The same of a piece of a document: by its own text, wherever it was parted."""
+    return hashlib.sha256(key + b"piece" + text.encode("utf-8", "replace")).digest()

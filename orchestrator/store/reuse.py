@@ -1,0 +1,54 @@
+"""Results that were paid for: found again by the key of their document, task, route and parameters, within the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+
+from orchestrator.store.session import Database
+
+# One that is there already, or that retention has taken since, is none: a result is looked for only among those that are.
+FIND: Final = text("""
+    SELECT j.id, j.public_id, j.tier, j.model, r.body, r.blob_key, q.features FROM jobs j
+    JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
+    WHERE j.tenant_id = :tenant AND j.reuse_key = :key AND j.state = 10
+    ORDER BY j.id DESC LIMIT 1
+""")
+KNOWN: Final = text("""
+    SELECT DISTINCT j.reuse_key FROM jobs j JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    WHERE j.tenant_id = :tenant AND j.reuse_key = ANY(CAST(:keys AS bytea[])) AND j.state = 10
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Reused:
+    """A result that is taken over."""
+
+    job_id: int
+    public_id: UUID
+    tier: str
+    model: str
+    body: bytes | None
+    blob_key: str | None
+    features: str
+    """What was known of the request, as JSON."""
+
+
+def find(database: Database, tenant_id: int, key: bytes) -> Reused | None:
+    """The newest result of a key, or None."""
+    with database.unit_of_work() as session:
+        row: Row[Any] | None = session.execute(FIND, {"tenant": tenant_id, "key": key}).one_or_none()
+    if row is None:
+        return None
+    return Reused(row.id, row.public_id, row.tier, row.model, row.body, row.blob_key, row.features)
+
+
+def known(database: Database, tenant_id: int, keys: Sequence[bytes]) -> set[bytes]:
+    """Those of some keys that have a result."""
+    with database.unit_of_work(tenant_id) as session:
+        return {bytes(one) for one in session.execute(KNOWN, {"tenant": tenant_id, "keys": list(keys)}).scalars()}

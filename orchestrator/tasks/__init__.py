@@ -1,0 +1,1 @@
+"""Tasks: named, versioned kinds of work on documents, and what follows from one for a document. Pure."""

@@ -1,0 +1,200 @@
+"""Rows that are documents: asked as their task says, held to it, and paid for once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.flow import cancel, tasks
+from orchestrator.flow.again import Again, retry_batch
+from tests.stack import OWNER, Stack, row, until
+
+LABELS = {"task": "classify", "parameters": {"labels": ["right", "wrong"]}, "on_invalid_row": "report"}
+
+
+def document(name: str, text: str = "Where is my order 4711?", **more: Any) -> dict[str, Any]:
+    """A document of one page, as a client read it."""
+    return {
+        "name": name, "hash": hashlib.sha256(text.encode()).hexdigest(), "kind": "text", "bytes": len(text),
+        "pages": [{"number": 1, "source": "text"}], "blocks": [[1, text, "paragraph", 0, [0, 0, 1, 0.1]]], **more,
+    }  # fmt: skip
+
+
+def known(name: str, text: str = "Where is my order 4711?") -> dict[str, Any]:
+    """The same, not read."""
+    return {key: value for key, value in document(name, text).items() if key in ("name", "hash", "kind", "bytes")}
+
+
+def lines_of(stack: Stack, *documents: dict[str, Any], hints: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The lines of a batch of documents by their names, once it has ended, and that every invariant holds."""
+    batch = stack.submit([row(one["name"], {"document": one}) for one in documents], hints=hints or LABELS)
+    ended = stack.wait(batch)
+    stack.must_hold(batch, len(documents))
+    assert ended.status == "completed", ended.errors
+    return {line["custom_id"]: line for line in stack.lines(batch)}
+
+
+def test_a_document_is_asked_as_its_task_says_and_its_answer_says_what_it_is_about(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    line = lines_of(stack, document("a.txt"))["a.txt"]
+    body = line["response"]["body"]
+    assert json.loads(body["choices"][0]["message"]["content"])["label"] in ("right", "wrong")
+    about = line["rightsize"]["document"]
+    assert (about["name"], about["kind"], about["pages"], about["sources"]) == ("a.txt", "text", 1, {"text": 1})
+    ours = line["rightsize"]
+    assert (ours["task"], ours["task_version"], ours["reused"]) == ("classify", 1, False)
+    (stored,) = stack.query("SELECT body FROM job_requests")
+    asked = json.loads(bytes(stored.body))
+    assert "right" in asked["messages"][0]["content"]
+    assert asked["messages"][-1]["content"].startswith("<document>\nWhere is my order")
+
+
+def test_what_was_answered_before_is_taken_and_costs_nothing(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    first = lines_of(stack, document("a.txt"), document("b.txt", "Refund please"))
+    charged = stack.query("SELECT sum(amount_usd) AS usd FROM transfers WHERE kind = 'charge'")[0].usd
+    again = lines_of(
+        stack, known("renamed.txt"), document("b.txt", "Refund please, now"), known("b-old.txt", "Refund please")
+    )
+    assert [again[name]["rightsize"]["reused"] for name in ("renamed.txt", "b.txt", "b-old.txt")] == [True, False, True]
+    assert again["renamed.txt"]["response"]["body"] == first["a.txt"]["response"]["body"]
+    assert again["renamed.txt"]["rightsize"]["document"]["name"] == "renamed.txt"
+    assert Decimal(again["renamed.txt"]["rightsize"]["cost_usd"]) == 0
+    ran = stack.query("SELECT count(*) AS jobs, sum(amount_usd) AS usd FROM transfers WHERE kind = 'charge'")[0]
+    assert ran.jobs == 3
+    assert ran.usd > charged
+    other = lines_of(
+        stack, document("a.txt"), hints={**LABELS, "parameters": {"labels": ["right", "wrong", "neither"]}}
+    )
+    assert other["a.txt"]["rightsize"]["reused"] is False
+    refreshed = lines_of(stack, document("a.txt"), hints={**LABELS, "refresh": True})
+    assert refreshed["a.txt"]["rightsize"]["reused"] is False
+
+
+def test_a_document_that_was_not_read_and_has_no_result_says_so(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    lines = lines_of(stack, known("gone.txt", "never seen"), document("a.txt"))
+    assert "was not read" in lines["gone.txt"]["error"]["message"]
+    assert lines["a.txt"]["error"] is None
+
+
+LONG = {"task": "extract", "on_invalid_row": "report"}
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "issuer": {"type": "string"},
+        "lines": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+    },
+}
+
+
+def long_document(name: str, paragraphs: int = 12) -> dict[str, Any]:
+    """A document of several pages, each a paragraph."""
+    texts = [f"Paragraph {number}. " + "It goes on and on. " * 40 for number in range(paragraphs)]
+    whole = "\n\n".join(texts)
+    return {
+        **document(name, whole), "pages": [{"number": number, "source": "text"} for number in range(1, paragraphs + 1)],
+        "blocks": [[number, text, "paragraph", 0, [0, 0, 1, 1]] for number, text in enumerate(texts, 1)],
+    }  # fmt: skip
+
+
+def define(stack: Stack, **more: Any) -> str:
+    """A task of one's own; its name."""
+    tasks.define(stack.context, OWNER, {"name": "long", "instructions": "Do it.", **more})
+    return "long"
+
+
+def test_a_long_document_is_asked_in_pieces_and_is_one_line(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    task = define(stack, output_schema=SCHEMA, splitting={"reduce": "merge-fields", "max_tokens": 1_000})
+    line = lines_of(stack, long_document("a.pdf"), document("b.txt"), hints={"task": task})["a.pdf"]
+    about = line["rightsize"]["document"]
+    assert line["rightsize"]["pieces"] > 2
+    assert about["pages"] == 12
+    charges = stack.query(
+        "SELECT sum(amount_usd) AS usd FROM transfers t JOIN jobs j ON j.id = t.job_id WHERE t.kind = 'charge' AND j.parent_job_id IS NOT NULL"
+    )
+    assert Decimal(line["rightsize"]["cost_usd"]) == charges[0].usd > 0
+    assert line["rightsize"]["simulated"] is True
+    assert "pieces of at most" in line["rightsize"]["reasons"][0]
+    again = lines_of(
+        stack, known("a.pdf", "\n\n".join(one[1] for one in long_document("a.pdf")["blocks"])), hints={"task": task}
+    )
+    assert again["a.pdf"]["rightsize"]["reused"] is True
+
+
+def test_the_pieces_of_a_summary_become_one_by_another_request(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    task = define(stack, splitting={"reduce": "tree", "max_tokens": 1_000})
+    line = lines_of(stack, long_document("a.pdf"), hints={"task": task})["a.pdf"]
+    (job,) = stack.query("SELECT attempts, pieces FROM jobs WHERE parent_job_id IS NULL")
+    assert (job.attempts, job.pieces) == (1, line["rightsize"]["pieces"])
+    (asked,) = stack.query(
+        "SELECT body FROM job_requests r JOIN jobs j ON j.id = r.job_id WHERE j.parent_job_id IS NULL"
+    )
+    assert "answers to its parts" in json.loads(bytes(asked.body))["messages"][-1]["content"]
+
+
+def test_a_piece_that_fails_fails_its_document_and_the_others_are_not_paid_twice(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    task = define(stack, splitting={"reduce": "concat", "max_tokens": 1_000})
+    wicked = long_document("a.pdf")
+    wicked["blocks"][11][1] = "[[fail:refused]] " + wicked["blocks"][11][1]
+    line = lines_of(stack, wicked, hints={"task": task, "escalate": False})["a.pdf"]
+    assert line["error"]["message"].startswith("Piece ")
+    paid = stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'")
+    assert paid >= 2
+    lines_of(stack, wicked, hints={"task": task, "escalate": False})
+    assert stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'") == paid
+
+
+def test_a_batch_that_is_cancelled_ends_documents_that_wait_for_their_pieces(stack: Stack) -> None:
+    task = define(stack, splitting={"reduce": "concat", "max_tokens": 1_000})
+    stack.orchestrator()
+    batch = stack.submit([row("a.pdf", {"document": long_document("a.pdf")})], hints={"task": task})
+    until(lambda: stack.count("SELECT count(*) FROM jobs WHERE state = 4"), what="it waits for its pieces")
+    cancel.cancel_batch(stack.context, OWNER, stack.batch(batch).public_id)
+    ended = stack.wait(batch)
+    assert (ended.status, ended.final["failed"]) == ("cancelled", 1)
+    stack.must_hold(batch, 1)
+
+
+def test_documents_that_failed_run_again_on_the_tier_that_is_named(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm", "rlm")
+    hints = {"task": "classify", "parameters": LABELS["parameters"], "on_invalid_row": "report", "escalate": False}
+    batch = stack.submit(
+        [row("a.txt", {"document": document("a.txt", "[[fail:refused]] Hello")}), row("b.txt", {"document": document("b.txt")})], hints=hints
+    )  # fmt: skip
+    first = stack.wait(batch)
+    assert first.final["failed"] == 1
+    again = retry_batch(stack.context, OWNER, first.public_id, Again(tier="rlm"), None)
+    stack.wait(again.id)
+    (line,) = stack.lines(again.id)
+    assert (line["custom_id"], line["rightsize"]["tier"], line["rightsize"]["task_version"]) == ("a.txt", "rlm", 1)
+    assert line["rightsize"]["document"]["name"] == "a.txt"
+    stack.must_hold(again.id, 1)
+
+
+def test_a_field_that_breaks_its_rule_is_told_by_its_pointer_with_what_was_said(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    schema = {
+        "type": "object",
+        "properties": {"total": {"type": "number"}, "when": {"type": "string", "format": "date"}},
+        "required": ["total"],
+    }
+    checks = [{"field": "/total", "rule": "range", "least": "1"}, {"field": "/when", "rule": "date"}]
+    task = define(stack, output_schema=schema, checks=checks, escalate=False)
+    line = lines_of(stack, document("a.txt"), hints={"task": task})["a.txt"]
+    assert line["error"]["code"] == "wrong_form"
+    assert [one["pointer"] for one in line["rightsize"]["violations"]] == ["/total"]
+    assert json.loads(line["rightsize"]["raw"])["total"] == 0
