@@ -16,7 +16,7 @@ SAMPLE_RECORDS: Final = 3
 MOST_INDENT: Final = 32
 """Below this depth everything stays on one line: brackets in brackets, a thousand times, would be mostly indent."""
 
-_TOKEN: Final = re.compile(r'"(?:[^"\\\n]|\\.)*"|[\[\]{},:]|[^\s\[\]{},:"]+|"')
+_TOKEN: Final = re.compile(r'"(?:[^"\\\n]++|\\.)*+"?|[\[\]{},:]|[^\s\[\]{},:"]+')
 _OPEN: Final = frozenset("[{")
 _CLOSE: Final = frozenset("]}")
 _SIGNS: Final = frozenset("[]{},:")

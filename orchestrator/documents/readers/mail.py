@@ -31,7 +31,6 @@ FEW: Final = 5
 
 _WORD: Final = re.compile(r"\w+")
 _BLANK: Final = re.compile(r"\n(?:[ \t]*\n)+")
-_FOLD: Final = re.compile(r"\s*[\r\n]+\s*")
 
 _Message = email.message.Message
 
@@ -65,7 +64,7 @@ def read(data: bytes, limits: Limits, within: Inner) -> Reading:
 def header(message: _Message, name: str) -> str:
     """A header in its own letters on one line."""
     raw = next((str(value) for key, value in message.raw_items() if key.lower() == name.lower()), "")
-    return one_line(clean(_decoded_words(_FOLD.sub(" ", raw)[:MOST_HEADER])))
+    return one_line(clean(_decoded_words(one_line(raw[:MOST_HEADER]))))
 
 
 def _decoded_words(raw: str) -> str:

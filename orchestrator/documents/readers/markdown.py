@@ -10,13 +10,14 @@ from orchestrator.documents.readers.encoding import text_of
 from orchestrator.documents.readers.writing import Writer, clean, title_of
 from orchestrator.documents.reading import Inner, Limits, Page, Reading
 
-_HEADING: Final = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_HEADING: Final = re.compile(r" {0,3}(#{1,6})(?=[ \t]|$)")
+_CLOSING: Final = re.compile(r"(?:^|(?<=[ \t]))#+$")
 _UNDERLINE: Final = re.compile(r" {0,3}(=+|-{2,})[ \t]*$")
-_FENCE: Final = re.compile(r" {0,3}(`{3,}|~{3,})([^`]*)$")
+_FENCE: Final = re.compile(r" {0,3}(`{3,}+|~{3,}+)[^`]*$")
 _ITEM: Final = re.compile(r" {0,3}(?:[-*+]|\d{1,9}[.)])(?:[ \t]|$)")
 _RULE: Final = re.compile(r" {0,3}(?:(?:\*[ \t]*){3,}|(?:-[ \t]*){3,}|(?:_[ \t]*){3,})$")
-_CELLS: Final = re.compile(r" {0,3}\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?[ \t]*$")
-_META_TITLE: Final = re.compile(r"title:[ \t]*[\"']?(.*?)[\"']?[ \t]*$", re.MULTILINE)
+_CELLS: Final = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?$")
+_META_TITLE: Final = re.compile(r"^title:(.*)$", re.MULTILINE)
 _DATA_LINK: Final = re.compile(r"data:[\w/+.-]{1,60};base64,[A-Za-z0-9+/=%]{100,}")
 
 
@@ -51,7 +52,8 @@ class _Blocks:
             if not line.strip() or _RULE.match(line):
                 here += 1
             elif heading := _HEADING.match(line):
-                self._heading(heading[2] or "", len(heading[1]))
+                words = line[heading.end() :].strip()
+                self._heading(_CLOSING.sub("", words), len(heading[1]))
                 here += 1
             elif fence := _FENCE.match(line):
                 here = self._fence(here, fence[1])
@@ -73,7 +75,7 @@ class _Blocks:
         if end:
             head = "\n".join(self._raw[1:end])
             titled = _META_TITLE.search(head)
-            self._title = titled[1] if titled else ""
+            self._title = titled[1].strip().strip("\"'") if titled else ""
             self._writer.code(head, "yaml")
         return end + 1 if end else 0
 
@@ -101,7 +103,7 @@ class _Blocks:
 
     def _is_table(self, here: int) -> bool:
         below = self._lines[here + 1] if here + 1 < len(self._lines) else ""
-        return "|" in self._lines[here] and "-" in below and bool(_CELLS.match(below))
+        return "|" in self._lines[here] and "-" in below and bool(_CELLS.match(below.strip()))
 
     def _table(self, here: int) -> int:
         """A table until a blank line; a long one in several blocks, each with the header."""

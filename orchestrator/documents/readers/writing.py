@@ -28,11 +28,10 @@ _UNSEEN: Final = re.compile(
 )
 _LINE_ENDS: Final = frozenset("\x0b\x0c\x85\u2028\u2029")
 _MARKS: Final = re.compile(r"^([ \t]*)(#{1,6}(?=\s|$)|`{3}|~{3}|\|)", re.MULTILINE)
-_PIPES: Final = re.compile(r"(\\*)\|")
+_PIPES: Final = re.compile(r"(?<!\\)(\\*)\|")
 _FENCES: Final = re.compile(r"`{3,}")
 _TARGET: Final = re.compile(r"(?:https?:|mailto:|tel:|ftp:|(?![a-z][a-z0-9+.-]*:)[^#])", re.IGNORECASE)
 """A link to somewhere else: not within the page, and in no scheme that runs or holds something."""
-_LINES: Final = re.compile(r" *\n[ \n]*")
 
 
 def clean(text: str) -> str:
@@ -149,8 +148,9 @@ class Writer:
         self._blocks.append(Block(text, kind, level, box))
 
     def paragraph(self, text: str, box: Box | None = None) -> None:
-        """Add a paragraph; its line ends stay."""
-        self.add(escaped(_LINES.sub("\n", clean(text).strip())), box=box)
+        """Add a paragraph; its line ends stay, its empty lines and the blanks around lines do not."""
+        lines = (line.strip(" ") for line in clean(text).strip().split("\n"))
+        self.add(escaped("\n".join(line for line in lines if line)), box=box)
 
     def heading(self, text: str, level: int, box: Box | None = None) -> None:
         """Add a heading, its marks included."""

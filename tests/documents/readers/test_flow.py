@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -52,6 +54,18 @@ def test_a_cell_has_no_pipe_that_parts_it_and_no_line_end(text):
     assert "\n" not in shown
     bare = shown.replace("\\\\", "").replace("\\|", "")
     assert "|" not in bare
+
+
+@pytest.mark.parametrize("letter", [" ", "\n", "\t", "\\", "#", "`", "|", "\u200b"])
+def test_a_million_times_the_same_letter_takes_no_time(letter):
+    text = f"x{letter * 1_000_000}y"
+    started = time.process_time()
+    writer = Writer(Limits())
+    writer.paragraph(text)
+    writer.note(text)
+    writer.code(text)
+    writer.table([[text, "|"]])
+    assert time.process_time() - started < 5
 
 
 def test_a_table_is_refused_as_soon_as_it_is_too_long():

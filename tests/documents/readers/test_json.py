@@ -73,6 +73,16 @@ def test_a_large_file_is_read_within_seconds():
     assert time.process_time() - started < 5
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['"' + '\\"' * 1_000_000, '"a' * 1_000_000, "{" + '"a":' * 500_000, "\\" * 2_000_000, '["' + "\\u" * 500_000],
+)
+def test_strings_made_to_take_long_do_not(text):
+    started = time.process_time()
+    shown(text)
+    assert time.process_time() - started < 5
+
+
 def test_an_empty_file_is_refused():
     with pytest.raises(Unreadable):
         shown(b" ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -90,6 +91,17 @@ def test_pictures_written_into_the_text_are_left_out_and_told():
     reading = read(f"See ![chart](data:image/png;base64,{'A' * 50_000}) here")
     assert reading.text == "See ![chart](data:) here"
     assert reading.notes == ("1 pictures that are written into the text as base64 were left out.",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["# " + " " * 1_000_000 + "x", "a|b\n-" + " " * 1_000_000 + "x", "~" * 1_000_000 + "`", "`" * 1_000_000 + "x`", "- " * 500_000,
+     "---\ntitle: " + " " * 1_000_000 + "x\n---\n", "a|b\n" + "-|" * 500_000 + "x", "\t" * 100_000 + "x", "> " * 500_000, "#" * 1_000_000],
+)  # fmt: skip
+def test_lines_made_to_take_long_do_not(text):
+    started = time.process_time()
+    read(text)
+    assert time.process_time() - started < 5
 
 
 def test_a_large_file_is_read_within_seconds():
