@@ -169,7 +169,7 @@ def _content(descriptor: int, most_bytes: int) -> bytes:
 def _drawn(readers: ModuleType, data: bytes, asked: wire.Asked) -> bytes:
     if kind_of(data, asked.name) != "pdf":
         raise Unreadable("unsupported_file", "Only pages of a PDF can be drawn. Save it as PDF.")
-    return wire.packed(reader_of(readers, "pdf").render(data, asked.pages, asked.limits))
+    return wire.packed(reader_of(readers, "pdf").render(data, asked.pages, asked.limits, asked.limits.render_px))
 
 
 def _checked(reading: Reading, limits: Limits) -> Reading:

@@ -49,6 +49,10 @@ class Limits:
     """Attachments within attachments."""
     timeout_s: float = 20.0
     password: str | None = None
+    scans: bool = True
+    """Whether scanned pages of a PDF are read within this call; otherwise they are left as `none`, for a call of their own."""
+    render_px: int = 1_600
+    """The long side of a page that is drawn."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
@@ -15,12 +16,18 @@ import orjson
 from orchestrator.documents.choice import Policy, choose
 from orchestrator.documents.inputs import Input, Known, hashed
 from orchestrator.documents.lines import Unfit, clean_id, error_line
-from orchestrator.documents.reading import Limits, Reading, Unreadable
+from orchestrator.documents.reading import Limits, Page, Reading, Unreadable
 
 WINDOW: Final = 500
 """Documents that are asked about at once."""
 AHEAD: Final = 4
 """Documents that are read ahead for each process that reads."""
+SCAN_S: Final = 60.0
+"""What one scanned page or picture may take."""
+SCAN_PX: Final = 2_400
+"""The long side of a page whose picture is read: about 200 dots an inch of a usual one."""
+PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
+"""How the files of pictures begin; a sound that does so as well may take its time, too."""
 MAX_ROW_BYTES: Final = 32 * 1024 * 1024
 MOST_PICTURES: Final = 100
 
@@ -107,13 +114,38 @@ class Documents:
             return Made(orjson.dumps(about | {"kind": "unread"}), reused=True)
         try:
             with one.input.open() as stream:
-                reading = self.pool.read(stream, one.input.name, self.limits)
+                reading = self._read(stream, one.input.name)
                 told, looked_at = self._told(reading, stream)
         except Unreadable as error:
             return Unfit(error.code, error.message)
         except Unfit as unfit:
             return unfit
         return Made(orjson.dumps(about | told), kind=reading.kind, pages=len(reading.pages), looked_at=looked_at)
+
+    def _read(self, stream: BinaryIO, name: str) -> Reading:
+        """A document's reading; each scanned page of a PDF in a call of its own, so that none costs the others."""
+        head = stream.read(16)
+        stream.seek(0)
+        limits = replace(
+            self.limits, scans=False, timeout_s=SCAN_S if head.startswith(PICTURES) else self.limits.timeout_s
+        )
+        reading = self.pool.read(stream, name, limits)
+        if reading.kind != "pdf":
+            return reading
+        return replace(
+            reading,
+            pages=tuple(self._scanned(stream, page) if page.source == "none" else page for page in reading.pages),
+        )
+
+    def _scanned(self, stream: BinaryIO, page: Page) -> Page:
+        """A page that has no text layer, read from its picture; as it is where that does not work."""
+        try:
+            stream.seek(0)
+            (picture,) = self.pool.render(stream, [page.number], replace(self.limits, render_px=SCAN_PX))
+            seen = self.pool.read(io.BytesIO(picture), "page.jpg", replace(self.limits, timeout_s=SCAN_S)).pages[0]
+        except Unreadable:
+            return page
+        return replace(seen, number=page.number, name=page.name, blocks=seen.blocks + page.blocks)
 
     def _told(self, reading: Reading, stream: BinaryIO) -> tuple[dict[str, Any], int]:
         """What was read, page by page, with pictures of the pages that must be looked at; and how many those are."""

@@ -39,11 +39,12 @@ def read(data: bytes, limits: Limits, within: Inner) -> Reading:
         drafts = _drafts(document, limits, files, until, notes)
         style = pdf_blocks.style_of(piece for draft in drafts for piece in draft.pieces)
         pages = pdf_pages.pages_of(drafts, style)
-        pages = _scans_read(document, drafts, pages, limits, until, notes)
+        if limits.scans:
+            pages = _scans_read(document, drafts, pages, limits, until, notes)
         pages = pdf_pictures.with_pictures_read(document, drafts, pages, limits, until)
         title = pdf_open.title_of(document) or pdf_pages.first_heading(pages, style)
         files.take_all(document)
-    if not any(page.blocks for page in pages):
+    if limits.scans and not any(page.blocks for page in pages):
         notes.append("No text was found in the PDF.")
     inner, told = files.read(within)
     pages += [replace(page, number=len(pages) + index) for index, page in enumerate(inner, 1)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import cv2
@@ -33,6 +33,9 @@ BAND_PX: Final = 1_400_000
 """Lines are looked for in so much of a page at once."""
 MAX_FIND_PX: Final = 12_000_000
 """Of all its bands: beyond that a page is looked at smaller, or it would take minutes."""
+LINE_LETTERS: Final = 1.6
+"""How high a line is read, in heights of its letters: in more of it the network takes letters that touch for others."""
+TIGHTEST: Final = 0.65
 LEVEL_DEG: Final = 0.3
 """A page turned by less is read as it is."""
 SAMPLE: Final = 6
@@ -81,6 +84,30 @@ class Turned:
         return (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A page laid to be read, with the places of its lines."""
+
+    turned: Turned
+    places: list[Corners]
+    tight: float
+    """The share of their height that is read."""
+    read: Mapping[int, Line] = field(default_factory=dict)
+    """Lines that were read already, by their place."""
+
+    def crop(self, at: int) -> Gray:
+        """A line cut out, level."""
+        corners = self.places[at]
+        width, height = _size(corners)
+        return scan_engine.cut(self.turned.page, corners, self.tight if height <= width else 1.0)
+
+    def on_its_head(self) -> Laid:
+        """The same page turned by half."""
+        size = np.array(self.turned.page.shape[::-1], np.float32)
+        places = [np.roll(size - corners, 2, axis=0) for corners in self.places]
+        return Laid(self.turned.on_its_head(), places, self.tight)
+
+
 def read_page(picture: Image.Image, limits: Limits, *, number: int = 1, threads: int = 1) -> Page:
     """What stands on a scanned page; boxes are shares of the picture as it was given. Raises Unreadable for one too large."""
     if picture.width * picture.height > limits.max_pixels:
@@ -92,8 +119,9 @@ def read_page(picture: Image.Image, limits: Limits, *, number: int = 1, threads:
     if look.ink < BLANK or min(gray.shape) < MIN_SIDE_PX:
         return Page(number, source="none", scan=scan)
     engine = scan_engine.engine(threads)
-    turned, places, read = _upright(gray, look, engine)
-    runs, confidence = _runs(places, _lines(turned.page, places, read, engine))
+    laid = _upright(gray, look, engine)
+    turned = laid.turned
+    runs, confidence = _runs(laid.places, _lines(laid, engine))
     blocks = tuple(Block(one.text, one.kind, one.level, turned.place(one.box)) for one in scan_lines.parts(runs))
     pictures = look.pictures([turned.place(run.box) for run in runs])
     scan = Scan(
@@ -102,24 +130,30 @@ def read_page(picture: Image.Image, limits: Limits, *, number: int = 1, threads:
     return Page(number, blocks, "ocr" if blocks else "none", scan=scan)
 
 
-def _upright(gray: Gray, look: Look, engine: Engine) -> tuple[Turned, list[Corners], dict[int, Line]]:
+def _upright(gray: Gray, look: Look, engine: Engine) -> Laid:
     """A page the right way up, where its lines are, and those of them that had to be read to know it."""
     turned = _turned(gray, look, 90 if look.sideways else 0)
     places = _places(turned.page, look, engine)
     if not _run_across(places):
         turned = _turned(gray, look, 0 if look.sideways else 90)
         places = _places(turned.page, look, engine)
+    laid = Laid(turned, places, _tightness(places, min(look.letter_px, MAX_LETTER_PX)))
     sample = sorted(range(len(places)), key=lambda at: -_size(places[at])[0])[: 3 * SAMPLE : 3]
-    read = {at: engine.read(scan_engine.cut(turned.page, places[at])) for at in sample}
-    if _confidence(read.values()) >= UPRIGHT:
-        return turned, places, read
-    head = turned.on_its_head()
-    size = np.array(head.page.shape[::-1], np.float32)
-    flipped = [np.roll(size - corners, 2, axis=0) for corners in places]
-    other = {at: engine.read(scan_engine.cut(head.page, flipped[at])) for at in sample}
-    if _confidence(other.values()) > _confidence(read.values()) + CLEARLY:
-        return head, flipped, other
-    return turned, places, read
+    read = {at: engine.read(laid.crop(at)) for at in sample}
+    if _confidence(read.values()) < UPRIGHT:
+        other = laid.on_its_head()
+        flipped = {at: engine.read(other.crop(at)) for at in sample}
+        if _confidence(flipped.values()) > _confidence(read.values()) + CLEARLY:
+            return replace(other, read=flipped)
+    return replace(laid, read=read)
+
+
+def _tightness(places: Sequence[Corners], letter_px: float) -> float:
+    """How much of the height of lines is read, so that letters are about as high in it whatever the spacing of lines."""
+    if not places or not letter_px:
+        return 1.0
+    height = statistics.median(_size(corners)[1] for corners in places)
+    return min(max(LINE_LETTERS * letter_px / height, TIGHTEST), 1.0)
 
 
 def _turned(gray: Gray, look: Look, rotation: int) -> Turned:
@@ -206,19 +240,16 @@ def _confidence(lines: Iterable[Line]) -> float:
     return sum(letters) / len(letters) if letters else 0.0
 
 
-def _lines(page: Gray, places: Sequence[Corners], read: Mapping[int, Line], engine: Engine) -> list[Line]:
+def _lines(laid: Laid, engine: Engine) -> list[Line]:
     """What stands in each line; one that runs up or down is read both ways."""
     lines = []
-    for at, corners in enumerate(places):
+    for at, corners in enumerate(laid.places):
         width, height = _size(corners)
-        crop = scan_engine.cut(page, corners) if at not in read or height > TALL * width else None
-        if crop is None:
-            lines.append(read[at])
-        elif height > TALL * width:
-            ways = (engine.read(np.rot90(crop, turns)) for turns in (1, -1))
+        if height > TALL * width:
+            ways = (engine.read(np.rot90(laid.crop(at), turns)) for turns in (1, -1))
             lines.append(max(ways, key=lambda line: line.confidence))
         else:
-            lines.append(engine.read(crop))
+            lines.append(laid.read.get(at) or engine.read(laid.crop(at)))
     return lines
 
 

@@ -1,0 +1,114 @@
+"""Documents become rows: each input is exactly one line, read only where no result is there, in its order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from orchestrator.documents.choice import Policy, choose
+from orchestrator.documents.inputs import inputs_of
+from orchestrator.documents.pool import Pool
+from orchestrator.documents.reading import Block, Page, Scan
+from orchestrator.documents.work import Documents
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[Pool]:
+    with Pool(children=2) as made:
+        yield made
+
+
+def lines(
+    pool: Pool, folder: Path, known: Sequence[str] = (), policy: Policy | None = None
+) -> tuple[list[dict[str, Any]], Documents]:
+    """The rows of a folder."""
+    documents = Documents(pool, 2, lambda hashes: {one for one in hashes if one in known}, policy or Policy())
+    return [json.loads(line) for line in documents.lines(inputs_of(folder))], documents
+
+
+def scan(text: str) -> Image.Image:
+    """A page with a text drawn on it."""
+    page = Image.new("RGB", (1000, 500), "white")
+    ImageDraw.Draw(page).text((60, 80), text, fill="black", font=ImageFont.load_default(size=48))
+    return page
+
+
+def test_every_input_is_one_line_whatever_becomes_of_it(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a.txt").write_text("Hello there.")
+    (tmp_path / "deep/b.html").write_text("<h1>Title</h1><p>Words.</p>")
+    (tmp_path / "c.txt").write_text("")
+    (tmp_path / "d.pdf").write_bytes(b"%PDF-1.7 broken")
+    (tmp_path / "e.doc").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600))
+    (tmp_path / "f").symlink_to(tmp_path / "a.txt")
+    found, documents = lines(pool, tmp_path)
+    assert [line["custom_id"] for line in found] == ["a.txt", "c.txt", "d.pdf", "deep/b.html", "e.doc", "f"]
+    assert ["document" if "body" in line else line["error"]["code"] for line in found] == [
+        "document", "empty_file", "unreadable_file", "document", "unsupported_file", "not_a_file",
+    ]  # fmt: skip
+    assert all(line["error"]["message"].count(".") >= 2 for line in found if "error" in line), "cause and remedy"
+    assert (documents.counts.found, documents.counts.read, documents.counts.refused) == (6, 2, 4)
+    document = found[0]["body"]["document"]
+    assert document["hash"] == hashlib.sha256(b"Hello there.").hexdigest()
+    assert document["blocks"][0][:3] == [1, "Hello there.", "paragraph"]
+
+
+def test_what_has_a_result_is_not_read(pool: Pool, tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"{number:02}.txt").write_text(f"Document {number}.")
+    known = [hashlib.sha256(f"Document {number}.".encode()).hexdigest() for number in range(30) if number != 7]
+    found, documents = lines(pool, tmp_path, known)
+    assert [line["custom_id"] for line in found if "pages" in line["body"]["document"]] == ["07.txt"]
+    assert (documents.counts.reused, documents.counts.read) == (29, 1)
+
+
+def test_a_scanned_page_of_a_pdf_is_read_from_its_picture_in_a_call_of_its_own(pool: Pool, tmp_path: Path) -> None:
+    scan("Invoice number 4711").save(tmp_path / "scan.pdf", "PDF", resolution=100)
+    (line,), documents = lines(pool, tmp_path)
+    document = line["body"]["document"]
+    assert document["pages"][0]["source"] == "ocr"
+    assert "4711" in document["blocks"][0][1]
+    assert document["blocks"][0][4][0] < 0.2
+    assert documents.counts.looked_at == 0
+
+
+def test_a_page_that_needs_eyes_goes_as_a_picture_and_says_why(pool: Pool, tmp_path: Path) -> None:
+    scan("Invoice number 4711").save(tmp_path / "scan.pdf", "PDF", resolution=100)
+    (line,), documents = lines(pool, tmp_path, policy=Policy(needs_eyes=True))
+    document = line["body"]["document"]
+    assert document["blocks"] == []
+    assert document["pictures"][0][1].startswith("data:image/jpeg;base64,/9j/")
+    assert "needs layout" in document["pages"][0]["why"]
+    assert documents.counts.looked_at == 1
+
+
+def test_names_that_are_no_text_and_names_that_repeat_become_ids_of_their_own(pool: Pool, tmp_path: Path) -> None:
+    (tmp_path / b"bad\xff.txt".decode("utf-8", "surrogateescape")).write_text("One.")
+    (tmp_path / b"bad\xfe.txt".decode("utf-8", "surrogateescape")).write_text("Two.")
+    found, _ = lines(pool, tmp_path)
+    assert len({line["custom_id"] for line in found}) == 2
+
+
+@pytest.mark.parametrize(
+    "page, policy, look",
+    [
+        (Page(1, (Block("x"),)), Policy(), False),
+        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.95)), Policy(), False),
+        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.5)), Policy(), True),
+        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.5)), Policy(ocr_confidence=0.4), False),
+        (Page(1, (), "none", scan=Scan(10, 0, ink=0.2)), Policy(), True),
+        (Page(1, (), "none", scan=Scan(10, 0, ink=0.0)), Policy(), False),
+        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.95)), Policy(needs_eyes=True), True),
+        (Page(1, (Block("x"),), "text", scan=Scan(10, 0, pictures=0.9)), Policy(needs_eyes=True), True),
+    ],
+)
+def test_a_page_goes_by_how_it_was_read_and_what_its_task_needs(page: Page, policy: Policy, look: bool) -> None:
+    chosen = choose(page, policy)
+    assert chosen.look is look
+    assert chosen.why
