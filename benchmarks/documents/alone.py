@@ -79,7 +79,7 @@ def _read(read: Callable[[str], str], path: str) -> str | None:
     try:
         return read(path)
     except Exception as error:  # whatever a peer raises costs it this document only
-        print(f"{path}: {type(error).__name__}: {error}", file=sys.stderr)
+        print(f"{Path(path).name}: {type(error).__name__}: {error}", file=sys.stderr)
         return None
 
 

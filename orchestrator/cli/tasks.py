@@ -169,10 +169,17 @@ def export(
 
 
 def written(definition: Mapping[str, Any]) -> str:
-    """A definition as YAML, without what it does not say."""
+    """A definition as YAML, without what it does not say; texts of several lines as people write them."""
     import yaml
 
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]
+        """Writes such texts as blocks."""
+
+    def as_block(dumper: Any, value: str) -> Any:
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+
+    Dumper.add_representer(str, as_block)
     said = {key: value for key, value in definition.items() if value not in (None, [], "", {})}
     plain = json.loads(json.dumps(said))
-    text: str = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=100)
+    text: str = yaml.dump(plain, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=100)
     return text
