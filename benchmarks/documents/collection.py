@@ -49,7 +49,7 @@ class Document:
     @property
     def is_scan(self) -> bool:
         """Whether its text can only be seen."""
-        return self.is_picture or bool(_SCAN.search(self.note))
+        return self.is_picture or (self.path.suffix.lower() == ".pdf" and bool(_SCAN.search(self.note)))
 
     @property
     def text(self) -> str | None:

@@ -30,6 +30,7 @@ _FULL: Final = 0.75
 """The share of its memory above which it is replaced, once the document is read."""
 _GRACE_S: Final = 2
 _PIECE_BYTES: Final = 16 * 1024 * 1024
+PICTURES: Final = frozenset({"png", "jpeg", "webp", "gif", "tiff"})
 
 
 def main() -> None:
@@ -167,9 +168,14 @@ def _content(descriptor: int, most_bytes: int) -> bytes:
 
 
 def _drawn(readers: ModuleType, data: bytes, asked: wire.Asked) -> bytes:
-    if kind_of(data, asked.name) != "pdf":
-        raise Unreadable("unsupported_file", "Only pages of a PDF can be drawn. Save it as PDF.")
-    return wire.packed(reader_of(readers, "pdf").render(data, asked.pages, asked.limits, asked.limits.render_px))
+    kind = kind_of(data, asked.name)
+    if kind in PICTURES:
+        from orchestrator.documents.readers import picture_render
+
+        return wire.packed(picture_render.render(data, asked.pages or (), asked.limits))
+    if kind != "pdf":
+        raise Unreadable("unsupported_file", "Only pages of a PDF and pictures can be drawn. Save it as PDF.")
+    return wire.packed(reader_of(readers, "pdf").render(data, asked.pages, asked.limits))
 
 
 def _checked(reading: Reading, limits: Limits) -> Reading:

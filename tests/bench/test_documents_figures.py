@@ -190,3 +190,11 @@ def test_the_documents_that_are_made_are_told_like_any_others(tmp_path: Path, mo
 def test_lines_with_boxes_keep_the_commas_of_their_text(tmp_path: Path) -> None:
     (tmp_path / "1.box.csv").write_text("1,2,3,4,5,6,7,8,TOTAL, RM 9.00\n\n1,2,3,4,5,6,7,8,THANK YOU\n", "utf-8")
     assert Document("1.jpg", tmp_path / "1.jpg", (tmp_path / "1.box.csv",)).text == "TOTAL, RM 9.00\nTHANK YOU"
+
+
+@pytest.mark.parametrize(
+    "name, note, is_scan",
+    [("a.png", "", True), ("a.PDF", "a Scan without text", True), ("a.pdf", "", False), ("a.html", "of scanned pages", False)],
+)  # fmt: skip
+def test_only_pictures_and_pdfs_that_are_called_so_are_scans(name: str, note: str, is_scan: bool) -> None:
+    assert Document(name, Path(name), note=note).is_scan is is_scan

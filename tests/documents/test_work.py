@@ -112,3 +112,11 @@ def test_a_page_goes_by_how_it_was_read_and_what_its_task_needs(page: Page, poli
     chosen = choose(page, policy)
     assert chosen.look is look
     assert chosen.why
+
+
+def test_a_picture_that_needs_eyes_goes_as_it_is_seen(pool: Pool, tmp_path: Path) -> None:
+    pages = [scan("First"), scan("Second")]
+    pages[0].save(tmp_path / "pages.tiff", save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "photo.png")
+    found, _ = lines(pool, tmp_path, policy=Policy(needs_eyes=True))
+    assert [len(line["body"]["document"]["pictures"]) for line in found] == [2, 1]

@@ -23,7 +23,7 @@ _SHARE_OF_TIME: Final = 0.8
 _WHITE: Final = 0xFFFFFFFF
 
 
-def render(data: bytes, pages: Sequence[int], limits: Limits, long_side_px: int = 1600) -> list[bytes]:
+def render(data: bytes, pages: Sequence[int], limits: Limits, long_side_px: int = 0) -> list[bytes]:
     """These pages, counted from 1, as JPEGs; raises Unreadable for one that is not there or too large to be drawn."""
     until = time.monotonic() + _SHARE_OF_TIME * limits.timeout_s
     pictures = []
@@ -33,7 +33,7 @@ def render(data: bytes, pages: Sequence[int], limits: Limits, long_side_px: int 
                 raise Unreadable(
                     "unreadable_file", f"The PDF has no page {number}: it has {len(document)}. Ask for one of those."
                 )
-            picture = drawn(document, number, limits, until, long_side_px=long_side_px)
+            picture = drawn(document, number, limits, until, long_side_px=long_side_px or limits.render_px)
             buffer = io.BytesIO()
             picture.save(buffer, "JPEG", quality=_JPEG_QUALITY)
             pictures.append(buffer.getvalue())

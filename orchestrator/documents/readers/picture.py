@@ -63,6 +63,13 @@ def _as_unreadable() -> Iterator[None]:
         ) from None
 
 
+def frames(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    """The pages of a picture, decoded one at a time and upright; raises Unreadable as `read` does."""
+    with _as_unreadable():
+        picture = Image.open(io.BytesIO(data), formats=[name for name in KINDS if name != "MPO"])
+    yield from _frames(picture, limits, paged=KINDS[picture.format or ""] == "tiff")
+
+
 def _frames(picture: Image.Image, limits: Limits, *, paged: bool) -> Iterator[Image.Image]:
     """The pages, one decoded at a time: a TIFF's are not counted before, since a made-up count takes long to be found out."""
     for at in range(limits.max_pages if paged else 1):
