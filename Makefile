@@ -9,7 +9,7 @@ READY := .venv/.installed
 # vLLM's real engine without a GPU has an environment of its own: it asks for older releases of some of the server's part.
 VLLM := .venv-vllm/bin
 VLLM_READY := .venv-vllm/.installed
-VLLM_EXTRAS := server embedded slm documents build
+VLLM_EXTRAS := server embedded slm build
 TORCH := 2.13.0
 EXTRAS := server embedded slm documents parquet build
 UPGRADE ?=

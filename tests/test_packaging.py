@@ -57,6 +57,7 @@ USED_WITHOUT_IMPORT = {
     "mypy": "`make check`",
     "import-linter": "`make check`",
     "hatchling": "builds the wheel",
+    "pyarrow": "results as Parquet ask for it by name, since it may be missing",
     "numpy": "what scikit-learn's arrays are; its floor is ours to set",
 }
 

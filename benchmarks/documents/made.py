@@ -28,6 +28,8 @@ TEXTS: Final = 4
 """Of each kind."""
 INVOICES: Final = 6
 SCANS: Final = 8
+POOREST: Final = 0.75
+"""Of a scan that people can just read."""
 MAKERS: Final[Mapping[str, Callable[[Sequence[str]], bytes]]] = {
     ".pdf": writing.pdf, ".docx": writing.docx, ".html": writing.html, ".eml": writing.eml,
 }  # fmt: skip
@@ -122,7 +124,7 @@ def _scans(folder: Path, draw: random.Random) -> Iterator[Row]:
     where.mkdir(parents=True)
     for number in range(SCANS):
         lines = [sentence(draw) for _ in range(18)]
-        picture = scanned.page(lines, poor=number / (SCANS - 1), draw=draw)
+        picture = scanned.page(lines, poor=POOREST * number / (SCANS - 1), draw=draw)
         picture.save(where / f"{number}.png")
         (where / f"{number}.txt").write_text("\n".join(lines), "utf-8")
         yield f"good/scans/{number}.png", "good", f"good/scans/{number}.txt", "made: a scan"

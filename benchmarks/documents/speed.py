@@ -100,11 +100,14 @@ def _docling(documents: Sequence[Document], pages: int, cpu: int) -> Row:
                     return told(f"{name}: NOT measured", 0, "1/s", note=f"it does not start: {peers.why_not(process)}")
                 if found.texts == [None]:
                     return told(
-                        name, 0, "1/s", note=f"NOT measured, it does not work offline: {peers.why_not(process)}"
+                        f"{name}: NOT measured", 0, "1/s", note=f"it does not work offline: {peers.why_not(process)}"
                     )
         except subprocess.CalledProcessError as error:
             return told(
-                name, 0, "1/s", note=f"NOT measured, it cannot be installed here: pip ended with {error.returncode}"
+                f"{name}: NOT measured",
+                0,
+                "1/s",
+                note=f"it cannot be installed here: pip ended with {error.returncode}",
             )
         with peers.running("docling", cpu, Path(folder)) as process:
             reader = _first(process, documents)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,6 +18,8 @@ from orchestrator.documents.reading import Inner, Limits, Page, Reading, Unreada
 
 KINDS: Final = {"PNG": "png", "JPEG": "jpeg", "MPO": "jpeg", "WEBP": "webp", "GIF": "gif", "TIFF": "tiff"}
 """What Pillow may take a file for, and its kind; none of its other decoders is ever asked."""
+NAMED: Final = 20
+"""Pages that a note names at most."""
 BROKEN: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, struct.error)  # fmt: skip
 """What its decoders raise for files that are broken, or made to break them."""
 
@@ -24,28 +27,47 @@ BROKEN: Final = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexErr
 def read(data: bytes, limits: Limits, within: Inner) -> Reading:
     """The text of a picture, a page each; raises Unreadable for what is none, is broken, or is too large to decode."""
     del within  # nothing lies in a picture
-    if not data:
-        raise Unreadable("empty_file", "The picture is empty. Save it anew.")
+    begun = time.monotonic()
+    pages: list[Page] = []
+    late: list[str] = []
     with warnings.catch_warnings():
         # Pillow warns of odd headers; what matters of them is checked here, or fails.
         warnings.simplefilter("ignore")
-        with _as_unreadable():
-            picture = Image.open(io.BytesIO(data), formats=[name for name in KINDS if name != "MPO"])
-            kind = KINDS[picture.format or ""]
-            moves = kind != "tiff" and getattr(picture, "is_animated", False)
-        pages = tuple(
-            scan.read_page(frame, limits, number=number)
-            for number, frame in enumerate(_frames(picture, limits, paged=kind == "tiff"), 1)
-        )
-    return Reading(kind, pages, notes=tuple(_notes(pages, moves=moves)))
+        picture = _opened(data)
+        kind = KINDS[picture.format or ""]
+        moves = kind != "tiff" and getattr(picture, "is_animated", False)
+        for number, frame in enumerate(_frames(picture, limits), 1):
+            spent = time.monotonic() - begun
+            # The next page may take twice as long as those before: what was read shall not be lost over it.
+            if pages and spent + 2 * spent / len(pages) > limits.timeout_s:
+                late.append(str(number))
+                pages.append(Page(number, source="none"))
+            else:
+                pages.append(scan.read_page(frame, limits, number=number))
+    return Reading(kind, tuple(pages), notes=tuple(_notes(pages, late, moves=moves)))
 
 
-def _notes(pages: tuple[Page, ...], *, moves: bool) -> Iterator[str]:
+def frames(data: bytes, limits: Limits) -> Iterator[Image.Image]:
+    """The pages of a picture as they are meant to be seen: all of a TIFF, the first of what moves; raises Unreadable as `read` does."""
+    return _frames(_opened(data), limits)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """A picture of which only the header was looked at."""
+    if not data:
+        raise Unreadable("empty_file", "The picture is empty. Save it anew.")
+    with _as_unreadable():
+        return Image.open(io.BytesIO(data), formats=[name for name in KINDS if name != "MPO"])
+
+
+def _notes(pages: Sequence[Page], late: Sequence[str], *, moves: bool) -> Iterator[str]:
     if moves:
         yield "The picture moves, or has further ones behind it: only the first was read."
-    unread = [str(page.number) for page in pages if page.source == "none"]
+    if late:
+        yield f"There was no time left to read page {', '.join(late[:NAMED])}: raise the time limit."
+    unread = [str(page.number) for page in pages if page.source == "none" and str(page.number) not in set(late)]
     if unread:
-        which = "the picture" if len(pages) == 1 else f"page {', '.join(unread[:20])}"
+        which = "the picture" if len(pages) == 1 else f"page {', '.join(unread[:NAMED])}"
         yield f"No text was found in {which}: it must be looked at."
 
 
@@ -63,15 +85,9 @@ def _as_unreadable() -> Iterator[None]:
         ) from None
 
 
-def frames(data: bytes, limits: Limits) -> Iterator[Image.Image]:
-    """The pages of a picture, decoded one at a time and upright; raises Unreadable as `read` does."""
-    with _as_unreadable():
-        picture = Image.open(io.BytesIO(data), formats=[name for name in KINDS if name != "MPO"])
-    yield from _frames(picture, limits, paged=KINDS[picture.format or ""] == "tiff")
-
-
-def _frames(picture: Image.Image, limits: Limits, *, paged: bool) -> Iterator[Image.Image]:
+def _frames(picture: Image.Image, limits: Limits) -> Iterator[Image.Image]:
     """The pages, one decoded at a time: a TIFF's are not counted before, since a made-up count takes long to be found out."""
+    paged = picture.format == "TIFF"
     for at in range(limits.max_pages if paged else 1):
         with _as_unreadable():
             if not _turned_to(picture, at):

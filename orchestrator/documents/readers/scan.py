@@ -29,7 +29,7 @@ LINE: Final = 2.0
 MAX_LETTER_PX: Final = 32.0
 """Letters need not be higher to be read."""
 SCALES: Final = (0.2, 3.0)
-BAND_PX: Final = 1_400_000
+BAND_PX: Final = 800_000
 """Lines are looked for in so much of a page at once."""
 MAX_FIND_PX: Final = 12_000_000
 """Of all its bands: beyond that a page is looked at smaller, or it would take minutes."""
@@ -138,7 +138,7 @@ def _upright(gray: Gray, look: Look, engine: Engine) -> Laid:
         turned = _turned(gray, look, 0 if look.sideways else 90)
         places = _places(turned.page, look, engine)
     laid = Laid(turned, places, _tightness(places, min(look.letter_px, MAX_LETTER_PX)))
-    sample = sorted(range(len(places)), key=lambda at: -_size(places[at])[0])[: 3 * SAMPLE : 3]
+    sample = _sample(places)
     read = {at: engine.read(laid.crop(at)) for at in sample}
     if _confidence(read.values()) < UPRIGHT:
         other = laid.on_its_head()
@@ -146,6 +146,17 @@ def _upright(gray: Gray, look: Look, engine: Engine) -> Laid:
         if _confidence(flipped.values()) > _confidence(read.values()) + CLEARLY:
             return replace(other, read=flipped)
     return replace(laid, read=read)
+
+
+def _sample(places: Sequence[Corners]) -> list[int]:
+    """Some of the lines that are longest for their height; not only the very longest, since rules are among them."""
+
+    def length(at: int) -> float:
+        width, height = _size(places[at])
+        return width / max(height, 1.0)
+
+    step = min(max(len(places) // SAMPLE, 1), 3)
+    return sorted(range(len(places)), key=length, reverse=True)[: step * SAMPLE : step]
 
 
 def _tightness(places: Sequence[Corners], letter_px: float) -> float:
@@ -230,9 +241,11 @@ def _size(corners: Corners) -> tuple[float, float]:
 
 
 def _run_across(places: Sequence[Corners]) -> bool:
-    """Whether most lines run from side to side, by the room that they take."""
+    """Whether lines run from side to side, by the longer ones: what is found in photos has no direction."""
     sizes = [_size(corners) for corners in places]
-    return sum(width * height * (1 if width > height else -1) for width, height in sizes) >= 0
+    across = sum(width for width, height in sizes if width > TALL * height)
+    down = sum(height for width, height in sizes if height > TALL * width)
+    return across * 2 >= down
 
 
 def _confidence(lines: Iterable[Line]) -> float:

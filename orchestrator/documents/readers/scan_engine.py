@@ -84,9 +84,7 @@ class Engine:
         """Where lines stand in a picture, in its pixels."""
         height, width = picture.shape
         size = (max(round(width / 32), 1) * 32, max(round(height / 32), 1) * 32)
-        marked: Floats = self._finds.run(None, {"x": _as_input(np.asarray(cv2.resize(picture, size), np.uint8))})[0][
-            0, 0
-        ]
+        marked: Floats = _answer(self._finds, np.asarray(cv2.resize(picture, size), np.uint8))[0, 0]
         lines = list(_lines(marked))
         scale = np.array([width / size[0], height / size[1]], np.float32)
         return [corners * scale for corners in lines]
@@ -94,7 +92,7 @@ class Engine:
     def read(self, crop: Gray) -> Line:
         """What stands in a line that was cut out level: one at a time, since on a CPU a batch gains nothing and fills up the shorter."""
         line = _at_height(crop)
-        steps: Floats = self._reads.run(None, {"x": _as_input(line)})[0][0]
+        steps: Floats = _answer(self._reads, line)[0]
         latin = self._letters_of(steps[:, self._latin], self._latin)
         return Line(self._letters_of(steps, self._all), latin)
 
@@ -157,6 +155,17 @@ def _session(folder: Path, part: str, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(files[-1].read_bytes(), options, providers=["CPUExecutionProvider"])
+
+
+def _answer(network: Any, picture: Gray) -> Floats:
+    """What a network makes of a picture; raises MemoryError where there is too little, which it tells in words only."""
+    try:
+        found: Floats = network.run(None, {"x": _as_input(picture)})[0]
+    except Exception as error:
+        if any(words in str(error) for words in ("bad_alloc", "bad allocation", "Failed to allocate memory")):
+            raise MemoryError from None
+        raise
+    return found
 
 
 def _as_input(picture: Gray) -> Floats:

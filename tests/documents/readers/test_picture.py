@@ -92,6 +92,20 @@ def test_every_page_of_a_tiff_is_read():
     assert [page.number for page in reading.pages] == [1, 2, 3]
 
 
+def test_pages_of_a_tiff_for_which_no_time_is_left_are_named_and_those_read_are_kept():
+    pages = encoded(drawn("1"), "TIFF", save_all=True, append_images=[drawn("1")] * 2)
+    reading = read(pages, Limits(timeout_s=0.001))
+    assert [page.source for page in reading.pages] == ["ocr", "none", "none"]
+    assert reading.notes == ("There was no time left to read page 2, 3: raise the time limit.",)
+
+
+def test_frames_are_the_pages_as_they_are_meant_to_be_seen():
+    pages = encoded(drawn(), "TIFF", save_all=True, append_images=[Image.new("L", (30, 20))])
+    assert [frame.size for frame in picture.frames(pages, Limits())] == [(700, 160), (30, 20)]
+    with pytest.raises(Unreadable, match="at most 600 can be read"):
+        list(picture.frames(pages, Limits(max_pixels=600)))
+
+
 def test_a_tiff_of_too_many_pages_is_refused():
     pages = encoded(drawn("1"), "TIFF", save_all=True, append_images=[drawn("1")] * 2)
     with pytest.raises(Unreadable, match=r"more than 2 pages. Split it") as refused:
