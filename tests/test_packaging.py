@@ -37,6 +37,7 @@ TARGETS = [
     "check",
     "bench",
     "bench-service",
+    "bench-documents",
     "up",
     "clean",
     "help",

@@ -65,7 +65,7 @@ def rows(found: Sequence[Seen], origin: str) -> list[Row]:
     least = sorted(known, key=lambda one: one.found / one.wanted)[:4]
     return [
         at_most("pages that go to a model with eyes, of all scanned ones", looked_at / scanned, SHARE, "",
-                note=f"{looked_at} of {scanned} pages; {', '.join(one.name for one in found if one.looked_at)}; {origin}"),
+                note=f"{looked_at} of {scanned} pages; {', '.join(one.name for one in found if one.looked_at) or 'none'}; {origin}"),
         at_least("recall of words, less that of looking at all of them", there / wanted - 1, -POINTS, "",
                  note=f"{there} of {wanted} words of {len(known)} transcripts; a page that is looked at counts as read perfectly; the least "
                       + ", ".join(f"{one.name} {one.found / one.wanted:.3f}" for one in least)),

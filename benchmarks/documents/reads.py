@@ -13,7 +13,8 @@ from typing import Final, Self
 
 from benchmarks.documents.collection import Document
 from orchestrator.documents.pool import Pool
-from orchestrator.documents.reading import Limits, Reading, Unreadable
+from orchestrator.documents.reading import Reading, Unreadable
+from orchestrator.documents.work import Documents
 
 EVERY_S: Final = 0.02
 
@@ -37,24 +38,23 @@ class Read:
         return 0 if self.reading is None else len(self.reading.pages)
 
 
-def read(pool: Pool, document: Document, limits: Limits | None = None) -> Read:
-    """One document as the command reads it."""
-    began = time.monotonic()
+def read(pool: Pool, document: Document) -> Read:
+    """One document as the command reads it: each scanned page of it in a time of its own."""
+    documents, began = Documents(pool, 1, lambda _: frozenset()), time.monotonic()
     with document.path.open("rb") as stream:
         try:
-            reading, error = pool.read(stream, document.path.name, limits), None
+            # What becomes of the reading in a row is another matter: the pages that are looked at have lost their text there.
+            reading, error = documents.reading_of(stream, document.path.name), None
         except Unreadable as refusal:
             reading, error = None, refusal
     return Read(document, reading, error, time.monotonic() - began)
 
 
-def read_all(
-    pool: Pool, documents: Sequence[Document], at_once: int, limits: Limits | None = None
-) -> tuple[list[Read], float]:
+def read_all(pool: Pool, documents: Sequence[Document], at_once: int) -> tuple[list[Read], float]:
     """Every document, in their order, and the seconds that all of them took together."""
     began = time.monotonic()
     with ThreadPoolExecutor(at_once) as threads:
-        found = list(threads.map(lambda one: read(pool, one, limits), documents))
+        found = list(threads.map(lambda one: read(pool, one), documents))
     return found, time.monotonic() - began
 
 

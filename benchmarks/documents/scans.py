@@ -42,7 +42,7 @@ def measure(scale: Scale) -> list[Row]:
     scans = _some(collection.scans(), scale)
     at_once = os.cpu_count() or 1
     with Pool(children=at_once) as pool, tempfile.TemporaryDirectory() as folder:
-        long = read(pool, _long(Path(folder)))  # the models are loaded as well
+        long = read(pool, _long(Path(folder), scale.of(LONG)))  # the models are loaded as well
         with Memory(pool) as memory:
             found, seconds = read_all(pool, scans, at_once)
         pictures = {one.name: _pictures(pool, one, Path(folder)) for one in scans}
@@ -57,16 +57,16 @@ def measure(scale: Scale) -> list[Row]:
         at_most("scans: memory of a reader at its highest point", memory.most_bytes / 1e6, MEMORY_MB, "MB",
                 note=f"{at_once} readers at once, each a process"),
         at_most("scans: the slowest page", slowest.seconds / max(1, slowest.pages), PAGE_S, "s", note=slowest.document.name),
-        at_least(f"scans: pages read of a scanned document of {LONG} pages", _read_pages(long), LONG, "",
+        at_least(f"scans: pages read of a scanned document of {scale.of(LONG)}", _read_pages(long), scale.of(LONG), "",
                  note=f"{long.seconds:.1f} s, of our own making. {_told(long)}".rstrip()),
         at_most("scans: refused", sum(one.error is not None for one in found), 0, "", note=_refusals(found)),
     ]  # fmt: skip
 
 
-def _long(folder: Path) -> Document:
+def _long(folder: Path, count: int) -> Document:
     """A document of many scanned pages."""
     draw, path = random.Random(LONG), folder / "long.pdf"
-    pages = [scanned.page([made.sentence(draw) for _ in range(25)], poor=0.2, draw=draw) for _ in range(LONG)]
+    pages = [scanned.page([made.sentence(draw) for _ in range(25)], poor=0.2, draw=draw) for _ in range(count)]
     path.write_bytes(scanned.pdf(pages))
     return Document(path.name, path)
 

@@ -9,7 +9,7 @@ from orchestrator.documents.reading import Page
 
 MOST_PICTURES: Final = 0.5
 """A page of which pictures take more than this share says little by its words alone."""
-BLANK: Final = 0.002
+BLANK: Final = 0.0002
 """The share of dark pixels under which a page is empty."""
 
 

@@ -114,7 +114,7 @@ class Documents:
             return Made(orjson.dumps(about | {"kind": "unread"}), reused=True)
         try:
             with one.input.open() as stream:
-                reading = self._read(stream, one.input.name)
+                reading = self.reading_of(stream, one.input.name)
                 told, looked_at = self._told(reading, stream)
         except Unreadable as error:
             return Unfit(error.code, error.message)
@@ -122,7 +122,7 @@ class Documents:
             return unfit
         return Made(orjson.dumps(about | told), kind=reading.kind, pages=len(reading.pages), looked_at=looked_at)
 
-    def _read(self, stream: BinaryIO, name: str) -> Reading:
+    def reading_of(self, stream: BinaryIO, name: str) -> Reading:
         """A document's reading; each scanned page of a PDF in a call of its own, so that none costs the others."""
         head = stream.read(16)
         stream.seek(0)

@@ -15,6 +15,8 @@ from typing import Any, Final
 from orchestrator.tasks.dates import days_in
 
 MOST_CHARS: Final = 20_000_000
+LONG: Final = 7
+"""Digits from which on a number is looked for without regard to what stands between them."""
 _NUMBER: Final = re.compile(r"(?<![\w.,])[-+(]?\d[\d.,'’\u00a0\u202f ]*\d|\d")
 _ISO: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -73,7 +75,11 @@ class Source:
         return None
 
     def _of_number(self, value: Decimal) -> int | None:
-        return self._numbers.get(abs(value))
+        at = self._numbers.get(abs(value))
+        if at is None and value == value.to_integral_value() and len(digits := f"{abs(value):.0f}") >= LONG:
+            found = self._bare[0].find(digits)  # a number of a person or an account, written in groups
+            at = self._bare[1][found] if found >= 0 else None
+        return at
 
     @cached_property
     def _plain(self) -> tuple[str, list[int]]:

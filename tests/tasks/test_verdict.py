@@ -34,6 +34,11 @@ def test_a_value_is_found_in_any_usual_form_and_one_that_is_not_there_is_not(val
     assert (Source(TEXT).find(value) is not None) is is_there
 
 
+def test_a_long_number_is_found_though_it_is_written_in_groups() -> None:
+    assert Source("NIP 774-00-01-454").find(7740001454) is not None
+    assert Source("NIP 774-00-01-455").find(7740001454) is None
+
+
 def test_a_value_says_on_which_page_and_where_it_stands() -> None:
     half = TEXT.index("Betrag")
     source = Source(TEXT, [Place(0, half, 1, (0.1, 0.1, 0.9, 0.2)), Place(half, len(TEXT), 2)])
