@@ -11,7 +11,7 @@ import orjson
 
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner, Tier
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import About, prepare
 from orchestrator.flow.tasks import Version
@@ -74,7 +74,7 @@ def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now:
     model = body.get("model") or "auto"
     hints = within(work.version, merged(hints_from(body.get("rightsize")), work.hints))
     key = reuse_key(document.hash, work.version.digest, model, hints)
-    if (found := _answered(context, work, key)) is not None:
+    if (found := _answered(context, work, key, row.public_id)) is not None:
         return [_reused(document, work, row, key, found)]
     if document.pages is None:
         raise InvalidRequest(
@@ -194,14 +194,23 @@ def _in_pieces(asking: Asking, room: int) -> list[NewJob]:
 
 def _piece_again(asking: Asking, key: bytes, public_id: str) -> NewJob | None:
     """A piece that was answered before, with a document that was not done otherwise."""
-    found = _answered(asking.context, asking.work, key)
+    found = _answered(asking.context, asking.work, key, public_id)
     if found is None:
         return None
     return _reused(asking.document, asking.work, replace(asking.row, public_id=public_id, custom_id=""), key, found)
 
 
-def _answered(context: Context, work: Work, key: bytes) -> Reused | None:
-    return None if work.refresh else reuse.find(context.database, work.owner.tenant_id, key)
+def _answered(context: Context, work: Work, key: bytes, public_id: str) -> Reused | None:
+    """The result that is there, with a copy of its blob where it has one: each result goes with its own retention."""
+    found = None if work.refresh else reuse.find(context.database, work.owner.tenant_id, key)
+    if found is None or found.blob_key is None:
+        return found
+    own = f"results/{public_id[:8]}/{public_id}-reused"
+    try:
+        context.blobs.put(own, context.blobs.get(found.blob_key))
+    except NotFound:
+        return None
+    return replace(found, blob_key=own)
 
 
 def _reused(document: Document, work: Work, row: Row, key: bytes, found: Reused) -> NewJob:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import text
 
 from orchestrator.store.session import Database
 
@@ -41,11 +41,9 @@ class Reused:
 
 def find(database: Database, tenant_id: int, key: bytes) -> Reused | None:
     """The newest result of a key, or None."""
-    with database.unit_of_work() as session:
-        row: Row[Any] | None = session.execute(FIND, {"tenant": tenant_id, "key": key}).one_or_none()
-    if row is None:
-        return None
-    return Reused(row.id, row.public_id, row.tier, row.model, row.body, row.blob_key, row.features)
+    for row in database.at_once(FIND, {"tenant": tenant_id, "key": key}):
+        return Reused(row.id, row.public_id, row.tier, row.model, row.body, row.blob_key, row.features)
+    return None
 
 
 def known(database: Database, tenant_id: int, keys: Sequence[bytes]) -> set[bytes]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.flow import cancel, tasks
 from orchestrator.flow.again import Again, retry_batch
+from orchestrator.settings import Settings
 from tests.stack import OWNER, Stack, row, until
 
 LABELS = {"task": "classify", "parameters": {"labels": ["right", "wrong"]}, "on_invalid_row": "report"}
@@ -198,3 +199,15 @@ def test_a_field_that_breaks_its_rule_is_told_by_its_pointer_with_what_was_said(
     assert line["error"]["code"] == "wrong_form"
     assert [one["pointer"] for one in line["rightsize"]["violations"]] == ["/total"]
     assert json.loads(line["rightsize"]["raw"])["total"] == 0
+
+
+def test_a_large_result_that_is_taken_over_has_a_copy_of_its_own(settings: Settings) -> None:
+    with Stack(settings.model_copy(update={"inline_body_bytes": 100})) as stack:
+        stack.orchestrator()
+        stack.worker("llm")
+        first = lines_of(stack, document("a.txt"))["a.txt"]
+        again = lines_of(stack, known("a.txt"))["a.txt"]
+        assert again["response"]["body"] == first["response"]["body"]
+        keys = [found.blob_key for found in stack.query("SELECT blob_key FROM results ORDER BY job_id")]
+        assert None not in keys
+        assert len(set(keys)) == 2
