@@ -30,9 +30,9 @@ class Form(StrEnum):
     FOLDER = "folder"
 
 
-def form_of(path: Path) -> Form:
-    """The form that a place asks for: a folder, or a file by its suffix."""
-    if path != STANDARD and (path.is_dir() or not path.suffix):
+def form_of(path: Path, *, documents: bool = False) -> Form:
+    """The form that a place asks for: a folder, or a file by its suffix. Of documents a name without one is a folder that is to be made."""
+    if path != STANDARD and (path.is_dir() or (documents and not path.suffix and not path.exists())):
         return Form.FOLDER
     return {".csv": Form.CSV, ".parquet": Form.PARQUET}.get(path.suffix.lower(), Form.LINES)
 
@@ -41,7 +41,7 @@ def check_form(path: Path | None, source: Path | None, *, documents: bool) -> No
     """Refuse, before any work is done, a place where results cannot go."""
     if path is None:
         return
-    if form_of(path) is not Form.FOLDER:
+    if form_of(path, documents=documents) is not Form.FOLDER:
         check_target(path, source)
     elif not documents:
         raise typer.BadParameter(
@@ -51,9 +51,11 @@ def check_form(path: Path | None, source: Path | None, *, documents: bool) -> No
         raise typer.BadParameter(f"{str(path)!r} is the input itself: give the results a folder of their own.")
 
 
-def deliver(client: Rightsize, batch: Mapping[str, Any], path: Path, schema: Mapping[str, Any] | None) -> None:
+def deliver(
+    client: Rightsize, batch: Mapping[str, Any], path: Path, schema: Mapping[str, Any] | None, *, documents: bool = False
+) -> None:  # fmt: skip
     """Write a batch's results where `path` says, in its form, and say what was written."""
-    form = form_of(path)
+    form = form_of(path, documents=documents)
     if form is Form.LINES:
         tell_saved(save_results(client, batch, path), batch, path)
         return

@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.completing import batch_ids
 from orchestrator.cli.connect import connected, reached
-from orchestrator.cli.delivering import check_form, deliver, explain_failures, report
+from orchestrator.cli.delivering import Form, deliver, explain_failures, form_of, report
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import (
@@ -34,7 +34,7 @@ from orchestrator.cli.options import (
     json_flag,
     some_id,
 )
-from orchestrator.cli.saving import STANDARD
+from orchestrator.cli.saving import STANDARD, check_target
 from orchestrator.client.ordering import result_files
 from orchestrator.errors import InvalidRequest
 
@@ -118,7 +118,8 @@ def results(
       rightsize results batch_0199 | jq 'select(.error != null)'
     """
     target = results_to or STANDARD
-    check_form(target, None, documents=True)
+    if form_of(target) is not Form.FOLDER:
+        check_target(target)
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.batch(batch)
         if found["status"] == "failed":

@@ -118,7 +118,7 @@ def submit(
         if not wait:
             show_made(batch, as_json=as_json)
             return
-        batch = finish(service, batch, results_to, as_json=as_json, schema=schema)
+        batch = finish(service, batch, results_to, as_json=as_json, schema=schema, documents=task is not None)
         if report_to is not None:
             report(service.client, batch, report_to, path.name or "Documents", schema)
     leave(batch, strict=strict)
@@ -200,12 +200,13 @@ def show_made(batch: dict[str, Any], *, as_json: bool) -> None:
 
 
 def finish(
-    service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool, schema: dict[str, Any] | None = None
+    service: Service, batch: dict[str, Any], results_to: Path | None, *, as_json: bool, schema: dict[str, Any] | None = None,
+    documents: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Follow the batch to its end, write its results, and show what became of it."""
     batch = follow(service.client, batch, quiet=as_json, lasts=service.lasts)
     if results_to is not None:
-        deliver(service.client, batch, results_to, schema)
+        deliver(service.client, batch, results_to, schema, documents=documents)
     if as_json:
         print_json(batch)
     elif results_to != STANDARD:  # lines for a program are not to be mixed with a table for people

@@ -125,7 +125,6 @@ def test_a_batch_counts_each_row_once_and_its_cost_whole(api: Api) -> None:
     }  # fmt: skip
     with api.client as client:
         usage = client.usage(by=["tier"])
-    assert usage["total"]["failed_attempts"] <= 1
     assert Decimal(usage["total"]["rejected_usd"]) >= 20 * Decimal(PRICE["small"])
 
 
