@@ -99,22 +99,10 @@ def submit(
     check_source(path)
     work = Work.of(path, task, tier, stakes, instructions, endpoint, max_cost_usd)
     parameters = parameters_of(labels, schema_file, question, given)
-    schema: dict[str, Any] | None = None
+    hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
+    documents = TaskWork(path, task or "", parameters, hints, refresh=refresh, password=password, manifest=manifest)
     with reached(url, api_key, data_dir, config) as service:
-        if is_defined(service.client, task, path):
-            hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
-            documents = TaskWork(
-                path, str(task), parameters, hints, refresh=refresh, password=password, manifest=manifest
-            )
-            batch = submit_documents(service.client, documents, deadline, quiet=as_json)
-            schema = schema_of(service.client, documents)
-        elif parameters or refresh:
-            raise InvalidRequest(
-                "--labels, --schema, --question, --set and --refresh are for documents of a task that is defined: give --task one of "
-                "`rightsize tasks list`, and files that are no JSONL."
-            )
-        else:
-            batch = _send(service.client, work, deadline)
+        batch, schema = _hand_in(service.client, work, documents, deadline, quiet=as_json)
         if not wait:
             show_made(batch, as_json=as_json)
             return
@@ -178,6 +166,20 @@ def check_out(
     if as_json and results_to == STANDARD:
         raise typer.BadParameter("--json and --out - both want standard output: give --out a file.")
     check_form(results_to, source, documents=documents)
+
+
+def _hand_in(
+    client: Rightsize, work: Work, documents: TaskWork, deadline: str, *, quiet: bool
+) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
+    """The batch that is made of the work, and where it is of documents for a task that is defined the form of their answers."""
+    if is_defined(client, documents.task or None, work.path):
+        return submit_documents(client, documents, deadline, quiet=quiet), schema_of(client, documents)
+    if documents.parameters or documents.refresh:
+        raise InvalidRequest(
+            "--labels, --schema, --question, --set and --refresh are for documents of a task that is defined: give --task one of "
+            "`rightsize tasks list`, and files that are no JSONL."
+        )
+    return _send(client, work, deadline), None
 
 
 def _send(client: Rightsize, work: Work, deadline: str) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orchestrator.api.documented import house, interactive, work
+from orchestrator.api.documented import house, interactive, tasks, work
 from orchestrator.api.documented.operations import (
     Described,
     Link,
@@ -79,11 +79,11 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
     "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404, 429)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
-    "GET /v1/tasks": ("list_tasks", shown(work.Tasks)),
-    "POST /v1/tasks": ("define_task", taken(work.DefinedTask)),
-    "GET /v1/tasks/{task_name}": ("show_task", shown(work.Task, 404)),
-    "GET /v1/tasks/{task_name}/versions": ("list_task_versions", shown(work.Tasks, 404)),
-    "POST /v1/documents/known": ("known_documents", taken(work.KnownDocuments, 404)),
+    "GET /v1/tasks": ("list_tasks", shown(tasks.Tasks)),
+    "POST /v1/tasks": ("define_task", taken(tasks.DefinedTask)),
+    "GET /v1/tasks/{task_name}": ("show_task", shown(tasks.Task, 404)),
+    "GET /v1/tasks/{task_name}/versions": ("list_task_versions", shown(tasks.Tasks, 404)),
+    "POST /v1/documents/known": ("known_documents", taken(tasks.KnownDocuments, 404)),
     "GET /v1/refusals": ("list_refusals", shown(work.Refusals).linked(first=Link("show_refusal", {"refusal_id": FIRST}))),
     "GET /v1/refusals/{refusal_id}": ("show_refusal", shown(work.RefusedRequest, 404)),
     "POST /v1/explain": ("explain", taken(house.Explanation, 404)),
