@@ -228,8 +228,3 @@ def _windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
     rest = iter(inputs)
     while window := list(itertools.islice(rest, WINDOW)):
         yield window
-
-
-def with_password(limits: Limits, password: str | None) -> Limits:
-    """The same limits, with a password for documents that need one."""
-    return replace(limits, password=password)
