@@ -130,11 +130,11 @@ def test_work_over_a_quota_waits_for_room_and_is_refused_once_its_deadline_has_p
     administer.set_quota(stack.context, HOUSE, "tenant", None, Quota(60, None, None, None, None))
     bucket = f"rightsize.rate.tenant:{OWNER.tenant_id}:requests"
     stack.intake()
-    stack.broker.redis.hset(bucket, mapping={"level": 0, "at": stack.broker.redis.time()[0]})
+    stack.broker.redis.hset(bucket, mapping={"level": -1, "at": now(stack)})
     began = time.monotonic()
     assert producer.answer(producer.submit())["state"] == "queued"
     assert time.monotonic() - began > 0.5
-    stack.broker.redis.hset(bucket, mapping={"level": -1000, "at": stack.broker.redis.time()[0]})
+    stack.broker.redis.hset(bucket, mapping={"level": -1000, "at": now(stack)})
     with pytest.raises(Exception, match="rate_limit_exceeded: The quota of requests a minute is used up"):
         producer.answer(producer.submit(more={"deadline": "2s"}))
     (refused,) = stack.query("SELECT * FROM refusals")
@@ -204,3 +204,9 @@ def refused_as_too_large(producer: Producer) -> bool:
     except errors.InvalidRequest as error:
         return "sending it again does not help" in error.message
     return False
+
+
+def now(stack: Stack) -> float:
+    """The clock of Redis, to the microsecond: a bucket whose time was cut to whole seconds would fill too early."""
+    seconds, micros = stack.broker.redis.time()
+    return seconds + micros / 1e6
