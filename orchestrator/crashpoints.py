@@ -28,6 +28,7 @@ POINTS: Final[Mapping[str, str]] = {
     "record.after_commit": "a group is committed, and nobody has been told",
     "recover.before_commit": "a recovery pass is written, and not committed",
     "machines.before_commit": "the books of a machine's interval are written, and not committed",
+    "coalesce.before_commit": "a job has the result that it waited for, or is queued, and that is not committed",
     "reduce.before_commit": "the one answer of a document in pieces is written, and not committed",
     "finish.after_files": "a batch's files are written, and the batch has not ended",
     "upkeep.after_erase": "blobs of files that are gone are deleted, and that is not noted",

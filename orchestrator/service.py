@@ -13,7 +13,7 @@ from typing import Final
 
 from orchestrator import heap, pulse
 from orchestrator.errors import ServiceUnavailable
-from orchestrator.flow import finish, machines, notify, read, recover, reduce, upkeep
+from orchestrator.flow import coalesce, finish, machines, notify, read, recover, reduce, upkeep
 from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
@@ -58,6 +58,7 @@ class Service:
             },
             "recover": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._recover),
             "machines": lambda: self._repeat(threading.Event(), settings.recover_every_s, self._close_books),
+            "coalesce": lambda: self._repeat(threading.Event(), settings.poll_s, self._coalesce),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
             "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
             "alerts": lambda: self._repeat(self.alerts_now, settings.poll_s, self._tell_alerts),
@@ -164,6 +165,10 @@ class Service:
 
     def _close_books(self) -> None:
         machines.close_ended(self.context)
+
+    def _coalesce(self) -> None:
+        if coalesce.coalesce_due(self.context):
+            self.finish_now.set()
 
     def _sweep(self) -> None:
         if recover.sweep_cancelling(self.context):

@@ -201,10 +201,16 @@ def _piece_again(asking: Asking, key: bytes, public_id: str) -> NewJob | None:
 
 
 def _answered(context: Context, work: Work, key: bytes, public_id: str) -> Reused | None:
-    """The result that is there, with a copy of its blob where it has one: each result goes with its own retention."""
-    found = None if work.refresh else reuse.find(context.database, work.owner.tenant_id, key)
+    """The result that is there, unless everything is to be asked anew."""
+    return None if work.refresh else taken_over(context, work.owner.tenant_id, key, public_id)
+
+
+def taken_over(context: Context, tenant_id: int, key: bytes, public_id: str) -> Reused | None:
+    """A key's result as the job `public_id` may have it, with a blob of its own; None where there is no result."""
+    found = reuse.find(context.database, tenant_id, key)
     if found is None or found.blob_key is None:
         return found
+    # Each result goes with its own retention.
     own = f"results/{public_id[:8]}/{public_id}-reused"
     try:
         context.blobs.put(own, context.blobs.get(found.blob_key))
@@ -215,7 +221,6 @@ def _answered(context: Context, work: Work, key: bytes, public_id: str) -> Reuse
 
 def _reused(document: Document, work: Work, row: Row, key: bytes, found: Reused) -> NewJob:
     """A job that ended before it began: with the result of another, and no charge."""
-    told = f"The same document was answered before, by {ids.public('job', found.public_id)}: its result is taken, and nothing is charged."
     about = {
         **(orjson.loads(found.features).get("document") or {}),
         "name": document.name,
@@ -225,9 +230,14 @@ def _reused(document: Document, work: Work, row: Row, key: bytes, found: Reused)
     return NewJob(
         public_id=row.public_id, row_number=row.row_number, custom_id=row.custom_id or None, state=JobState.SUCCEEDED, tier=found.tier,
         model=found.model, endpoint=CHAT, rule="reused", task=work.version.task.name, prefix_hash=0, held_usd=ZERO, worst_usd=ZERO,
-        reasons=told, features=orjson.dumps({"document": about}).decode(), body=None,
+        reasons=told_of(found), features=orjson.dumps({"document": about}).decode(), body=None,
         document_hash=bytes.fromhex(document.hash), reuse_key=key, task_version=work.version.version, reused=found,
     )  # fmt: skip
+
+
+def told_of(found: Reused) -> str:
+    """Why a job was not asked, for people."""
+    return f"The same document was answered before, by {ids.public('job', found.public_id)}: its result is taken, and nothing is charged."
 
 
 def within(version: Version, hints: Hints) -> Hints:

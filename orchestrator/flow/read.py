@@ -7,7 +7,7 @@ reader that dies leaves nothing half done: the next one goes on after the last r
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, BinaryIO, Final
@@ -22,6 +22,7 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken, BudgetExhausted, InvalidRequest, OverQuota, Refused
 from orchestrator.flow import documents, notify, tasks
 from orchestrator.flow.admit import OverBudget, admit_batch, note_refusal
+from orchestrator.flow.coalesce import coalesced
 from orchestrator.flow.context import Context, one_batch
 from orchestrator.flow.documents import Work
 from orchestrator.flow.erasing import deleted
@@ -233,8 +234,12 @@ def _jobs_of(context: Context, reading: Reading, line: Line, *, already_in: bool
         made = [failed]
     if already_in:
         return []
-    reading.hold_usd += sum((job.held_usd for job in made), start=Decimal(0))
+    reading.hold_usd += _held(made)
     return made
+
+
+def _held(made: Iterable[NewJob]) -> Decimal:
+    return sum((job.held_usd for job in made), start=Decimal(0))
 
 
 def _parse(context: Context, reading: Reading, line: Line, public_id: str, *, already_in: bool) -> list[NewJob]:
@@ -285,6 +290,10 @@ def _store(context: Context, reading: Reading, chunk: list[NewJob]) -> None:
     with context.database.unit_of_work() as session:
         if not batches.reads_on(session, reading.row.id, reading.stored):
             raise Overtaken
+        if reading.work is not None and not reading.work.refresh:
+            held = _held(chunk)
+            chunk = coalesced(session, reading.frame.owner, chunk, reading.frame.deadline)
+            reading.hold_usd -= held - _held(chunk)
         jobs.put(session, chunk, reading.frame)
     reading.loose.clear()
     reading.stored = chunk[-1].row_number

@@ -63,11 +63,17 @@ CHECKS: Final = (
     ),
     Check(
         "I1-pieces", "a document in pieces waits for some of them, and no piece outlives its document",
-        "SELECT p.id FROM jobs p WHERE p.state = 4 AND p.created_at < now() - make_interval(secs => :grace_s) AND "
+        "SELECT p.id FROM jobs p WHERE p.state = 4 AND p.reused_job_id IS NULL AND p.created_at < now() - make_interval(secs => :grace_s) AND "
         + OPEN_BATCH.replace("j.", "p.") + " AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_job_id = p.id AND c.level = p.level "
         "AND (c.state < 10 OR c.ended_at > now() - make_interval(secs => :grace_s))) "
         "UNION ALL SELECT c.id FROM jobs c JOIN jobs p ON p.id = c.parent_job_id WHERE c.state < 10 AND p.state >= 10 "
         "AND p.ended_at < now() - make_interval(secs => :grace_s)",
+    ),
+    Check(
+        "I1-coalesced", "a job that waits for another's result does so while that is made",
+        "SELECT f.id FROM jobs f LEFT JOIN jobs m ON m.id = f.reused_job_id WHERE f.state = 4 AND f.reused_job_id IS NOT NULL AND "
+        + OPEN_BATCH.replace("j.", "f.") + " AND f.created_at < now() - make_interval(secs => :grace_s) "
+        "AND (m.id IS NULL OR m.ended_at < now() - make_interval(secs => :grace_s))",
     ),
     Check(
         "I2-result", "a succeeded job has its result, from the attempt that won",

@@ -160,6 +160,8 @@ class NewJob:
     reuse_key: bytes | None = None
     reused: Reused | None = None
     """The result that it takes over; then it is born as succeeded."""
+    follows: int | str | None = None
+    """The job whose result it waits for: its id, or the public id of one that is put in together with it."""
     pieces: int = 0
     """How many pieces a document is asked in."""
     parent: str | None = None
@@ -221,7 +223,8 @@ def _job_rows(
     jobs: Sequence[NewJob], ids: Sequence[int], frame: Frame, stored_on: date, now: datetime
 ) -> Iterator[tuple[Any, ...]]:
     owner = frame.owner
-    id_of = {job.public_id: job_id for job_id, job in zip(ids, jobs, strict=True) if job.pieces}
+    named = {job.parent for job in jobs if job.parent} | {job.follows for job in jobs if job.follows}
+    id_of = {job.public_id: job_id for job_id, job in zip(ids, jobs, strict=True) if job.public_id in named}
     for job_id, job in zip(ids, jobs, strict=True):
         yield (
             job_id, job.public_id, owner.tenant_id, owner.project_id, owner.api_key_id, frame.batch_id, frame.batch_id, job.prefix_hash,
@@ -229,7 +232,7 @@ def _job_rows(
             int(job.state), job.held_usd, job.worst_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
             job.custom_id, job.fault_code, job.fault_message, now if job.state in TERMINAL else None,
             " ".join(job.cascade) or None, job.task_version, job.document_hash, job.reuse_key,
-            job.reused.job_id if job.reused else None, id_of[job.parent] if job.parent else None, job.pieces, job.level,
+            job.reused.job_id if job.reused else id_of.get(str(job.follows), job.follows), id_of[job.parent] if job.parent else None, job.pieces, job.level,
         )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from orchestrator.contracts import JobState
 # Only of open batches: a piece that was there before ends before its batch is open.
 DUE: Final = text("""
     SELECT p.id FROM jobs p JOIN batches b ON b.id = p.batch_id
-    WHERE p.state = 4 AND b.in_progress_at IS NOT NULL AND b.status IN ('in_progress', 'finalizing')
+    WHERE p.state = 4 AND p.reused_job_id IS NULL AND b.in_progress_at IS NOT NULL AND b.status IN ('in_progress', 'finalizing')
         AND NOT EXISTS (SELECT FROM jobs c WHERE c.parent_job_id = p.id AND c.level = p.level AND c.state < 10)
     ORDER BY p.id LIMIT :limit
 """)

@@ -218,6 +218,7 @@ def test_every_crash_point_is_struck_by_some_test() -> None:
         *ORCHESTRATOR_POINTS,
         "submit.before_commit",
         "submit.after_commit",
+        "coalesce.before_commit",
         "reduce.before_commit",
         "recover.before_commit",
         "machines.before_commit",
