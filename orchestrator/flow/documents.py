@@ -12,6 +12,7 @@ import orjson
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner, Tier
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import About, prepare
 from orchestrator.flow.tasks import Version
@@ -82,7 +83,8 @@ def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now:
         )
     _check(work.version.task, document)
     asking = Asking(context, work, document, model, hints, now, row, key)
-    room = _room(asking)
+    looks = document.pictures or document.sounds  # then its text does not count
+    room = None if looks else room_for(work.version.task, hints, now.fleet, model)
     if room is None or document.chars <= room:
         return [_whole(asking)]
     return _in_pieces(asking, room)
@@ -139,20 +141,17 @@ def _whole(asking: Asking) -> NewJob:
     )
 
 
-def _room(asking: Asking) -> int | None:
-    """How many characters of a document one request may hold; None where nothing bounds it: its pages are looked at, or no model is told of.
+def room_for(task: Task, hints: Hints, fleet: Fleet, model: str) -> int | None:
+    """How many characters of a document one request may hold; None where no model is told of.
 
     The largest model that may answer counts: a document is not parted because a smaller one would be enough for a shorter one.
     """
-    task, hints, fleet = asking.task, asking.hints, asking.now.fleet
-    if asking.document.pictures or asking.document.sounds:
-        return None
     tiers = (
         [hints.tier]
         if hints.tier is not None
         else list(hints.cascade) or [tier for tier in BOUNDED if not excluded(hints, tier)]
     )
-    named = [fleet.named(asking.model)] if asking.model not in ("auto", *Tier) else []
+    named = [fleet.named(model)] if model not in ("auto", *Tier) else []
     models = named or [one for tier in tiers for one in fleet.of_tier(tier) if one.engine != "specialist"]
     tokens = max((one.max_input_tokens for one in models), default=0)
     if task.splitting.max_tokens is not None:

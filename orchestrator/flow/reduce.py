@@ -13,19 +13,13 @@ from sqlalchemy.orm import Session
 from orchestrator.contracts import FIELDS, JobState
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Refused, ServiceUnavailable
-from orchestrator.flow import tasks
+from orchestrator.flow import tasks, tree
 from orchestrator.flow.context import Context
-from orchestrator.flow.documents import within
-from orchestrator.flow.prepare import About, prepare
-from orchestrator.hints import NO_HINTS
-from orchestrator.requests import CHAT
 from orchestrator.store import batches, pieces
 from orchestrator.store.batches import Tally
 from orchestrator.structured import checked_schema, differences
-from orchestrator.tasks import prompt
 from orchestrator.tasks.definition import Task
 from orchestrator.tasks.reducing import reduced
-from orchestrator.tasks.verdict import Held
 from orchestrator.telemetry import log_fault
 
 MOST_WORDS: Final = 2_000
@@ -70,7 +64,7 @@ def _reduce(context: Context, session: Session, job: Row[Any]) -> None:
     except Exception as error:  # it would meet the same fault in every pass, and its batch would never end
         log_fault("read_failed", error, batch=job.batch_id)
         made = Failed("internal_error", BUG)
-    if isinstance(made, Mapping) and task.splitting.reduce == "tree":
+    if isinstance(made, list):
         refused = _ask_once_more(context, session, job, task, made)
         if refused is None:
             return
@@ -89,16 +83,19 @@ def _reduce(context: Context, session: Session, job: Row[Any]) -> None:
     batches.add_progress(session, [Tally(job.batch_id, last.tier, last.model, state, 1)])
 
 
-def _made(context: Context, task: Task, job: Row[Any], answered: Sequence[Row[Any]]) -> dict[str, Any] | Failed:
-    """The one answer, in the form of the pieces'; or why there is none."""
+def _made(
+    context: Context, task: Task, job: Row[Any], answered: Sequence[Row[Any]]
+) -> dict[str, Any] | list[str] | Failed:
+    """The one answer, in the form of the pieces'; of a tree what the parts say, of which a model makes it; or why there is none."""
     for number, one in enumerate(answered, 1):
         if one.state != JobState.SUCCEEDED:
             why = one.fault_message or f"It {JobState(one.state).label}."
             return Failed(one.fault_code or "piece_failed", f"Piece {number} of {len(answered)}: {why}"[:MOST_WORDS])
     bodies = [orjson.loads(context.blobs.get(one.blob_key) if one.blob_key else one.body) for one in answered]
     texts = [str((body["choices"][0].get("message") or {}).get("content") or "") for body in bodies]
-    rule = "concat" if task.splitting.reduce == "tree" else task.splitting.reduce
-    found = reduced(texts, rule, has_fields=task.output_schema is not None)
+    if task.splitting.reduce == "tree":
+        return texts
+    found = reduced(texts, task.splitting.reduce, has_fields=task.output_schema is not None)
     if task.output_schema is not None:
         wrong = differences(found.answer, checked_schema(task.output_schema, "output_schema"))
         if wrong:
@@ -143,22 +140,11 @@ def _fields(bodies: Sequence[Mapping[str, Any]], conflicts: Mapping[str, Any]) -
 
 
 def _ask_once_more(
-    context: Context, session: Session, job: Row[Any], task: Task, made: Mapping[str, Any]
+    context: Context, session: Session, job: Row[Any], task: Task, answers: Sequence[str]
 ) -> Failed | None:  # fmt: skip
-    """Queue the document itself to have one answer made of those to its pieces; None where that is done."""
-    parts = str(made["choices"][0]["message"]["content"])
-    body = prompt.body_for(
-        task,
-        f"The document was too long to be read at once. What follows are the answers to its parts, in order.\n\n{parts}",
-    )
-    hints = within(tasks.Version(task, job.task_version, ""), NO_HINTS)
-    about = About(orjson.loads(job.features).get("document", {}), Held().to_json())
+    """Have a model make one answer of those to the parts; None where that is on its way."""
     try:
-        asked = prepare(
-            context, CHAT, {**body, "model": "auto"}, hints, context.situation(job.tenant_id), public_id=job.public_id.hex, custom_id="",
-            about=about,
-        )  # fmt: skip
+        tree.ask_once_more(context, session, job, task, answers)
     except Refused as error:
         return Failed(error.code, f"The answers to its pieces cannot be made one: {error.message}"[:MOST_WORDS])
-    pieces.queue(session, job, asked)
     return None

@@ -164,8 +164,8 @@ class NewJob:
     """The job whose result it waits for: its id, or the public id of one that is put in together with it."""
     pieces: int = 0
     """How many pieces a document is asked in."""
-    parent: str | None = None
-    """The public id of the document's job, which is put in with those of its pieces."""
+    parent: int | str | None = None
+    """The document's job: its id, or the public id of one that is put in together with its pieces."""
     level: int = 0
     """Of a piece 1, of what makes one answer of several 2 and so on; of a document, the level that is asked now."""
 
@@ -232,7 +232,7 @@ def _job_rows(
             int(job.state), job.held_usd, job.worst_usd, job.tier, job.model, job.endpoint, job.rule, job.task,
             job.custom_id, job.fault_code, job.fault_message, now if job.state in TERMINAL else None,
             " ".join(job.cascade) or None, job.task_version, job.document_hash, job.reuse_key,
-            job.reused.job_id if job.reused else id_of.get(str(job.follows), job.follows), id_of[job.parent] if job.parent else None, job.pieces, job.level,
+            job.reused.job_id if job.reused else id_of.get(str(job.follows), job.follows), id_of.get(str(job.parent), job.parent), job.pieces, job.level,
         )  # fmt: skip
 
 

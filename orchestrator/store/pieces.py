@@ -37,6 +37,11 @@ PUT_RESULT: Final = text("""
 QUEUE: Final = text("""
     UPDATE jobs SET state = 1, requeued = true, tier = :tier, model = :model, cascade = :cascade, worst_usd = :worst, prefix_hash = :prefix WHERE id = :id AND state = 4
 """)
+GO_ON: Final = text("UPDATE jobs SET level = level + 1, pieces = pieces + :more WHERE id = :id AND state = 4")
+# As those that came back: the dispatcher may be past their places in the lane.
+FRESH: Final = text(
+    "UPDATE jobs SET requeued = true WHERE parent_job_id = :id AND level = CAST(:level AS int) + 1 AND state = 1"
+)
 PUT_BODY: Final = text(
     "UPDATE job_requests SET body = :body, blob_key = :blob_key WHERE job_id = :id AND stored_on = :stored_on"
 )
@@ -80,3 +85,9 @@ def queue(session: Session, job: Row[Any], asked: Any) -> None:
     session.execute(
         PUT_BODY, {"id": job.id, "stored_on": job.stored_on, "body": asked.body, "blob_key": asked.blob_key}
     )
+
+
+def go_on(session: Session, job: Row[Any], more: int) -> None:
+    """Let a document that is held wait for its next level, of `more` jobs that were just put in."""
+    session.execute(GO_ON, {"id": job.id, "more": more})
+    session.execute(FRESH, {"id": job.id, "level": job.level})

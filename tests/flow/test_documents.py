@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 from orchestrator.flow import cancel, tasks
@@ -141,6 +142,52 @@ def test_the_pieces_of_a_summary_become_one_by_another_request(stack: Stack) -> 
         "SELECT body FROM job_requests r JOIN jobs j ON j.id = r.job_id WHERE j.parent_job_id IS NULL"
     )
     assert "answers to its parts" in json.loads(bytes(asked.body))["messages"][-1]["content"]
+
+
+def test_summaries_that_are_too_long_together_are_summarised_level_by_level(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    limits = {"max_output_tokens": 200}
+    task = define(stack, splitting={"reduce": "tree", "max_tokens": 1_000}, limits=limits)
+    line = lines_of(stack, long_document("a.pdf", 160), hints={"task": task})["a.pdf"]
+    levels = stack.query(
+        "SELECT level, count(*) AS jobs FROM jobs WHERE parent_job_id IS NOT NULL GROUP BY 1 ORDER BY 1"
+    )
+    counts = [one.jobs for one in levels]
+    assert len(counts) >= 2
+    assert counts == sorted(counts, reverse=True)
+    assert line["rightsize"]["pieces"] == sum(counts)
+    told = stack.query(
+        "SELECT body FROM job_requests r JOIN jobs j ON j.id = r.job_id WHERE j.level > 1 AND parent_job_id IS NOT NULL"
+    )
+    assert all("answers to some of its parts" in json.loads(bytes(one.body))["messages"][-1]["content"] for one in told)
+    charged = stack.query("SELECT sum(amount_usd) AS usd FROM transfers WHERE kind = 'charge'")[0].usd
+    assert Decimal(line["rightsize"]["cost_usd"]) == charged
+
+
+def test_answers_that_do_not_get_shorter_end_their_document_with_the_remedy(settings: Settings, tmp_path: Path) -> None:
+    wordy = tmp_path / "fleet.toml"
+    assert settings.config is not None
+    wordy.write_text(
+        settings.config.read_text().replace(
+            "latency_s = [0.0, 0.0]", "latency_s = [0.0, 0.0]\noutput_tokens = [300, 300]", 1
+        )
+    )
+    with Stack(settings.model_copy(update={"config": wordy})) as stack:
+        stack.orchestrator()
+        stack.worker("llm")
+        task = define(stack, splitting={"reduce": "tree", "max_tokens": 200})
+        line = lines_of(stack, long_document("a.pdf", 8), hints={"task": task, "escalate": False})["a.pdf"]
+    assert "do not get shorter" in line["error"]["message"]
+    assert "max_output_tokens" in line["error"]["message"]
+
+
+def test_the_request_that_makes_one_answer_is_routed_as_its_batch_says(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm", "rlm")
+    task = define(stack, splitting={"reduce": "tree", "max_tokens": 1_000})
+    lines_of(stack, long_document("a.pdf"), hints={"task": task, "tier": "rlm"})
+    assert {one.tier for one in stack.query("SELECT tier FROM jobs")} == {"rlm"}
 
 
 def test_a_piece_that_fails_fails_its_document_and_the_others_are_not_paid_twice(stack: Stack) -> None:
