@@ -1,4 +1,4 @@
-"""An answer about a document says where each of its values stands in it."""
+"""An answer about a document says where each of its values stands in it, and how sure it is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from workers.engines.base import EngineRequest
 
 
 def tell(request: EngineRequest, answer: Answer, held: Held) -> None:
-    """Note in the answer the places of its values in the text that the model read."""
+    """Note in the answer what is known of its values; the probabilities of its tokens have served, and are not kept."""
     choices: Sequence[dict[str, Any]] = answer.body.get("choices") or ({},)
     message = choices[0].get("message") or {}
-    if found := verdict.located(str(message.get("content") or ""), _read(request.body), held):
+    tokens = [list((choice.pop("logprobs", None) or {}).get("content") or ()) for choice in choices]
+    if found := verdict.told(str(message.get("content") or ""), _read(request.body), held, tokens[0]):
         answer.body[FIELDS] = found
 
 

@@ -17,13 +17,14 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import About, prepare
 from orchestrator.flow.tasks import Version
 from orchestrator.hints import BOUNDED, Hints, hints_from, merged
-from orchestrator.pricing import ZERO
+from orchestrator.pricing import ZERO, RateCard
 from orchestrator.requests import CHAT
 from orchestrator.routing import Situation, excluded
 from orchestrator.store import reuse
 from orchestrator.store.jobs import NewJob
 from orchestrator.store.reuse import Reused
 from orchestrator.tasks import prompt
+from orchestrator.tasks.choices import choices, sums
 from orchestrator.tasks.definition import Task
 from orchestrator.tasks.document import Document, document_from
 from orchestrator.tasks.splitting import MOST_PIECES, SURE, pieces_of
@@ -104,6 +105,13 @@ class Asking:
     key: bytes
 
     @property
+    def told(self) -> dict[str, Any]:
+        """What a result says of the document, with how its pages are read and what that costs."""
+        text, eyes = (_card(self.now, tier) for tier in (self.now.policy.default_tier, Tier.MLLM))
+        chosen = choices(self.document, text, eyes)
+        return {**self.document.told(), "choices": chosen, **sums(chosen)} if chosen else self.document.told()
+
+    @property
     def task(self) -> Task:
         """The task, with its parameters in their places."""
         return self.work.version.task
@@ -112,9 +120,15 @@ class Asking:
         """A job of it: the whole, or a piece."""
         made = prepare(
             self.context, CHAT, {**body, "model": self.model}, self.hints, self.now, public_id=public_id,
-            row_number=self.row.row_number, custom_id=custom_id, about=About(self.document.told(), held.to_json()),
+            row_number=self.row.row_number, custom_id=custom_id, about=About(self.told, held.to_json()),
         )  # fmt: skip
         return replace(made, document_hash=bytes.fromhex(self.document.hash), task_version=self.work.version.version)
+
+
+def _card(now: Situation, tier: Tier) -> RateCard | None:
+    """The prices of the model that serves a tier unless another is named."""
+    model = next((one for one in now.fleet.of_tier(tier) if now.fleet.is_default(one)), None)
+    return model.card_on(now.day) if model is not None else None
 
 
 def _check(task: Task, document: Document) -> None:
@@ -185,7 +199,7 @@ def _in_pieces(asking: Asking, room: int) -> list[NewJob]:
     whole = NewJob(
         public_id=asking.row.public_id, row_number=asking.row.row_number, custom_id=asking.row.custom_id, state=JobState.GATHERING,
         tier=first.tier, model=first.model, endpoint=CHAT, rule=first.rule, task=task.name, prefix_hash=first.prefix_hash, held_usd=ZERO,
-        worst_usd=ZERO, reasons=told, features=orjson.dumps({"document": document.told()}).decode(), body=None,
+        worst_usd=ZERO, reasons=told, features=orjson.dumps({"document": asking.told}).decode(), body=None,
         document_hash=bytes.fromhex(document.hash), reuse_key=asking.key, task_version=asking.work.version.version, pieces=len(pieces), level=1,
     )  # fmt: skip
     return [whole, *jobs]

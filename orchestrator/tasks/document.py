@@ -19,6 +19,7 @@ MOST_PAGES: Final = 100_000
 MOST_LOOKED_AT: Final = 100
 """Pages as pictures in one row."""
 MAX_NAME: Final = 1_024
+MAX_WHY: Final = 300
 KNOWN: Final = frozenset({"name", "hash", "kind", "bytes", "pages", "blocks", "pictures", "sounds", "notes"})
 SOURCES: Final = ("text", "ocr", "none")
 
@@ -45,6 +46,10 @@ class PageRead:
     name: str = ""
     confidence: float | None = None
     """Of a page that was read from a picture."""
+    why: str = ""
+    """Why it goes to a model as it does."""
+    chars: int = 0
+    """Of its text, also where that was not sure enough to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +120,14 @@ def _page(given: Any) -> PageRead:
     if not isinstance(given, Mapping) or given.get("source") not in SOURCES or not isinstance(given.get("number"), int):
         raise _wrong(f"`document.pages` must be objects with `number`, and `source` of {', '.join(SOURCES)}.")
     sure: Any = given.get("confidence")
+    chars: Any = given.get("chars")
     return PageRead(
         given["number"],
         given["source"],
         str(given.get("name") or "")[:MAX_NAME],
         float(sure) if is_number(sure, 0, 1) else None,
+        str(given.get("why") or "")[:MAX_WHY],
+        int(chars) if is_number(chars, 0, 10**9) else 0,
     )
 
 

@@ -46,6 +46,8 @@ def body_for(
             "type": "json_schema",
             "json_schema": {"name": task.name[:64], "schema": task.output_schema},
         }
+    if task.review.min_confidence is not None and task.output_schema is not None:
+        body["logprobs"] = True
     if task.limits.max_output_tokens is not None:
         body["max_tokens"] = task.limits.max_output_tokens
     return body
