@@ -26,6 +26,9 @@ HINT_WITHIN_S: Final = 1.0
 HINT_PAUSE_S: Final = 10.0
 """How long no hint is sent to a server that hung."""
 ANSWER_KEPT_S: Final = 60
+REPLY_TO: Final = "rightsize.reply_to."
+"""Begins the name of the key that says where the caller of a job waits, for an attempt after the first."""
+REPLY_TO_KEPT_S: Final = 3_600
 MOST_REPLIES: Final = 2_048
 """Answers that wait for one API process; older ones are dropped, and their callers read the row."""
 MOST_REPLY_BYTES: Final = 64 * 1024
@@ -158,6 +161,18 @@ class Broker:
     def cut(self, job_public_id: str) -> None:
         """Say that nobody waits for a job any more: whoever runs it stops at once. One that is lost costs time."""
         self._hint(("PUBLISH", CUT_CHANNEL, job_public_id))
+
+    def keep_replies(self, replies: Mapping[str, str]) -> None:
+        """Keep where callers wait for answers that another attempt brings: by public id of the job, the stream they read."""
+        self._hint(*(("SET", f"{REPLY_TO}{job}", stream, "EX", REPLY_TO_KEPT_S) for job, stream in replies.items()))
+
+    def kept_replies(self, jobs: Sequence[str]) -> dict[str, str]:
+        """Those of some jobs' callers that are known; none where Redis does not answer: a caller looks at its row as well."""
+        try:
+            found: Any = self._hints.mget([f"{REPLY_TO}{job}" for job in jobs])
+        except (redis.RedisError, OSError):
+            return {}
+        return {job: one.decode("utf-8", "replace") for job, one in zip(jobs, found, strict=True) if one}
 
     def send_answers(self, answers: Sequence[tuple[str, str, Mapping[str, bytes]]]) -> None:
         """Put answers, each with its job's public id and the stream its caller reads, on their way; whoever misses one reads the row."""

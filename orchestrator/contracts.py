@@ -211,8 +211,15 @@ class ClaimedJob:
     """Models that take over, in this order, where an answer is not accepted."""
     reply_to: str = ""
     """The Redis stream on which its caller waits for the answer; empty where that is the job's own."""
+    earlier_attempts: int = 0
+    """Those that earlier models of its cascade took."""
     is_piece: bool = False
     """Whether it is about a piece of a document: its batch counts the document, once."""
+
+    @property
+    def turn(self) -> int:
+        """The number of this attempt among those of its model, from 1: each model of a cascade may be tried as often as any."""
+        return self.attempt - self.earlier_attempts
 
     @property
     def engine_endpoint(self) -> str:

@@ -31,6 +31,8 @@ POINTS: Final[Mapping[str, str]] = {
     "coalesce.before_commit": "a job has the result that it waited for, or is queued, and that is not committed",
     "reduce.before_commit": "the one answer of a document in pieces is written, and not committed",
     "finish.after_files": "a batch's files are written, and the batch has not ended",
+    "forget.after_rows": "some jobs of a document are emptied, and their blobs are still there",
+    "forget.after_file": "a file has other bytes, and those of before are still there",
     "upkeep.after_erase": "blobs of files that are gone are deleted, and that is not noted",
     "upkeep.after_drop": "a week's partition is dropped, and the blobs that its rows named are still there",
 }

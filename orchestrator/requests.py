@@ -121,7 +121,10 @@ def features_of(endpoint: str, body: object, batch: Hints, *, streams: bool = Fa
     model = body.get("model", "auto")
     if not isinstance(model, str) or not 0 < len(model) <= 128:
         raise InvalidRequest('`model` must be "auto", a tier, or the name of a model.', param="model")
-    hints = merged(hints_from(body.get("rightsize")), batch)
+    own = hints_from(body.get("rightsize"))
+    if own.cascade and model != "auto":
+        raise InvalidRequest("`rightsize.cascade` names tiers: leave `model` to auto.", param="model")
+    hints = merged(own, batch)
     if endpoint in POOLING and (hints.samples or 1) > 1:
         raise InvalidRequest(f"`rightsize.samples` is not for {endpoint}: its answer is no text.", param="samples")
     if (hints.cascade or hints.escalate) and body.get("stream"):

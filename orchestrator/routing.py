@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import Final
 
 from orchestrator.contracts import Stakes, Tier, Usage
-from orchestrator.errors import InvalidRequest, TierUnavailable
+from orchestrator.errors import TierUnavailable
 from orchestrator.fleet import Fleet, Model, Policy
 from orchestrator.hints import BOUNDED, Hints
 from orchestrator.order import Lengths
@@ -25,6 +25,8 @@ TYPICAL_OUTPUT_TOKENS: Final = 200
 """What a request is expected to answer until its task has been measured; never more than it may."""
 SURELY: Final = 4
 """A caller's own choice of model is refused for its length only where the text is this much over: tokens are guessed by characters, and the model's engine counts them."""
+REJECTED_SHARE: Final = Decimal("0.2")
+"""The share of a cascade's answers that is taken to be not accepted until its task has been measured."""
 JUDGE_TOKENS: Final = 8
 """What a judge writes: the number of an answer."""
 
@@ -65,7 +67,7 @@ class Situation:
 
 def route(features: Features, now: Situation) -> Route:
     """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier."""
-    if features.hints.cascade:
+    if features.hints.cascade and features.model == "auto":
         return _down_the_cascade(features, now)
     found = _of_one(features, now)
     return _with_the_next(features, found, now) if features.hints.escalate else found
@@ -125,20 +127,18 @@ def _first_that_serves(
     """Walk from the wanted tier over the policy's fallbacks to the first model that every bound allows."""
     candidates = [wanted] if explicit else [wanted, *now.policy.fallbacks.get(wanted, ())]
     bounded = not explicit and (features.hints.min_tier is not None or features.hints.max_tier is not None)
-    if bounded and wanted in BOUNDED:
-        candidates += sorted(
-            set(BOUNDED) - set(candidates), key=lambda tier: abs(BOUNDED.index(tier) - BOUNDED.index(wanted))
-        )
+    if bounded and wanted in BOUNDED:  # only among the tiers that bounds name: mllm lies beyond all of them
+        candidates = sorted(BOUNDED, key=lambda tier: abs(BOUNDED.index(tier) - BOUNDED.index(wanted)))
     if not explicit and (features.hints.max_latency_s is not None or features.hints.max_cost_usd is not None):
         candidates += [tier for tier in Tier if tier not in candidates and tier is not Tier.MLLM]
-    if not explicit and (features.endpoint in POOLING or features.hints.adapter is not None):
+    if not explicit and not bounded and (features.endpoint in POOLING or features.hints.adapter is not None):
         candidates += [tier for tier in Tier if tier not in candidates]
     refusals: list[str] = []
     for tier in candidates:
         if (features.images or features.audio) and tier is not Tier.MLLM:
             continue
         if bounded and (why := excluded(features.hints, tier)):
-            refusals.append(why)
+            refusals += [why] if why not in refusals else []
             continue
         models = _specialist_first(now.fleet.of_tier(tier), features.hints.task in now.specialists)
         if not models:
@@ -174,13 +174,14 @@ def excluded(hints: Hints, tier: Tier) -> str | None:
 def _down_the_cascade(features: Features, now: Situation) -> Route:
     """The first model of the caller's cascade, and those that take over from it: of each tier the first that every bound allows."""
     hints = features.hints
-    if features.model != "auto":
-        raise InvalidRequest("`rightsize.cascade` names tiers: leave `model` to auto.", param="model")
     models: list[Model] = []
     refusals: list[str] = []
     for tier in hints.cascade:
         if (features.images or features.audio) and tier is not Tier.MLLM:
             refusals.append(f"The request holds images or audio, and {tier} cannot see or hear.")
+            continue
+        if why := excluded(hints, tier):
+            refusals.append(f"{tier} is left out: {why[0].lower()}{why[1:]}")
             continue
         problems: dict[str, None] = {}
         for model in _specialist_first(now.fleet.of_tier(tier), hints.task in now.specialists):
@@ -190,11 +191,10 @@ def _down_the_cascade(features: Features, now: Situation) -> Route:
             problems[problem] = None
         else:
             refusals += problems or [f"The fleet has no {tier} model."]
+    while len(models) > 1 and (over := _over_the_bound(features, models, now)):
+        models.pop()
+        refusals.append(over)
     hold = _hold_of_all(features, models, now)
-    while hints.max_cost_usd is not None and len(models) > 1 and hold > hints.max_cost_usd:
-        last = models.pop()
-        refusals.append(f"With {last.name} it could cost {usd(hold)}, over the bound of {usd(hints.max_cost_usd)}.")
-        hold = _hold_of_all(features, models, now)
     if not models:
         raise TierUnavailable(
             f"No model of the cascade can serve this request. {' '.join(refusals)} Raise the bound, or name other tiers.",
@@ -204,7 +204,7 @@ def _down_the_cascade(features: Features, now: Situation) -> Route:
     reasons = [f"The caller chose the cascade {', '.join(hints.cascade)}.", *refusals]
     if then:
         reasons.append(f"Where an answer is not accepted, {', then '.join(then)} takes over.")
-    expected = replace(estimate(features, first, now.day), hold_usd=hold)
+    expected = replace(estimate(features, first, now.day), hold_usd=hold, cost_usd=_expected_of(features, models, now))
     return Route(first.tier, first.name, "cascade", tuple(reasons), expected, then)
 
 
@@ -212,15 +212,39 @@ def _with_the_next(features: Features, found: Route, now: Situation) -> Route:
     """The route, with the first model of a higher tier that every bound allows to take over from it."""
     hints, first = features.hints, now.fleet.named(found.model)
     above = BOUNDED[BOUNDED.index(found.tier) + 1 :] if found.tier in BOUNDED else ()
+    problems: dict[str, None] = {}
     for tier in above:
-        for model in () if excluded(hints, tier) else now.fleet.of_tier(tier):
-            hold = _hold_of_all(features, [first, model], now)
-            if _problem(features, model, now) is None and (hints.max_cost_usd is None or hold <= hints.max_cost_usd):
+        if why := excluded(hints, tier):
+            problems[why] = None
+            continue
+        for model in _specialist_first(now.fleet.of_tier(tier), hints.task in now.specialists):
+            both = [first, model]
+            problem = _problem(features, model, now) or _over_the_bound(features, both, now)
+            if problem is None:
                 reasons = (*found.reasons, f"Where an answer is not accepted, {model.name} takes over.")
-                return replace(
-                    found, reasons=reasons, estimate=replace(found.estimate, hold_usd=hold), cascade=(model.name,)
+                expected = replace(
+                    found.estimate,
+                    hold_usd=_hold_of_all(features, both, now),
+                    cost_usd=_expected_of(features, both, now),
                 )
-    return found
+                return replace(found, reasons=reasons, estimate=expected, cascade=(model.name,))
+            problems[problem] = None
+    why = " ".join(problems) or f"The fleet has no tier above {found.tier}."
+    return replace(found, reasons=(*found.reasons, f"No model can take over where an answer is not accepted. {why}"))
+
+
+def _over_the_bound(features: Features, models: Sequence[Model], now: Situation) -> str | None:
+    """Why models together could cost more than the caller's bound, or None."""
+    bound, hold = features.hints.max_cost_usd, _hold_of_all(features, models, now)
+    if bound is None or hold <= bound:
+        return None
+    return f"With {models[-1].name} it could cost {usd(hold)}, over the bound of {usd(bound)}."
+
+
+def _expected_of(features: Features, models: Sequence[Model], now: Situation) -> Decimal:
+    """What a cascade is expected to cost: each model by how often it is likely to be asked."""
+    each = (estimate(features, model, now.day).cost_usd for model in models)
+    return sum((cost * REJECTED_SHARE**place for place, cost in enumerate(each)), start=Decimal(0))
 
 
 def _hold_of_all(features: Features, models: Sequence[Model], now: Situation) -> Decimal:
@@ -362,5 +386,6 @@ def alternatives(features: Features, now: Situation) -> Iterator[Alternative]:
     for tier in now.fleet.tiers:
         for model in now.fleet.of_tier(tier):
             blind = (features.images or features.audio) and tier is not Tier.MLLM
-            problem = f"{model.name} cannot see or hear." if blind else _problem(features, model, now)
+            bound = excluded(features.hints, tier)
+            problem = f"{model.name} cannot see or hear." if blind else bound or _problem(features, model, now)
             yield Alternative(tier, model.name, estimate(features, model, now.day), problem)

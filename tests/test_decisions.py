@@ -15,10 +15,11 @@ from orchestrator.contracts import JobState, OutcomeKind, Owner, Tier, Usage
 from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
 from orchestrator.fairness import MOST_BOOST, RAMP_S, Pace, Shares, boost, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
-from orchestrator.hints import NO_HINTS
+from orchestrator.forecasting.cascades import PRIOR_SHARE, GoingOn
+from orchestrator.hints import BOUNDED, NO_HINTS, hints_from
 from orchestrator.pricing import RateCard, price
 from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE, features_of
-from orchestrator.routing import Route, Situation, route
+from orchestrator.routing import REJECTED_SHARE, Route, Situation, route
 from orchestrator.store.dispatches import Assigned
 from orchestrator.store.lanes import Lane
 
@@ -290,6 +291,7 @@ def test_a_lane_that_grows_is_looked_at_from_its_start_now_and_then() -> None:
     [
         ("Should we merge?", {"stakes": "high", "max_tier": "llm"}, Tier.LLM, "high_stakes_fallback"),
         ("Where is my order?", {"min_tier": "rlm"}, Tier.RLM, "default_fallback"),
+        ("Where is my order?", {"max_tier": "slm"}, Tier.SLM, "default_fallback"),
         ("Where is my order?", {"min_tier": "slm", "max_tier": "rlm"}, Tier.LLM, "default"),
         ([{"type": "text", "text": "What is this?"}, PICTURE], {"max_tier": "slm"}, Tier.MLLM, "needs_eyes_or_ears"),
     ],
@@ -313,3 +315,51 @@ def test_a_cascade_asks_its_tiers_in_order_and_holds_what_all_can_cost() -> None
     assert (seen.tier, seen.cascade) == (Tier.MLLM, ())
     with pytest.raises(TierUnavailable, match="No model of the cascade"):
         routed([{"type": "text", "text": "What is this?"}, PICTURE], cascade=["llm", "rlm"])
+
+
+def test_what_a_row_and_its_batch_say_of_a_cascade_holds_together() -> None:
+    def of(row: dict[str, object], batch: dict[str, object], model: str = "auto") -> Route:
+        body = {"model": model, "messages": [{"role": "user", "content": "Where is my order?"}], "rightsize": row}
+        return route(features_of(CHAT, body, hints_from(batch)), NOW)
+
+    assert of({"cascade": ["llm", "rlm"]}, {"cascade": ["slm", "llm"]}).tier == Tier.LLM  # the row's own
+    assert of({}, {"cascade": ["llm", "rlm"]}).rule == "cascade"
+    assert of({"tier": "rlm"}, {"cascade": ["slm", "llm"]}).rule == "explicit_tier"
+    for model, rule in (("rlm", "explicit_tier"), (CONFIG.fleet.of_tier(Tier.RLM)[0].name, "explicit_model")):
+        found = of({}, {"cascade": ["slm", "llm"]}, model)
+        assert (found.tier, found.rule, found.cascade) == (Tier.RLM, rule, ())
+    bounded = of({"max_tier": "llm"}, {"cascade": ["llm", "rlm"]})
+    assert (bounded.tier, bounded.cascade) == (Tier.LLM, ())
+    assert "rlm is left out: the caller wants llm at most." in bounded.reasons
+    with pytest.raises(TierUnavailable, match="No model of the cascade"):
+        of({"cascade": ["llm", "rlm"]}, {"max_tier": "slm"})
+    with pytest.raises(TierUnavailable, match=r"at least.*at most|at most.*at least"):
+        of({"min_tier": "rlm"}, {"max_tier": "llm"})
+    with pytest.raises(InvalidRequest, match="leave `model` to auto"):
+        of({"cascade": ["llm", "rlm"]}, {}, "llm")
+
+
+def test_bounds_never_send_text_to_where_eyes_are() -> None:
+    for bound in ("min_tier", "max_tier"):
+        for tier in BOUNDED:
+            assert routed("Where is my order?", **{bound: tier}).tier in BOUNDED
+
+
+def test_a_tier_that_cannot_take_over_says_why() -> None:
+    assert routed("Hello", tier="rlm", escalate=True).reasons[-1].endswith("The fleet has no tier above rlm.")
+    assert "over the bound" in routed("Hello", tier="llm", escalate=True, max_cost_usd="0.05").reasons[-1]
+    assert "at most" in routed("Hello", tier="llm", escalate=True, max_tier="llm").reasons[-1]
+
+
+def test_a_cascade_is_expected_to_cost_its_first_model_and_a_share_of_those_behind_it() -> None:
+    found = routed("Where is my order?", cascade=["llm", "rlm"])
+    first, second = (routed("Where is my order?", tier=tier).estimate.cost_usd for tier in ("llm", "rlm"))
+    assert found.estimate.cost_usd == first + REJECTED_SHARE * second
+
+
+def test_rows_go_on_down_a_cascade_as_often_as_answers_were_not_accepted() -> None:
+    fresh, known = GoingOn({}), GoingOn({("triage", "small"): (900, 995)})
+    assert sum(fresh.goes_on("triage", "small") for _ in range(1_000)) == pytest.approx(1_000 * PRIOR_SHARE, abs=1)
+    assert sum(known.goes_on("triage", "small") for _ in range(1_000)) == pytest.approx(901, abs=1)
+    assert sum(known.goes_on("other", "small") for _ in range(1_000)) == pytest.approx(200, abs=1)
+    assert float(REJECTED_SHARE) == PRIOR_SHARE

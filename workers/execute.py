@@ -171,7 +171,7 @@ def broken_off(outcome: Outcome | None) -> Outcome:
 def from_fault(fault: EngineFault, engine_s: float, *, may_escalate: bool = False) -> Outcome:
     """The outcome of a fault: its class says whether another attempt may help, or another model."""
     kind = OutcomeKind.RETRY if fault.retryable else OutcomeKind.FAILED
-    if may_escalate and isinstance(fault, WrongForm):
+    if may_escalate and isinstance(fault, WrongForm) and not fault.was_cut:
         kind = OutcomeKind.REJECTED
     detail, usage = (fault.detail, fault.usage) if isinstance(fault, WrongForm) else (None, Usage())
     told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s, detail)

@@ -26,15 +26,15 @@ Difference = tuple[str, str]
 class WrongForm(EngineFault):
     """An answer that has not the form asked for, after it was mended once. It was paid for all the same."""
 
-    def __init__(self, why: str, usage: Usage, detail: str | None = None) -> None:
-        """`detail` is what it said and what is wrong with it, as JSON."""
+    def __init__(self, why: str, usage: Usage, detail: str | None = None, *, was_cut: bool = False) -> None:
+        """`detail` is what it said and what is wrong with it, as JSON; one that was cut off another model would be cut off as well."""
         super().__init__(
             f"The model's answer has not the form that was asked for: {why}",
             code="wrong_form",
             retryable=False,
             http_status=422,
         )
-        self.usage, self.detail = usage, detail
+        self.usage, self.detail, self.was_cut = usage, detail, was_cut
 
 
 async def perform(engine: Engine, request: EngineRequest, held: Held | None = None) -> Answer:
@@ -47,7 +47,7 @@ async def perform(engine: Engine, request: EngineRequest, held: Held | None = No
     if not wrong:
         return answer
     if _was_cut(answer):
-        raise _refused([("", "it was cut off at max_tokens. Raise that.")], answer, answer.usage, held)
+        raise _refused([("", "it was cut off at max_tokens. Raise that.")], answer, answer.usage, held, was_cut=True)
     if not _can_mend(request):
         raise _refused(wrong, answer, answer.usage, held)
     again = await answered(engine, _to_mend(request, answer, [_words(*one) for one in wrong]))
@@ -57,14 +57,19 @@ async def perform(engine: Engine, request: EngineRequest, held: Held | None = No
     return with_usage(again, usage)
 
 
-def _refused(wrong: Sequence[Difference], answer: Answer, usage: Usage, held: Held | None) -> WrongForm:
+def _refused(
+    wrong: Sequence[Difference], answer: Answer, usage: Usage, held: Held | None, *, was_cut: bool = False
+) -> WrongForm:  # fmt: skip
     """The fault of an answer that cannot be accepted; of one about a document with all that its caller needs to see why."""
     why = "; ".join(_words(*one) for one in wrong)
     if held is None:
-        return WrongForm(why, usage)
+        return WrongForm(why, usage, was_cut=was_cut)
     violations = [{"pointer": pointer, "message": told} for pointer, told in wrong]
     return WrongForm(
-        why, usage, json.dumps({"raw": _text(answer)[:MAX_RAW], "violations": violations}, ensure_ascii=False)
+        why,
+        usage,
+        json.dumps({"raw": _text(answer)[:MAX_RAW], "violations": violations}, ensure_ascii=False),
+        was_cut=was_cut,
     )
 
 

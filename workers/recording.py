@@ -13,7 +13,6 @@ from orchestrator.contracts import ClaimedJob, Fence, Outcome, OutcomeKind
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.record import Recorder
-from orchestrator.lifecycle import after, is_terminal
 from orchestrator.store.recording import Metered
 from orchestrator.telemetry import log_away, log_fault
 
@@ -142,23 +141,22 @@ class RecordingThread(threading.Thread):
                 item.on_recorded()
         if taken is None:
             return
-        told = [
-            (item, taken[item.job.fence])
-            for item in group
-            if item.job.interactive and item.job.fence in taken and self._is_last(item)
-        ]
+        awaited = [item for item in group if item.job.interactive and item.job.fence in taken]
+        told = [(item, taken[item.job.fence]) for item in awaited if self._is_last(item)]
         if told and self._answer is not None:
             self._answer(told)
+        # Whoever makes the next attempt has it from a lane, and not from the message that says where the caller waits.
+        kept = {item.job.public_id: item.job.reply_to for item in awaited if item.job.reply_to and not self._is_last(item)}
+        if kept:
+            self._context.broker.keep_replies(kept)
         woken = {item.job.model for item in group if self._wakes or not self._is_last(item)}
-        woken.update(
-            item.job.cascade[0] for item in group if item.outcome.kind is OutcomeKind.REJECTED and item.job.cascade
-        )
+        woken.update(name for item in group if item.outcome.kind is OutcomeKind.REJECTED for name in item.job.cascade)
         for model in woken:
             self._context.broker.wake(model)
 
     def _is_last(self, item: Item) -> bool:
         """Whether nothing follows this outcome: only then has an interactive caller its answer."""
-        return is_terminal(after(item.outcome.kind, item.job.attempt, self._context.limits))
+        return not self._recorder.follows(item.job, item.outcome)
 
     def _record(self, group: list[Item], done: list[int]) -> dict[Fence, Decimal] | None:
         """Record with patience: a database or blob store that is away is waited for, and the work is not lost with it."""

@@ -257,9 +257,16 @@ class Runtime:
 
     def _answer(self, answers: Sequence[tuple[Item, Decimal]]) -> None:
         """Send interactive answers on their way; the rows have them already."""
-        self.context.broker.send_answers(
-            [(item.job.public_id, item.job.reply_to, answer_of(item, charge)) for item, charge in answers]
-        )
+        broker = self.context.broker
+        later = [item.job.public_id for item, _ in answers if item.job.attempt > 1 and not item.job.reply_to]
+        kept = broker.kept_replies(later) if later else {}
+        told = []
+        for item, charge in answers:
+            job = item.job
+            # What all models of a cascade cost stands in the row: a reply that says nothing sends its reader there.
+            fields = {} if job.earlier_attempts else answer_of(item, charge)
+            told.append((job.public_id, job.reply_to or kept.get(job.public_id, ""), fields))
+        broker.send_answers(told)
 
     def presence(self) -> list[Presence]:
         """The models that it serves now; none once it stops."""

@@ -238,4 +238,14 @@ def stored_reply(database: Database, blobs: BlobStore, tenant_id: int, job: UUID
         body = blobs.get(result.blob_key) if result.blob_key else result.body
         return Reply(body, row.attempts, cost, simulated, tier=row.tier, model=row.model)
     status = ENDED_AS.get(JobState(row.state)) or STATUS_OF.get(row.fault_code, 502)
-    return Reply(None, row.attempts, cost, simulated, status, row.fault_code or "", row.fault_message or "")
+    return Reply(
+        None,
+        row.attempts,
+        cost,
+        simulated,
+        status,
+        row.fault_code or "",
+        row.fault_message or "",
+        tier=row.tier,
+        model=row.model,
+    )

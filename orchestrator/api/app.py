@@ -15,6 +15,7 @@ from orchestrator.api import (
     chat,
     failures,
     files,
+    forget,
     health,
     insight,
     jobs,
@@ -22,6 +23,7 @@ from orchestrator.api import (
     progress,
     refusals,
     responses,
+    review,
     tasks,
     usage,
     webhooks,
@@ -35,7 +37,7 @@ from orchestrator.api.serving import Serving
 from orchestrator.flow.context import Context
 
 PARTS: Final = (
-    files, progress, batches, chat, responses, models, jobs, tasks, insight, usage, webhooks, refusals, administration, health,
+    files, progress, batches, chat, responses, models, jobs, tasks, review, forget, insight, usage, webhooks, refusals, administration, health,
 )  # fmt: skip
 """Each has the routes of one kind of thing."""
 

@@ -27,8 +27,6 @@ from orchestrator.flow.submit import Prepared, Submitted
 
 PIECE_S: Final = 2.0
 """After so long without an answer the row is looked at: a message may have been lost."""
-CASCADE_S: Final = 0.25
-"""The same of a cascade: only its first model knows where its caller waits."""
 LIGHT_BYTES: Final = 32_768
 """A body up to this is checked and routed by the thread that submits it; its stored form lies in the row, not in the blob store."""
 GRACE_S: Final = 1.0
@@ -128,9 +126,7 @@ async def _wait(serving: Serving, asked: Asked) -> Reply | None:
     """The reply from the stream, or from the row where the stream stays silent; None when the time is up."""
     give_up = time.monotonic() + asked.within_s + GRACE_S
     while (left := give_up - time.monotonic()) > 0:
-        reply = await serving.answers.wait(
-            asked.made.public_id, min(left, PIECE_S if not asked.made.job.cascade else CASCADE_S)
-        )
+        reply = await serving.answers.wait(asked.made.public_id, min(left, PIECE_S))
         if reply is None:
             reply = await stored(serving, asked)
         if reply is not None:
@@ -183,10 +179,13 @@ def late(asked: Asked) -> Response:
 
 
 def failed(asked: Asked, reply: Reply) -> Response:
-    """OpenAI's error form with the last fault."""
+    """OpenAI's error form with the last fault; beside it what was done, and what it cost: answers that were not accepted are paid."""
     status = reply.status if reply.status in SAME else 503 if reply.status == 429 else 502
     told = reply.message or "The request failed."
-    return failure(status, f"{told} ({asked.name})", code=reply.code or "failed", headers=_headers(asked))
+    beside = {"rightsize": note_of(asked, reply)}
+    return failure(
+        status, f"{told} ({asked.name})", code=reply.code or "failed", headers=_headers(asked), beside=beside
+    )
 
 
 def response(asked: Asked, reply: Reply) -> Response:

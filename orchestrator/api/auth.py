@@ -46,7 +46,11 @@ Reading = Annotated[Identity, Security(Allowed("read"), scopes=["read"])]
 """Whoever may read, as routes ask for it that must know whether it is somebody of the house."""
 
 
-async def _submitter(who: Annotated[Identity, Security(Allowed("submit"), scopes=["submit"])]) -> Owner:
+Submitting = Annotated[Identity, Security(Allowed("submit"), scopes=["submit"])]
+"""Whoever may hand work in, as routes ask for it that note which key it was."""
+
+
+async def _submitter(who: Submitting) -> Owner:
     return who.owner
 
 

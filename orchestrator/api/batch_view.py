@@ -69,6 +69,8 @@ def view(row: Row[Any], counted: Mapping[str, Any], plan: Plan | None) -> dict[s
             "paused": _paused(row),
             "retry_of": ids.public("batch", row.retried) if row.retried else None,
             "merged_output_file_id": ids.public("file", row.merged_file) if row.merged_file else None,
+            "task": row.hints.get("task"),
+            "task_version": row.hints.get("task_version"),
         },
     }
 

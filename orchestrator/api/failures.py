@@ -6,7 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI, Request
@@ -41,11 +41,12 @@ def error_type(status: int) -> str:
 
 
 def failure(
-    status: int, message: str, *, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
-) -> Response:
-    """One error response."""
+    status: int, message: str, *, code: str, param: str | None = None, headers: Mapping[str, str] | None = None,
+    beside: Mapping[str, Any] | None = None,
+) -> Response:  # fmt: skip
+    """One error response; `beside` stands beside the error in its body."""
     error = {"message": message, "type": error_type(status), "param": param, "code": code}
-    content = orjson.dumps({"error": error}, default=str)
+    content = orjson.dumps({"error": error, **(beside or {})}, default=str)
     return Response(content, status_code=status, headers=dict(headers or {}), media_type="application/json")
 
 

@@ -28,7 +28,7 @@ from orchestrator.store.costs import By
 router = APIRouter(tags=["insight"])
 
 QUESTIONS: Final = (
-    ("Did the caller choose a tier or a model?", frozenset({"explicit_model", "explicit_tier"})),
+    ("Did the caller choose a tier, a model or a cascade?", frozenset({"explicit_model", "explicit_tier", "cascade"})),
     ("Does it need vision or audio?", frozenset({"needs_eyes_or_ears"})),
     ("Is it high-stakes, or does it need deep analysis?", frozenset({"high_stakes", "deep_analysis"})),
     ("Is it repetitive and domain-specific, with a trained specialist?", frozenset({"repetitive_domain"})),
@@ -90,6 +90,7 @@ def _route(chosen: Route) -> dict[str, Any]:
         "model": chosen.model,
         "rule": chosen.rule,
         "reasons": chosen.reasons,
+        "cascade": list(chosen.cascade),
         "cost_usd": f"{estimate.cost_usd:f}",
         "hold_usd": f"{estimate.hold_usd:f}",
         "latency_s": estimate.latency_s,

@@ -146,6 +146,23 @@ class KnownDocuments(Exact):
     """SHA-256 of each document's bytes."""
 
 
+class ForgetDocument(Exact):
+    """A document to be forgotten."""
+
+    hash: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    """SHA-256 of its bytes."""
+
+
+class DecideReview(Exact):
+    """What a person says of an answer."""
+
+    action: Literal["correct", "confirm", "drop"]
+    answer: Any = None
+    """With `correct`: the whole answer, in the form of the task's schema."""
+    force: bool = False
+    """Whether it counts where somebody decided otherwise before."""
+
+
 class CreateJob(Exact):
     """One request to be answered later."""
 

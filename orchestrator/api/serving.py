@@ -65,6 +65,8 @@ class Serving:
     """Of those who follow a batch by its events."""
     waiters: Places = field(default_factory=Places)
     """Of those who wait for the end of a job."""
+    forgetting: Places = field(default_factory=Places)
+    """Of those whose document is being forgotten."""
     testers: Places = field(default_factory=Places)
     """Of those who try a webhook endpoint out."""
     plans: OrderedDict[int, Plan] = field(default_factory=OrderedDict)

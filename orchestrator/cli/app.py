@@ -14,11 +14,13 @@ from orchestrator.cli import (
     costing,
     estimating,
     files,
+    forget,
     jobs,
     learning,
     models,
     reading,
     refusals,
+    review,
     serving,
     steering,
     submitting,
@@ -42,7 +44,7 @@ app = typer.Typer(
 COMMANDS: Final = {
     "Work": (
         submitting.submit, estimating.estimate, reading.status, reading.results, steering.pause, steering.resume, steering.cancel,
-        steering.retry, jobs.job,
+        steering.retry, jobs.job, review.review, forget.forget,
     ),
     "Reasons and costs": (reading.explain, costing.cost, costing.prices),
     "Models and specialists": (learning.train, learning.evaluate),

@@ -17,7 +17,7 @@ from orchestrator.cli.display import err, note
 from orchestrator.client import Rightsize
 from orchestrator.documents.choice import Policy
 from orchestrator.documents.definitions import schema_in
-from orchestrator.documents.inputs import inputs_of
+from orchestrator.documents.inputs import Wanted, inputs_of
 from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Limits
 from orchestrator.documents.rows import ROW_SUFFIXES
@@ -95,7 +95,9 @@ def submit_documents(client: Rightsize, work: TaskWork, deadline: str, *, quiet:
         with tempfile.TemporaryDirectory(prefix="rightsize-") as folder:
             spool = Path(folder) / work.filename
             with spool.open("wb") as rows:
-                for line in _shown(documents.lines(inputs_of(work.path)), counts, quiet=quiet):
+                for line in _shown(
+                    documents.lines(inputs_of(Wanted(str(work.path)), Path(folder))), counts, quiet=quiet
+                ):
                     rows.write(line)
             if not counts.found:
                 raise InvalidRequest(f"The folder {str(work.path)!r} holds no files.")

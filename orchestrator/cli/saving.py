@@ -17,6 +17,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.display import note
 from orchestrator.client import Rightsize
+from orchestrator.client.lines import lines_of
 from orchestrator.client.ordering import result_files
 from orchestrator.errors import InvalidRequest
 
@@ -25,9 +26,14 @@ STANDARD: Final = Path("-")
 
 
 def result_pieces(client: Rightsize, batch: Mapping[str, Any]) -> Iterator[bytes]:
-    """The bytes of a batch's output, with that of the batch whose rows it ran again, then of its error file."""
+    """The bytes of a batch's output, with that of the batch whose rows it ran again, then of its error file.
+
+    Lines of which a person said something come as they stand now.
+    """
+    seen = client.overlay(dict(batch))
     for file_id in result_files(batch):
-        yield from client.content(file_id)
+        pieces = client.content(file_id)
+        yield from seen.raw(lines_of(pieces)) if seen else pieces
 
 
 def save_results(client: Rightsize, batch: Mapping[str, Any], path: Path) -> int:

@@ -14,6 +14,7 @@ from orchestrator.client.files import AsyncFiles, content_path, form_for
 from orchestrator.client.following import Following, Looks
 from orchestrator.client.lines import Lines, written
 from orchestrator.client.ordering import Names, Spool, result_files
+from orchestrator.client.review import PAGE, Overlay, reviewed_path
 from orchestrator.client.rows import AsyncWork, Options, SubmitOptions, Wanted, async_source_of, filename_of
 from orchestrator.client.shapes import Estimate, Progress
 from orchestrator.errors import Busy, NotFound, Refused, RightsizeError
@@ -128,13 +129,20 @@ class AsyncBatches(AsyncFiles):
     async def results(self, batch: Thing | str, *, in_order: bool = False) -> AsyncIterator[Thing]:
         """A line for each row of a batch that has ended; see `Batches.results`."""
         found = await self.batch(batch) if isinstance(batch, str) else batch
+        seen = await self.overlay(found)
         if in_order and result_files(found):
             async for line in self._ordered(found):
-                yield line
+                yield seen.line(line)
             return
         for file_id in result_files(found):
             async for line in self.lines(file_id):
-                yield line
+                yield seen.line(line)
+
+    async def overlay(self, batch: Thing) -> Overlay:
+        """What people said of the results of a batch; see `Batches.overlay`."""
+        if not Overlay.is_wanted(batch):
+            return Overlay()
+        return Overlay([one async for one in self._transport.listed(reviewed_path(batch["id"]), PAGE)])
 
     async def _ordered(self, batch: Thing) -> AsyncIterator[Thing]:
         with Spool() as spool:

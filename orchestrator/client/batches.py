@@ -14,6 +14,7 @@ from orchestrator.client.files import Files, content_path, form_for
 from orchestrator.client.following import Following, Looks
 from orchestrator.client.lines import Lines, written
 from orchestrator.client.ordering import Names, Spool, result_files
+from orchestrator.client.review import PAGE, Overlay, reviewed_path
 from orchestrator.client.rows import Options, SubmitOptions, Wanted, Work, filename_of, source_of
 from orchestrator.client.shapes import Estimate, Progress
 from orchestrator.errors import Busy, NotFound, Refused, RightsizeError
@@ -140,14 +141,19 @@ class Batches(Files):
         """A line for each row of a batch that has ended: what succeeded, then what did not; none where it has none yet.
 
         With `in_order` they come as the rows were handed in, by way of a temporary file. Of a batch that runs failed rows
-        again they are those of both.
+        again they are those of both. What a person corrected stands there as it was corrected.
         """
         found = self.batch(batch) if isinstance(batch, str) else batch
+        seen = self.overlay(found)
         if in_order and result_files(found):
-            yield from self._ordered(found)
+            yield from map(seen.line, self._ordered(found))
             return
         for file_id in result_files(found):
-            yield from self.lines(file_id)
+            yield from map(seen.line, self.lines(file_id))
+
+    def overlay(self, batch: Thing) -> Overlay:
+        """What people said of the results of a batch; for whoever reads its files by himself."""
+        return Overlay.of(batch, self._transport.listed(reviewed_path(batch["id"]), PAGE))
 
     def _ordered(self, batch: Thing) -> Iterator[Thing]:
         with Spool() as spool:

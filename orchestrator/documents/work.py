@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,12 +15,17 @@ import orjson
 from orchestrator.documents.choice import Policy, choose
 from orchestrator.documents.inputs import Input, Known, hashed
 from orchestrator.documents.lines import Unfit, clean_id, error_line
+from orchestrator.documents.readers.sound import NAMES
 from orchestrator.documents.reading import Limits, Page, Reading, Unreadable
 
 WINDOW: Final = 500
 """Documents that are asked about at once."""
+WINDOW_BYTES: Final = 256 * 1024 * 1024
+"""Of those, and of those that wait for a reader: what was in an archive or far away lies on the disk as a copy until then."""
 AHEAD: Final = 4
 """Documents that are read ahead for each process that reads."""
+HASHED_AHEAD: Final = 2
+"""Documents that are being hashed for each of them, and fetched for that where they are far away."""
 SCAN_S: Final = 60.0
 """What one scanned page or picture may take."""
 SCAN_PX: Final = 2_400
@@ -87,26 +91,47 @@ class Documents:
         with ThreadPoolExecutor(self.at_once, thread_name_prefix="rightsize-read") as threads:
             waiting: deque[tuple[Known, Future[Made | Unfit]]] = deque()
             try:
-                for window in _windows(inputs):
-                    for one, answered in self._hashed(window, threads):
-                        waiting.append((one, threads.submit(self._row, one, answered)))
-                        while len(waiting) > AHEAD * self.at_once:
+                for window in self._windows(inputs, threads):
+                    answered = self.ask([one.hash for one in window if one.unfit is None])
+                    for one in window:
+                        waiting.append((one, threads.submit(self._row, one, one.hash in answered)))
+                        while self._is_enough(waiting):
                             yield self._line(*waiting.popleft())
                 while waiting:
                     yield self._line(*waiting.popleft())
             finally:
-                for _, future in waiting:
+                for _, future in waiting:  # copies that are left go with their folder
                     future.cancel()
 
-    def _hashed(self, window: Sequence[Input], threads: ThreadPoolExecutor) -> Iterator[tuple[Known, bool]]:
-        """Each input with whether its result is there."""
-        known = list(threads.map(lambda one: hashed(one, self.limits.max_bytes), window))
-        answered = self.ask([one.hash for one in known if one.unfit is None])
-        for one in known:
-            yield one, one.unfit is None and one.hash in answered
+    def _windows(self, inputs: Iterable[Input], threads: ThreadPoolExecutor) -> Iterator[list[Known]]:
+        """The inputs with their hashes, as many at once as are asked about: a window ends where its bytes are many, too."""
+        hashing: deque[Future[Known]] = deque()
+        window: list[Known] = []
+        for one in inputs:
+            hashing.append(threads.submit(hashed, one, self.limits.max_bytes))
+            if len(hashing) > HASHED_AHEAD * self.at_once:
+                window.append(hashing.popleft().result())
+            if len(window) + len(hashing) >= WINDOW or _bytes(window) > WINDOW_BYTES:
+                yield window + [future.result() for future in hashing]
+                hashing.clear()
+                window = []
+        if window or hashing:
+            yield window + [future.result() for future in hashing]
+
+    def _is_enough(self, waiting: Sequence[tuple[Known, object]]) -> bool:
+        """Whether no more is to wait for a reader: each has something to do, and what waits is a lot."""
+        if len(waiting) > AHEAD * self.at_once:
+            return True
+        return len(waiting) > self.at_once and _bytes([one for one, _ in waiting]) > WINDOW_BYTES
 
     def _row(self, one: Known, answered: bool) -> Made | Unfit:
-        """The document of a row; runs on a thread."""
+        """The document of a row; runs on a thread. Its copy, where it has one, is not needed any more then."""
+        try:
+            return self._made(one, answered)
+        finally:
+            one.input.done()
+
+    def _made(self, one: Known, answered: bool) -> Made | Unfit:
         if one.unfit is not None:
             return one.unfit
         about: dict[str, Any] = {"name": clean_id(one.input.name), "hash": one.hash, "bytes": one.bytes}
@@ -149,6 +174,8 @@ class Documents:
 
     def _told(self, reading: Reading, stream: BinaryIO) -> tuple[dict[str, Any], int]:
         """What was read, page by page, with pictures of the pages that must be looked at; and how many those are."""
+        if reading.kind in NAMES:
+            return _heard(reading, stream), 0
         pages: list[dict[str, Any]] = []
         blocks: list[list[Any]] = []
         looked_at: list[int] = []
@@ -161,7 +188,7 @@ class Documents:
             pages.append(
                 {
                     "number": page.number, "source": "none" if chosen.look else page.source, "name": page.name,
-                    "confidence": page.scan.confidence if page.scan else None, "why": chosen.why,
+                    "confidence": page.scan.confidence if page.scan else None, "why": chosen.why, "chars": len(page.text),
                 }
             )  # fmt: skip
         if len(looked_at) > MOST_PICTURES:
@@ -224,7 +251,13 @@ class Documents:
         return custom_id
 
 
-def _windows(inputs: Iterable[Input]) -> Iterator[list[Input]]:
-    rest = iter(inputs)
-    while window := list(itertools.islice(rest, WINDOW)):
-        yield window
+def _heard(reading: Reading, stream: BinaryIO) -> dict[str, Any]:
+    """A sound as a model hears it: the whole file."""
+    stream.seek(0)
+    told = {"number": 1, "source": "none", "name": "", "confidence": None, "why": "it is to be heard", "chars": 0}
+    sounds = [{"data": base64.b64encode(stream.read()).decode(), "format": reading.kind}]
+    return {"kind": reading.kind, "pages": [told], "blocks": [], "sounds": sounds, "notes": list(reading.notes)}
+
+
+def _bytes(known: Iterable[Known]) -> int:
+    return sum(one.bytes for one in known)

@@ -18,13 +18,14 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.lines import bounded_lines
 from orchestrator.flow.quotas import check_file_bytes
 from orchestrator.flow.submit import Repeat, create_batch
+from orchestrator.hints import BOUNDED, Hints, hints_from
 from orchestrator.requests import RESPONSES
+from orchestrator.routing import excluded
 from orchestrator.store import batches, files, jobs
 from orchestrator.store.files import NewFile
 
 PAGE: Final = 200
 UP: Final = "up"
-LADDER: Final = (Tier.SLM, Tier.LLM, Tier.RLM)
 """From the smallest; what sees and hears has nothing above it."""
 ENDED: Final = frozenset({BatchStatus.COMPLETED, BatchStatus.EXPIRED, BatchStatus.CANCELLED})
 
@@ -115,12 +116,14 @@ def _lines(context: Context, owner: Owner, batch: Row[Any], wanted: Again) -> It
                 session, batch.id, only=wanted.only, after=after, limit=PAGE
             )
         for job in page:
+            bounds = hints_from(orjson.loads(job.features).get("bounds"))
+            tier = _tier(job.tier, wanted.tier, context.config.fleet, bounds)
             if job.document_hash is not None:
-                documents[job.custom_id] = _tier(job.tier, wanted.tier, context.config.fleet)
+                documents[job.custom_id] = tier
                 continue
             content = context.blobs.get(job.blob_key) if job.blob_key else job.body
             if content:
-                yield orjson.dumps(_row(job, orjson.loads(content), _tier(job.tier, wanted.tier, context.config.fleet)))
+                yield orjson.dumps(_row(job, orjson.loads(content), tier))
         if len(page) < PAGE:
             break
         after = page[-1].id
@@ -147,7 +150,8 @@ def _documents(context: Context, owner: Owner, batch: Row[Any], tiers: Mapping[s
 
 def _row(job: Row[Any], content: dict[str, Any], tier: str) -> dict[str, Any]:
     """The row as its caller would write it: the stored body, with its hints, on the tier."""
-    hints: Mapping[str, Any] = content.pop("rightsize", None) or {}
+    bounds = orjson.loads(job.features).get("bounds") or {}
+    hints: Mapping[str, Any] = {**bounds, **(content.pop("rightsize", None) or {})}
     asked = content.pop(ASKED, None)
     if job.endpoint == RESPONSES:
         content = {**(asked or {}), "input": _input(content)}
@@ -162,11 +166,11 @@ def _input(chat: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"type": "message", **message} for message in chat["messages"]]
 
 
-def _tier(was: str, wanted: str, fleet: Fleet) -> str:
-    """The tier that a row runs on now: the one that is named, or the next above that the fleet has."""
+def _tier(was: str, wanted: str, fleet: Fleet, bounds: Hints) -> str:
+    """The tier that a row runs on now: the one that is named, or the next above that the fleet has and its caller's bounds allow."""
     if wanted != UP:
         return wanted
-    if was not in LADDER:
+    if was not in BOUNDED:
         return was
-    above = LADDER[LADDER.index(Tier(was)) + 1 :]
-    return next((tier for tier in above if tier in fleet.tiers), was)
+    above = BOUNDED[BOUNDED.index(Tier(was)) + 1 :]
+    return next((tier for tier in above if tier in fleet.tiers and not excluded(bounds, tier)), was)

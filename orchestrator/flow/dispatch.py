@@ -34,21 +34,22 @@ TOGETHER: Final = 16
 so that finding a culprit among them takes about as long as giving all of them their turn."""
 ANEW_S: Final = 10.0
 """So often the scan of singles begins anew: rows may go on coming in before its place. Each time it walks over dead index entries."""
-RECHECK_S: Final = 60.0
-"""A batch's lane that seemed empty is looked at again from its start after so long: something may have been locked then."""
+RECHECK_S: Final = 0.2
+"""Batches' lanes that seemed empty are looked into again so often, all of a model at once: rows come back into them, of cascades and of
+documents whose parts are done, and something may have been locked then."""
 
 
 @dataclass(slots=True)
 class Place:
-    """Where a lane stands: the last row taken, and when it was found empty."""
+    """Where a lane stands: the last row taken, and whether it was found empty."""
 
     after: tuple[int, int] = START
-    empty_since: float | None = None
+    empty: bool = False
     begun: float = field(default_factory=time.monotonic)
 
     def move(self, made: Assigned, *, grows: bool, now: float) -> None:
         """Go on behind a new dispatch; in a lane that grows, begin anew now and then."""
-        self.after, self.empty_since = (made.prefix_hash, made.last_id), None
+        self.after, self.empty = (made.prefix_hash, made.last_id), False
         if grows and now - self.begun > ANEW_S:
             self.after, self.begun = START, now
 
@@ -62,6 +63,8 @@ class Line:
     pace: Pace = field(default_factory=Pace)
     seen_singles: int = lanes.FIRST
     """The last lane of singles that the last pass looked at, where it could not look at all."""
+    rechecked: float = 0.0
+    """When empty lanes were looked into last."""
 
 
 @dataclass(slots=True)
@@ -173,7 +176,7 @@ class Dispatcher:
             elif place.after != START:
                 place.after = START
             else:
-                place.empty_since = time.monotonic()
+                place.empty = True
                 waiting.popleft()
         bounds.write(session)
         return made
@@ -204,12 +207,22 @@ class Dispatcher:
         singles = lanes.singles(session, model.name, after=line.seen_singles, most=lanes.MOST_SINGLES)
         line.seen_singles = singles[-1].id if len(singles) == lanes.MOST_SINGLES else lanes.FIRST
         for lane in singles:
-            line.places.setdefault(lane.id, Place()).empty_since = None
+            line.places.setdefault(lane.id, Place()).empty = False
         found = singles + lanes.batches(session)
         present = {lane.id for lane in found}
         line.places = {lane_id: place for lane_id, place in line.places.items() if lane_id in present}
+        self._recheck(session, model, line)
+        return [lane for lane in found if not _seems_empty(line.places.get(lane.id))]
+
+    def _recheck(self, session: Session, model: Model, line: Line) -> None:
+        """Begin anew in lanes that seemed empty and are so no more."""
         now = time.monotonic()
-        return [lane for lane in found if not _seems_empty(line.places.get(lane.id), now)]
+        empty = [lane for lane, place in line.places.items() if _seems_empty(place)]
+        if not empty or now - line.rechecked < RECHECK_S:
+            return
+        line.rechecked = now
+        for lane in lanes.filled(session, model.name, empty):
+            line.places[lane] = Place()
 
     def _publish(self, model: Model, dispatch_id: int) -> bool:
         """Send the message; False if Redis is away: the recovery pass sends it later, the dispatch is safe in Postgres."""
@@ -220,5 +233,5 @@ class Dispatcher:
         return True
 
 
-def _seems_empty(place: Place | None, now: float) -> bool:
-    return place is not None and place.empty_since is not None and now - place.empty_since < RECHECK_S
+def _seems_empty(place: Place | None) -> bool:
+    return place is not None and place.empty

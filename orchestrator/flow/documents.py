@@ -260,6 +260,11 @@ def within(version: Version, hints: Hints) -> Hints:
         raise InvalidRequest(
             f"The task {task.name} may be answered on {', '.join(task.tiers)}, not on {hints.tier}.", param="tier"
         )
+    if task.tiers and (beyond := [tier for tier in hints.cascade if tier not in task.tiers]):
+        raise InvalidRequest(
+            f"The task {task.name} may be answered on {', '.join(task.tiers)}, not on {', '.join(beyond)}.",
+            param="cascade",
+        )
     bounded = [tier for tier in BOUNDED if tier in task.tiers]
     cap = hints_from({"max_cost_usd": task.limits.max_cost_usd}).max_cost_usd
     return replace(

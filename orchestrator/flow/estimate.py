@@ -17,6 +17,7 @@ from orchestrator.flow.lines import bounded_lines
 from orchestrator.flow.prepare import seen
 from orchestrator.flow.rows import RowError, RowParser
 from orchestrator.forecasting import Forecast, Rows, forecast
+from orchestrator.forecasting.cascades import GoingOn
 from orchestrator.hints import Hints, window_seconds
 from orchestrator.requests import Features
 from orchestrator.routing import Situation, alternatives, route
@@ -37,6 +38,7 @@ class Counted:
     routed: Rows = field(default_factory=Rows)
     on: dict[Tier, Rows] = field(default_factory=dict)
     """By tier: the rows that its default model could serve."""
+    cascades: GoingOn = field(default_factory=lambda: GoingOn({}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,10 @@ def estimate_batch(
             param="input_file_id",
         )
     now = context.situation(owner.tenant_id)
+    with context.house.unit_of_work() as session:
+        cascades = GoingOn(history.rejections(session, owner.tenant_id))
     with context.blobs.reading(file.blob_key) as source:
-        counted = _count(context, source, endpoint, hints, now)
+        counted = _count(context, source, endpoint, hints, now, cascades)
     if counted.rows == counted.invalid:
         raise InvalidRequest("The file has no row that could be run. `rightsize submit` tells what is wrong with each.")
     models = now.fleet.models
@@ -90,9 +94,11 @@ def estimate_batch(
     return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told, window)
 
 
-def _count(context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation) -> Counted:
+def _count(
+    context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation, cascades: GoingOn
+) -> Counted:  # fmt: skip
     settings = context.settings
-    counted, parser = Counted(), RowParser(endpoint, settings.max_row_bytes, settings.max_json_depth)
+    counted, parser = Counted(cascades=cascades), RowParser(endpoint, settings.max_row_bytes, settings.max_json_depth)
     for line in bounded_lines(source, settings.max_row_bytes):
         counted.rows += 1
         if counted.rows > MOST_ROWS:
@@ -110,6 +116,12 @@ def _count(context: Context, source: BinaryIO, endpoint: str, hints: Hints, now:
 def _add(counted: Counted, features: Features, now: Situation) -> None:
     chosen = route(features, now)
     counted.routed.add(features, now.fleet.named(chosen.model), chosen.estimate)
+    asked = chosen.model
+    for name in chosen.cascade:
+        if not counted.cascades.goes_on(features.hints.task, asked):
+            break
+        counted.routed.add(features, now.fleet.named(name), None)
+        asked = name
     for one in alternatives(features, now):
         model: Model = now.fleet.named(one.model)
         if one.problem is None and now.fleet.is_default(model):

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, Final
 
 import orjson
 
@@ -20,6 +21,9 @@ from orchestrator.responses.request import to_chat
 from orchestrator.routing import Route, Situation, route
 from orchestrator.settings import MIB
 from orchestrator.store.jobs import NewJob
+
+BOUNDS: Final = ("min_tier", "max_tier", "max_cost_usd", "max_latency_s")
+"""Hints that bound where a request may run, and what it may cost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,7 @@ def unreadable(
 
 def features_json(features: Features, chosen: Route, document: Mapping[str, Any] | None = None) -> str:
     """What routing saw and expected, kept for right-sizing to learn from, and which document it is about."""
-    seen = {
+    seen: dict[str, Any] = {
         "input_tokens": features.input_tokens,
         "max_output_tokens": features.max_output_tokens,
         "choices": features.choices,
@@ -118,4 +122,12 @@ def features_json(features: Features, chosen: Route, document: Mapping[str, Any]
         "stakes": features.hints.stakes,
         "estimate_usd": str(chosen.estimate.cost_usd),
     }
+    if bounds := _bounds(features.hints):
+        seen["bounds"] = bounds
     return orjson.dumps(seen if document is None else {**seen, "document": document}).decode()
+
+
+def _bounds(hints: Hints) -> dict[str, Any]:
+    """The caller's bounds, for when the same is tried again."""
+    told = {name: getattr(hints, name) for name in BOUNDS}
+    return {name: str(value) if isinstance(value, Decimal) else value for name, value in told.items() if value is not None}

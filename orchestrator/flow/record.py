@@ -20,12 +20,13 @@ from orchestrator.errors import InvalidConfig
 from orchestrator.flow import notify
 from orchestrator.flow.context import Context
 from orchestrator.flow.notify import is_told
+from orchestrator.flow.review import noted
 from orchestrator.lifecycle import after, is_terminal, retry_delay_s
 from orchestrator.pricing import ZERO, RateCard, card_on, price
 from orchestrator.store import batches, budgets, dispatches, prices, recording
 from orchestrator.store.batches import Tally
 from orchestrator.store.budgets import Payer, Settlement
-from orchestrator.store.recording import Metered, Move
+from orchestrator.store.recording import Metered, Move, Next
 
 NOTHING: Final = Usage()
 
@@ -87,22 +88,32 @@ class Recorder:
         then = self._next(job) if outcome.kind is OutcomeKind.REJECTED else None
         if outcome.kind is OutcomeKind.REJECTED and then is None:
             outcome = replace(outcome, kind=OutcomeKind.FAILED)
-        state = after(outcome.kind, job.attempt, limits)
+        state = after(outcome.kind, job.turn, limits)
         delay_s = 0.0
         if state is JobState.WAITING:
             asked = outcome.fault.retry_after_s if outcome.fault else None
-            delay_s = retry_delay_s(job.attempt, limits, random.random(), asked)  # noqa: S311 - jitter, not a secret
+            delay_s = retry_delay_s(job.turn, limits, random.random(), asked)  # noqa: S311 - jitter, not a secret
         amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
         # Nobody is charged more than was held for it: what a model takes beyond the most that was told is ours.
         most = amount if job.worst_usd is None else min(amount, job.worst_usd)
         charge = most if state is JobState.SUCCEEDED or then else ZERO
         blob_key = self._blob(job, outcome, state)
-        return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key, then)
+        fields = noted(outcome.body) if state is JobState.SUCCEEDED and job.task and not job.is_piece else None
+        return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key, then, fields)
 
-    def _next(self, job: ClaimedJob) -> tuple[str, str] | None:
-        """Tier and model that take over from a job's own; None where there is none left, or not in this fleet."""
-        model = self.context.config.fleet.by_name.get(job.cascade[0]) if job.cascade else None
-        return (model.tier, model.name) if model is not None else None
+    def _next(self, job: ClaimedJob) -> Next | None:
+        """What takes over from a job's model: the first of its cascade that this fleet has; None where there is none left."""
+        known = self.context.config.fleet.by_name
+        for place, name in enumerate(job.cascade):
+            if (model := known.get(name)) is not None:
+                return Next(model.tier, model.name, job.cascade[place + 1 :])
+        return None
+
+    def follows(self, job: ClaimedJob, outcome: Outcome) -> bool:
+        """Whether something follows an outcome of a job, so that its caller has no answer yet."""
+        if outcome.kind is OutcomeKind.REJECTED:
+            return self._next(job) is not None
+        return not is_terminal(after(outcome.kind, job.turn, self.context.limits))
 
     def _marked(self, job: ClaimedJob, outcome: Outcome) -> Outcome:
         """The outcome, marked as simulated where its model is: without an answer no engine has said so."""

@@ -15,7 +15,7 @@ from orchestrator.contracts import OF_CELERY, JobState, Owner
 from orchestrator.errors import NotFound
 from orchestrator.flow.context import Context
 from orchestrator.pricing import CHARGES, ZERO
-from orchestrator.store import jobs, refusals, single
+from orchestrator.store import jobs, refusals, review, single
 
 MOST_WAIT_S: Final = 60.0
 """How long a job may be waited for in one call."""
@@ -45,10 +45,14 @@ def show_job(context: Context, owner: Owner, name: str) -> dict[str, Any]:
         amounts = {(transfer.attempt, transfer.kind): transfer.amount_usd for transfer in transfers}
         attempts = [_attempt(attempt, amounts) for attempt in jobs.attempts(session, row.id)]
         result = jobs.result(session, row.id, row.stored_on) if row.state == JobState.SUCCEEDED else None
-    body = None
-    if result is not None:
+        standing = review.standing(session, row.id) if row.document_hash is not None else None
+    body = standing.body if standing is not None else None
+    if body is None and result is not None:
         body = context.blobs.get(result.blob_key) if result.blob_key else result.body
-    return _object(row, attempts, transfers, body)
+    return {
+        **_object(row, attempts, transfers, body),
+        "rightsize": _standing(row, standing, has_result=body is not None),
+    }
 
 
 def is_settled(context: Context, owner: Owner, name: str) -> bool:
@@ -90,6 +94,8 @@ def _id_of(context: Context, owner: Owner, name: str) -> UUID:
 
 def _object(row: Row[Any], attempts: list[dict[str, Any]], transfers: Any, body: bytes | None) -> dict[str, Any]:
     charged = sum((t.amount_usd for t in transfers if t.kind in CHARGES), start=ZERO)
+    # Another model of its cascade is about to answer: what was wrong with the answer before stands with its attempt.
+    goes_on = row.ended_at is None and 0 < row.attempts == row.earlier_attempts
     return {
         "id": ids.public("job", row.public_id),
         "object": "job",
@@ -114,7 +120,19 @@ def _object(row: Row[Any], attempts: list[dict[str, Any]], transfers: Any, body:
         "cost_usd": f"{charged:f}",
         # Stored bodies are whole JSON already: they go out as they are.
         "result": orjson.Fragment(body) if body else None,
-        "error": {"code": row.fault_code, "message": row.fault_message} if row.fault_code else None,
+        "error": {"code": row.fault_code, "message": row.fault_message} if row.fault_code and not goes_on else None,
+    }
+
+
+def _standing(row: Row[Any], standing: Row[Any] | None, *, has_result: bool) -> dict[str, Any]:
+    """Which version of the result it is, what people said of it, and whether the document was forgotten."""
+    version = (standing.version if standing is not None else None) or 1
+    state = standing.state if standing is not None else None
+    return {
+        "result_version": version if has_result else None,
+        "reviewed": version > 1 or state in ("corrected", "confirmed"),
+        "review_id": ids.public("review", standing.public_id) if standing is not None and standing.public_id else None,
+        "forgotten": row.forgotten_at is not None,
     }
 
 
@@ -143,6 +161,6 @@ def _attempt(row: Row[Any], amounts: Mapping[tuple[int, str], Decimal]) -> dict[
 def _transfer(row: Row[Any]) -> dict[str, Any]:
     payer = "caller" if row.kind in CHARGES or row.debit_account == "cost:caller" else "house"
     return {
-        "attempt": row.attempt, "tier": row.tier, "model": row.model, "amount_usd": f"{row.amount_usd:f}", "borne_by": payer,
+        "attempt": row.attempt, "kind": row.kind, "tier": row.tier, "model": row.model, "amount_usd": f"{row.amount_usd:f}", "borne_by": payer,
         "price_version": row.price_version,
     }  # fmt: skip

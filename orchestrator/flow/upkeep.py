@@ -16,7 +16,7 @@ from orchestrator.crashpoints import reached
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.flow.context import Context
 from orchestrator.flow.erasing import deleted
-from orchestrator.store import dispatches, examination, files, refusals, single, webhooks, workers
+from orchestrator.store import dispatches, examination, files, refusals, review, single, webhooks, workers
 from orchestrator.store import upkeep as partitions
 from orchestrator.store.session import Database
 from orchestrator.store.upkeep import Week
@@ -93,6 +93,14 @@ def forget_refusals(context: Context, stopping: Stopping) -> None:
     while not stopping():
         with context.database.unit_of_work() as session:
             if not refusals.forget(session, context.settings.retention_days):
+                return
+
+
+def forget_reviews(context: Context, stopping: Stopping) -> None:
+    """Forget what people said of answers that are past the retention and gone."""
+    while not stopping():
+        with context.database.unit_of_work() as session:
+            if not review.forget(session, context.settings.retention_days):
                 return
 
 
@@ -205,6 +213,6 @@ def _put_off(error: ServiceUnavailable) -> None:
 
 STEPS: Final = (
     forget_workers, forget_dispatches, forget_idempotency_keys, forget_webhooks, forget_refusals, expire_files, erase_files, sweep_blobs,
-    renew_partitions,
+    renew_partitions, forget_reviews,
 )  # fmt: skip
 """In the order in which they run."""

@@ -80,14 +80,17 @@ def forecast(rows: Rows, histories: Histories, cards: Mapping[str, RateCard], lo
     for group in rows:
         by_tier.setdefault(group.tier, []).append(group)
     return Forecast(
-        whole=_figures(list(rows), sums, cards, loads),
+        whole=_figures(list(rows), sums, cards, loads, whole=True),
         tiers={tier: _figures(by_tier[tier], sums, cards, loads) for tier in Tier if tier in by_tier},
         grounds=tuple(_ground(group, sums) for group in rows),
     )
 
 
-def _figures(groups: Sequence[Group], sums: Sums, cards: Mapping[str, RateCard], loads: Mapping[str, Load]) -> Figures:
-    jobs = sum(group.jobs for group in groups)
+def _figures(
+    groups: Sequence[Group], sums: Sums, cards: Mapping[str, RateCard], loads: Mapping[str, Load], *, whole: bool = False
+) -> Figures:  # fmt: skip
+    # A row that goes on to another tier is work of both, and still one row.
+    jobs = sum(group.jobs - (group.again if whole else 0) for group in groups)
     at_most = sum((group.hold_usd for group in groups), ZERO)
     most_tokens = sum(group.per_job(group.choices) * (group.output_limit + group.thought_limit) for group in groups)
     succeeded = sums.of(groups, lambda _: SUCCEEDED).expected

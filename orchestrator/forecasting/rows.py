@@ -46,6 +46,8 @@ class Group:
     audio_seconds: Decimal = ZERO
     hold_usd: Decimal = ZERO
     """The most that they may be charged."""
+    again: int = 0
+    """So many of the jobs were counted for another model as well, whose answer was not accepted."""
 
     def per_job(self, total: int | Decimal) -> float:
         """What each row has of a total."""
@@ -63,8 +65,8 @@ class Rows:
 
     _groups: dict[Kind, Group] = field(default_factory=dict)
 
-    def add(self, features: Features, model: Model, estimate: Estimate) -> None:
-        """Count one row that would run on a model, where it is estimated so."""
+    def add(self, features: Features, model: Model, estimate: Estimate | None) -> None:
+        """Count one row that would run on a model, where it is estimated so; None for one that another model has passed on."""
         samples, read = features.hints.samples or 1, readings(features)
         kind = (model.name, features.hints.task, features.choices, read)
         group = self._groups.get(kind)
@@ -77,7 +79,8 @@ class Rows:
         group.thought_limit += most_thought(features, model)
         group.choices += features.choices
         group.readings += read
-        group.hold_usd += estimate.hold_usd
+        group.hold_usd += estimate.hold_usd if estimate else ZERO
+        group.again += estimate is None
         if features.images:
             group.images += features.images * samples
         if features.audio_seconds:

@@ -31,7 +31,7 @@ DUE: Final = text("""
     ORDER BY f.id LIMIT :limit
 """)
 WAIT_FOR: Final = text("UPDATE jobs SET reused_job_id = :maker WHERE id = :id AND state = 4")
-QUEUE: Final = text("UPDATE jobs SET state = 1, requeued = true, reused_job_id = NULL WHERE id = :id AND state = 4")
+QUEUE: Final = text("UPDATE jobs SET state = 1, reused_job_id = NULL WHERE id = :id AND state = 4")
 TAKE: Final = text("""
     UPDATE jobs SET state = 10, ended_at = now(), rule = 'reused', tier = :tier, model = :model, reused_job_id = :maker
     WHERE id = :id AND state = 4

@@ -82,6 +82,15 @@ HISTORY: Final = text(f"""
     SELECT task, model, count(*)::float8, sum(x), sum(x * x), {_PRODUCTS}, max(spoken + thought)
     FROM measured GROUP BY task, model, batch ORDER BY count(*) DESC LIMIT :groups
 """)
+REJECTIONS: Final = text("""
+    SELECT j.task, a.model, count(*) FILTER (WHERE a.outcome = 'rejected') AS rejected, count(*) AS given
+    FROM (
+        SELECT id, task FROM jobs WHERE id > (SELECT max(id) FROM jobs) - :among AND tenant_id = :tenant AND state >= 10
+            AND (cascade IS NOT NULL OR earlier_attempts > 0)
+        ORDER BY id DESC LIMIT :looked_at
+    ) j JOIN attempts a ON a.job_id = j.id AND a.outcome IN ('succeeded', 'rejected')
+    GROUP BY j.task, a.model LIMIT :groups
+""")
 # A loose scan of the index: it hops from lane to lane.
 WAITING: Final = text("""
     WITH RECURSIVE models AS (SELECT unnest(CAST(:models AS text[])) AS model),
@@ -101,6 +110,12 @@ OWN: Final = text("""
     SELECT p.tenant_id, p.id, t.weight, p.weight FROM projects p JOIN tenants t ON t.id = p.tenant_id
     WHERE p.id = :project AND p.tenant_id = :tenant
 """)
+
+
+def rejections(session: Session, tenant_id: int) -> dict[tuple[str | None, str], tuple[int, int]]:
+    """By task and model, how many answers of a tenant's newest cascades were not accepted, and how many were given."""
+    values = {"tenant": tenant_id, "among": AMONG, "looked_at": SINGLES, "groups": MOST_GROUPS}
+    return {(row.task, row.model): (row.rejected, row.given) for row in session.execute(REJECTIONS, values)}
 
 
 def histories(session: Session, tenant_id: int) -> Histories:

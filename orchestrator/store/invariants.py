@@ -181,7 +181,7 @@ CHECKS: Final = (
         "I5-unpublished", "no dispatch stays unclaimed beyond the recovery interval",
         "SELECT id FROM dispatches WHERE ended_at IS NULL AND claimed_at IS NULL AND claim_by < now() - make_interval(secs => :grace_s)",
     ),
-    Check("I5-attempts", "attempts never pass the maximum", "SELECT id FROM jobs WHERE attempts > :most"),
+    Check("I5-attempts", "attempts never pass the maximum", "SELECT id FROM jobs WHERE attempts - earlier_attempts > :most"),
     Check(
         "I7-target", "an idempotency key names something that exists",
         "SELECT k.key FROM idempotency_keys k WHERE NOT EXISTS (SELECT FROM jobs j WHERE j.public_id = k.target_id) "

@@ -116,8 +116,8 @@ LINES: Final = text("""
 
 
 FAILED_REQUESTS: Final = text("""
-    SELECT j.id, j.custom_id, j.tier, j.task, j.endpoint, j.document_hash, r.body, r.blob_key FROM (
-        SELECT * FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state > 10 AND rule <> 'unreadable' AND parent_job_id IS NULL
+    SELECT j.id, j.custom_id, j.tier, j.task, j.endpoint, j.document_hash, r.body, r.blob_key, r.features FROM (
+        SELECT * FROM jobs WHERE batch_id = :batch AND batch_id <> 0 AND id > :after AND state > 10 AND rule <> 'unreadable' AND parent_job_id IS NULL AND forgotten_at IS NULL
             AND (CAST(:only AS text) IS NULL OR fault_code = :only)
         ORDER BY batch_id, id LIMIT :limit
     ) j JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on ORDER BY j.id

@@ -61,6 +61,10 @@ DUE_SINGLES: Final = text("""
         WHERE batch_id = 0 AND state IN (1, 3) AND deadline < now() + interval '1 hour' ORDER BY deadline LIMIT 1000
     ) due WHERE model = :model AND state = 1 GROUP BY lane
 """)
+FILLED: Final = text("""
+    SELECT lane FROM unnest(CAST(:lanes AS bigint[])) AS l(lane)
+    WHERE EXISTS (SELECT FROM jobs j WHERE j.model = :model AND j.lane = l.lane AND j.state = 1 AND NOT j.requeued)
+""")
 HOLD_BACK: Final = text("""
     UPDATE batches SET held_back = CAST(:why AS text) WHERE id = ANY(CAST(:batches AS bigint[])) AND held_back IS DISTINCT FROM :why
         AND status = 'in_progress'
@@ -93,6 +97,11 @@ def batches(session: Session) -> list[Lane]:
         )
         for row in session.execute(BATCHES)
     ]
+
+
+def filled(session: Session, model: str, lanes: Sequence[int]) -> set[int]:
+    """Those of some lanes in which something is queued for a model: one look into an index for each."""
+    return set(session.execute(FILLED, {"model": model, "lanes": list(lanes)}).scalars())
 
 
 def singles(session: Session, model: str, *, after: int = FIRST, most: int = MOST_SINGLES) -> list[Lane]:

@@ -33,15 +33,10 @@ END: Final = text("""
 PUT_RESULT: Final = text("""
     INSERT INTO results (stored_on, job_id, attempt, body, blob_key) VALUES (:stored_on, :id, 0, :body, :blob_key)
 """)
-# As one that came back: the dispatcher may be past its place in the lane.
 QUEUE: Final = text("""
-    UPDATE jobs SET state = 1, requeued = true, tier = :tier, model = :model, cascade = :cascade, worst_usd = :worst, prefix_hash = :prefix WHERE id = :id AND state = 4
+    UPDATE jobs SET state = 1, tier = :tier, model = :model, cascade = :cascade, worst_usd = :worst, prefix_hash = :prefix WHERE id = :id AND state = 4
 """)
 GO_ON: Final = text("UPDATE jobs SET level = level + 1, pieces = pieces + :more WHERE id = :id AND state = 4")
-# As those that came back: the dispatcher may be past their places in the lane.
-FRESH: Final = text(
-    "UPDATE jobs SET requeued = true WHERE parent_job_id = :id AND level = CAST(:level AS int) + 1 AND state = 1"
-)
 PUT_BODY: Final = text(
     "UPDATE job_requests SET body = :body, blob_key = :blob_key WHERE job_id = :id AND stored_on = :stored_on"
 )
@@ -90,4 +85,3 @@ def queue(session: Session, job: Row[Any], asked: Any) -> None:
 def go_on(session: Session, job: Row[Any], more: int) -> None:
     """Let a document that is held wait for its next level, of `more` jobs that were just put in."""
     session.execute(GO_ON, {"id": job.id, "more": more})
-    session.execute(FRESH, {"id": job.id, "level": job.level})

@@ -12,6 +12,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import ClaimedJob, Fence, JobState, Outcome
+from orchestrator.store import review
 from orchestrator.store.session import copy_rows
 
 _MOVE: Final = """
@@ -33,8 +34,10 @@ MOVE_METERED: Final = text(
     f"WITH open AS ({OPEN_INTERVALS}) {_MOVE}, (SELECT o.id FROM open o WHERE o.model = jobs.model) AS interval_id"
 )
 OPEN_NOW: Final = text(OPEN_INTERVALS)
+# It stands in its lane again, as work of its owner: who escalates much has no more of the next tier than a fair share.
 ESCALATE: Final = text("""
-    UPDATE jobs SET state = 1, requeued = true, attempts = x.attempts, tier = x.tier, model = x.model, cascade = x.cascade,
+    UPDATE jobs SET state = 1, requeued = false, attempts = x.attempts, earlier_attempts = x.attempts, alone = false, losses = 0,
+        tier = x.tier, model = x.model, cascade = x.cascade,
         held_usd = held_usd - x.released, worst_usd = greatest(worst_usd - x.charge, 0), fault_code = x.code, fault_message = x.message
     FROM unnest(CAST(:ids AS bigint[]), CAST(:dispatches AS bigint[]), CAST(:attempts AS smallint[]), CAST(:tiers AS text[]),
         CAST(:models AS text[]), CAST(:cascades AS text[]), CAST(:released AS numeric[]), CAST(:charges AS numeric[]), CAST(:codes AS text[]), CAST(:messages AS text[]))
@@ -55,6 +58,15 @@ RESULT_COLUMNS: Final = ("stored_on", "job_id", "attempt", "body", "blob_key")
 
 
 @dataclass(frozen=True, slots=True)
+class Next:
+    """The model that takes over from another in a cascade, its tier, and what is left of the cascade behind it."""
+
+    tier: str
+    model: str
+    cascade: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Move:
     """One job's step: the state that follows its outcome, and what is booked for the attempt."""
 
@@ -66,8 +78,10 @@ class Move:
     cost_usd: Decimal
     charge_usd: Decimal
     blob_key: str | None = None
-    then: tuple[str, str] | None = None
-    """Tier and model that take over from an answer that was not accepted."""
+    then: Next | None = None
+    """What takes over from an answer that was not accepted."""
+    noted: str | None = None
+    """Fields of an answer about a document at which people may have to look, as JSON."""
 
     @property
     def released_usd(self) -> Decimal:
@@ -100,10 +114,11 @@ def move(session: Session, moves: Sequence[Move], metered: Metered | None = None
 def _escalate(session: Session, moves: Sequence[Move], metered: Metered | None) -> dict[Fence, int | None]:
     """Queue the jobs again for the models that take over."""
     faults = [m.outcome.fault for m in moves]
+    nexts = [m.then for m in moves if m.then]
     values = {
         "ids": [m.job.id for m in moves], "dispatches": [m.job.dispatch_id for m in moves], "attempts": [m.job.attempt for m in moves],
-        "tiers": [m.then[0] for m in moves if m.then], "models": [m.then[1] for m in moves if m.then],
-        "cascades": [" ".join(m.job.cascade[1:]) or None for m in moves],
+        "tiers": [one.tier for one in nexts], "models": [one.model for one in nexts],
+        "cascades": [" ".join(one.cascade) or None for one in nexts],
         "released": [m.released_usd for m in moves], "charges": [m.charge_usd for m in moves],
         "codes": [f.code if f else None for f in faults], "messages": [f.message if f else None for f in faults],
     }  # fmt: skip
@@ -140,7 +155,7 @@ def _move(session: Session, moves: Sequence[Move], metered: Metered | None) -> d
 
 
 def write(session: Session, won: Sequence[Move], intervals: Mapping[Fence, int | None]) -> None:
-    """COPY attempts, ledger transfers and results of the jobs that were moved."""
+    """COPY attempts, ledger transfers and results of the jobs that were moved; what people should look at goes on their list."""
     if not won:
         return
     copy_rows(session, "attempts", ATTEMPT_COLUMNS, (_attempt(m, intervals.get(m.job.fence)) for m in won))
@@ -152,6 +167,7 @@ def write(session: Session, won: Sequence[Move], intervals: Mapping[Fence, int |
             for m in results
         )
         copy_rows(session, "results", RESULT_COLUMNS, rows)
+        review.put(session, [(m.job.id, m.noted) for m in results if m.noted])
 
 
 def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:

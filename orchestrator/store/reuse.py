@@ -1,4 +1,7 @@
-"""Results that were paid for: found again by the key of their document, task, route and parameters, within the tenant."""
+"""Results that were paid for: found again by the key of their document, task, route and parameters, within the tenant.
+
+Of one that a person corrected, the newest version is taken.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,10 @@ from orchestrator.store.session import Database
 
 # One that is there already, or that retention has taken since, is none: a result is looked for only among those that are.
 FIND: Final = text("""
-    SELECT j.id, j.public_id, j.tier, j.model, r.body, r.blob_key, q.features FROM jobs j
-    JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    SELECT j.id, j.public_id, j.tier, j.model, coalesce(v.body, r.body) AS body, CASE WHEN v.body IS NULL THEN r.blob_key END AS blob_key, q.features
+    FROM jobs j JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
     JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
+    LEFT JOIN LATERAL (SELECT body FROM result_versions WHERE job_id = j.id ORDER BY version DESC LIMIT 1) v ON true
     WHERE j.tenant_id = :tenant AND j.reuse_key = :key AND j.state = 10
     ORDER BY j.id DESC LIMIT 1
 """)

@@ -45,12 +45,14 @@ def spans(answer: str) -> dict[str, Span]:
     for pointer, keys, one in _leaves(value, "", ()):
         if len(found) >= MOST_VALUES:
             break
+        place: Span | None = None
         for text in (*keys, one):
             place = _next(answer, text, cursor)
             if place is None:
                 return found  # whatever follows would be sought in the wrong place
             cursor = place[1]
-        found[pointer] = place
+        if place is not None:
+            found[pointer] = place
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from orchestrator.documents.choice import Policy, choose
-from orchestrator.documents.inputs import inputs_of
+from orchestrator.documents.inputs import Wanted, inputs_of
 from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Block, Page, Scan
 from orchestrator.documents.work import Documents
@@ -29,7 +30,10 @@ def lines(
 ) -> tuple[list[dict[str, Any]], Documents]:
     """The rows of a folder."""
     documents = Documents(pool, 2, lambda hashes: {one for one in hashes if one in known}, policy or Policy())
-    return [json.loads(line) for line in documents.lines(inputs_of(folder))], documents
+    with tempfile.TemporaryDirectory() as spool:
+        found = [json.loads(line) for line in documents.lines(inputs_of(Wanted(str(folder)), Path(spool)))]
+        assert list(Path(spool).iterdir()) == []
+    return found, documents
 
 
 def scan(text: str) -> Image.Image:

@@ -25,6 +25,8 @@ class Failure(Told):
     """An error in OpenAI's form."""
 
     error: Fault
+    rightsize: dict[str, Any] | None = None
+    """Of a request that was run and failed: where, how often, and what it cost; answers that were not accepted are paid."""
 
 
 MEANINGS: Final[Mapping[int, str]] = {

@@ -29,6 +29,8 @@ class Route(Told):
     model: str
     rule: str
     reasons: list[str]
+    cascade: list[str]
+    """Models that take over, in this order, where an answer is not accepted."""
     cost_usd: Usd
     hold_usd: Usd
     latency_s: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from orchestrator.api.documented import house, interactive, tasks, work
+from orchestrator.api.documented import house, interactive, review, tasks, work
 from orchestrator.api.documented.operations import (
     Described,
     Link,
@@ -39,6 +39,10 @@ OF_BATCH: Final = {
     "next": Link("list_batches", {"after": ID}),
 }
 OF_JOB: Final = {"object": Link("show_job", {"job_id": ID}), "cancel": Link("cancel_job", {"job_id": ID})}
+OF_REVIEW: Final = {
+    "confirm": Link("decide_review", {"review_id": ID}, body={"action": "confirm"}),
+    "job": Link("show_job", {"job_id": "$response.body#/job_id"}),
+}
 OF_ENDPOINT: Final = {
     "object": Link("show_webhook_endpoint", {"endpoint_id": ID}),
     "change": Link("change_webhook_endpoint", {"endpoint_id": ID}),
@@ -84,6 +88,13 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "GET /v1/tasks/{task_name}": ("show_task", shown(tasks.Task, 404)),
     "GET /v1/tasks/{task_name}/versions": ("list_task_versions", shown(tasks.Tasks, 404)),
     "POST /v1/documents/known": ("known_documents", taken(tasks.KnownDocuments, 404)),
+    "POST /v1/documents/forget": ("forget_document", taken(review.ForgottenDocument, 409, 429)),
+    "GET /v1/tasks/{task_name}/reviews": (
+        "list_reviews", shown(review.Reviews, 404).linked(first=Link("show_review", {"review_id": FIRST})),
+    ),
+    "GET /v1/reviews/{review_id}": ("show_review", shown(review.ReviewWithAnswer, 404).linked(**OF_REVIEW)),
+    "POST /v1/reviews/{review_id}": ("decide_review", taken(review.ReviewWithAnswer, 404, 409)),
+    "GET /v1/batches/{batch_id}/reviewed": ("list_reviewed", shown(review.ReviewedResults, 404)),
     "GET /v1/refusals": ("list_refusals", shown(work.Refusals).linked(first=Link("show_refusal", {"refusal_id": FIRST}))),
     "GET /v1/refusals/{refusal_id}": ("show_refusal", shown(work.RefusedRequest, 404)),
     "POST /v1/explain": ("explain", taken(house.Explanation, 404)),
@@ -134,6 +145,7 @@ PATHS: Final[Mapping[str, dict[str, Any]]] = {
         name: {"type": "string", "pattern": id_pattern(kind)}
         for name, kind in (
             ("file_id", "file"), ("batch_id", "batch"), ("response_id", "resp"), ("endpoint_id", "we"), ("delivery_id", "msg"),
+            ("review_id", "review"),
         )
     },
     "job_id": {

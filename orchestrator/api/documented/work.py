@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -13,6 +13,7 @@ from orchestrator.api.documented.shapes import (
     JobId,
     Listed,
     Page,
+    ReviewId,
     Stamp,
     Tier,
     Told,
@@ -22,7 +23,7 @@ from orchestrator.api.documented.shapes import (
 STATUSES = Literal[
     "validating", "failed", "in_progress", "finalizing", "completed", "expired", "cancelling", "cancelled"
 ]
-STATES = Literal["queued", "assigned", "waiting", "succeeded", "failed", "cancelled", "expired"]
+STATES = Literal["queued", "assigned", "waiting", "gathering", "succeeded", "failed", "cancelled", "expired"]
 
 
 class File(Told):
@@ -128,6 +129,9 @@ class BatchNote(Told):
     paused: Paused | None
     retry_of: BatchId | None
     merged_output_file_id: FileId | None
+    task: str | None
+    task_version: Count | None
+    """Of a batch of documents."""
 
 
 class Batch(Told):
@@ -285,6 +289,8 @@ class Transfer(Told):
     """One entry of the ledger."""
 
     attempt: int
+    kind: Literal["charge", "rejected", "cost"]
+    """`rejected` is the charge of an answer that was not accepted, and of which another model took over."""
     tier: Tier
     model: str
     amount_usd: Usd
@@ -300,6 +306,18 @@ class JobRoute(Told):
     rule: str
     reasons: list[str]
     features: dict[str, Any]
+
+
+class JobNote(Told):
+    """What people said of a job's answer."""
+
+    result_version: Annotated[int, Field(ge=1)] | None
+    """1 as the model gave it, more where a person corrected it; null where there is no result."""
+    reviewed: bool
+    review_id: ReviewId | None
+    """Of the list of answers about documents that people should look at."""
+    forgotten: bool
+    """Whether the document was forgotten: nothing is stored of it and of its answer."""
 
 
 class Job(Told):
@@ -321,8 +339,9 @@ class Job(Told):
     costs: list[Transfer]
     cost_usd: Usd
     result: dict[str, Any] | None
-    """The model's own answer."""
+    """The model's own answer, or what a person made of it."""
     error: Cause | None
+    rightsize: JobNote
 
 
 class Model(Told):

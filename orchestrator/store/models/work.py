@@ -170,6 +170,10 @@ class Job(Base):
     """How many pieces a document is asked in; 0 for one that is asked whole, and for anything else."""
     level: Mapped[Small]
     """Of a piece 1, of what makes one answer of several 2 and so on; of a document, the level that is asked now."""
+    earlier_attempts: Mapped[Small]
+    """Those that earlier models of its cascade took: each model may be tried as often as any."""
+    forgotten_at: Mapped[When | None]
+    """From then on nothing is stored of what it was about, and what was answered."""
 
 
 class JobRequest(Base):

@@ -1,17 +1,19 @@
-"""What is handed in as documents: files and folders, each with the hash of its bytes; what cannot be read is found as well."""
+"""One document that is handed in: its name, and how its bytes are opened, wherever they are."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, Final
 
-from orchestrator.documents.files import open_regular, walk
 from orchestrator.documents.lines import Unfit
 
 PIECE: Final = 1 << 20
+
+
+def _nothing() -> None:
+    """What is to be done where no copy was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +21,17 @@ class Input:
     """One document: its name below what was handed in, and where its bytes are."""
 
     name: str
-    path: Path
-    follow: bool = False
-    """Whether a link is followed: only what was named itself."""
+    opens: Callable[[], BinaryIO]
+    """Opens the bytes anew on each call; raises Unfit where that cannot be."""
     unfit: Unfit | None = None
+    done: Callable[[], None] = _nothing
+    """The copy that was made for it may go: it is not opened again."""
 
     def open(self) -> BinaryIO:
-        """Its bytes; raises Unfit for what is no regular file."""
+        """Its bytes; raises Unfit for what cannot be read."""
         if self.unfit is not None:
             raise self.unfit
-        return open_regular(self.path, follow=self.follow)
+        return self.opens()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,20 @@ class Known:
     unfit: Unfit | None = None
 
 
-def inputs_of(path: Path) -> Iterator[Input]:
-    """Every document of a file, or of a folder and all below it, by name."""
-    if not path.is_dir():
-        yield Input(path.name, path, follow=True)
-        return
-    for found in walk(path):
-        yield Input(found.name, found.path, unfit=found.unfit)
+def refused(name: str, unfit: Unfit) -> Input:
+    """A document that cannot be read, which is told in its place."""
+
+    def opens() -> BinaryIO:
+        raise unfit
+
+    return Input(name, opens, unfit)
+
+
+def too_large(most_bytes: int) -> Unfit:
+    """That a document is larger than may be."""
+    return Unfit(
+        "file_too_large", f"A document may have at most {most_bytes:,} bytes, and this has more. Split or shrink it."
+    )
 
 
 def hashed(one: Input, most_bytes: int) -> Known:
@@ -58,10 +68,7 @@ def hashed(one: Input, most_bytes: int) -> Known:
             while piece := stream.read(PIECE):
                 size += len(piece)
                 if size > most_bytes:
-                    raise Unfit(
-                        "file_too_large",
-                        f"A document may have at most {most_bytes:,} bytes, and this has more. Split or shrink it.",
-                    )
+                    raise too_large(most_bytes)
                 digest.update(piece)
         if not size:
             raise Unfit("empty_file", "The file is empty. Give it some content, or leave it out.")
