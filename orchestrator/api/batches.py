@@ -19,10 +19,10 @@ from orchestrator.contracts import Owner
 from orchestrator.errors import Backpressure, NotFound
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import pause as pausing
-from orchestrator.flow import quotas, submit
+from orchestrator.flow import quotas, submit, tasks
 from orchestrator.flow.again import Again, retry_batch
 from orchestrator.flow.context import Context
-from orchestrator.flow.estimate import WINDOW, as_object, estimate_batch
+from orchestrator.flow.estimate import WINDOW, Asked, as_object, estimate_batch
 from orchestrator.hints import usd_from
 from orchestrator.store import batches
 
@@ -119,10 +119,13 @@ async def retry(batch_id: str, request: Request, owner: Submitter) -> Response:
 
 
 def _estimate(serving: Serving, owner: Owner, wanted: schemas.EstimateBatch) -> dict[str, Any]:
-    hints = submit.shared_hints(wanted.rightsize or {}, wanted.endpoint, serving.context.config.fleet)
+    context, given = serving.context, wanted.rightsize or {}
+    hints = submit.shared_hints(given, wanted.endpoint, context.config.fleet)
     file = ids.parse("file", wanted.input_file_id)
+    with context.database.unit_of_work(owner.tenant_id) as session:
+        version = tasks.unstored(session, owner, hints.task, given.get("task_version"), given.get("parameters") or {})
     window = wanted.completion_window or WINDOW
-    return as_object(estimate_batch(serving.context, owner, file, wanted.endpoint, hints, window))
+    return as_object(estimate_batch(context, owner, file, Asked(wanted.endpoint, hints, window, version)))
 
 
 def _retry(

@@ -4,29 +4,48 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 from orchestrator.cli.connect import connected
 from orchestrator.cli.display import money, note, out, print_json, table
+from orchestrator.cli.documents import (
+    TaskWork,
+    check_is_documents,
+    estimate_documents,
+    is_defined,
+    parameters_of,
+)
 from orchestrator.cli.ending import if_interrupted
+from orchestrator.cli.naming import wanted_of
 from orchestrator.cli.options import (
     ENDPOINT,
+    AllowHosts,
     ApiKey,
     Config,
     DataDir,
     Deadline,
     EndpointOption,
+    Given,
+    IdColumn,
     Instructions,
+    Labels,
     MaxCost,
+    Password,
+    PathColumn,
+    Questions,
+    Refresh,
+    SchemaFile,
     StakesHint,
     TaskHint,
+    TextColumn,
     TierChoice,
     TierHint,
     Url,
-    WorkPath,
+    WorkPlace,
     json_flag,
 )
-from orchestrator.cli.submitting import Work, check_source
+from orchestrator.cli.submitting import Work
 from orchestrator.client import Estimate
 from orchestrator.hints import window_seconds
 
@@ -41,13 +60,23 @@ COLUMNS: Final = ("rows", "tokens in", "tokens out", "cost", "80% between", "at 
 
 
 def estimate(
-    path: WorkPath,
+    path: WorkPlace,
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
     instructions: Instructions = None,
     endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
+    labels: Labels = None,
+    schema_file: SchemaFile = None,
+    question: Questions = None,
+    given: Given = None,
+    text_column: TextColumn = None,
+    path_column: PathColumn = None,
+    id_column: IdColumn = None,
+    allow_host: AllowHosts = None,
+    refresh: Refresh = False,
+    password: Password = None,
     deadline: Deadline = "24h",
     url: Url = None,
     api_key: ApiKey = None,
@@ -64,13 +93,22 @@ def estimate(
 
     Examples:
       rightsize estimate tickets.csv --task triage
+      rightsize estimate invoices/ --task extract --schema invoice.schema.json
       rightsize estimate scans/ --instructions "Give the total." --json | jq .total.cost_usd
     """
-    check_source(path)
-    work = Work.of(path, task, tier, stakes, instructions, endpoint, max_cost_usd)
+    wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
+    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd)
+    hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
+    documents = TaskWork(
+        wanted, task or "", parameters_of(labels, schema_file, question, given), hints, refresh, password
+    )
     with connected(url, api_key, data_dir, config, workers=False) as client:
         if_interrupted("Interrupted. Nothing was run.")
-        found = client.estimate(work.lines(), endpoint=endpoint, rightsize=work.hints)
+        if is_defined(client, task, wanted):
+            found = estimate_documents(client, documents, quiet=as_json)
+        else:
+            check_is_documents(documents)
+            found = client.estimate(work.lines(), endpoint=endpoint, rightsize=work.hints)
     if as_json:
         print_json(found)
         return

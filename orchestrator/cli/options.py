@@ -41,6 +41,13 @@ def hint(name: str, remedy: str) -> Callable[[Any], Any]:
     return check
 
 
+def named(value: str) -> str:
+    """What is handed in, as it was typed: a path, a pattern, or the address of a bucket or document."""
+    if not value:
+        raise typer.BadParameter("it is empty. Is a variable not set? Give a path.")
+    return value
+
+
 def place(value: str | Path) -> Path:
     """A path as it was typed. An empty one, as of a variable that is not set, would mean the current folder."""
     if not str(value):
@@ -93,12 +100,13 @@ BatchId = Annotated[
     str,
     typer.Argument(metavar="BATCH", help="The id of a batch (batch_...).", autocompletion=batch_ids, callback=some_id),
 ]
-WorkPath = Annotated[
-    Path,
+WorkPlace = Annotated[
+    str,
     typer.Argument(
         metavar="PATH|FILE.jsonl|-",
-        parser=place,
-        help="A file, a folder (everything in it), rows in JSONL, or - for rows on standard input.",
+        callback=named,
+        help="A file, a folder (everything in it), rows in JSONL, or - for standard input. Of documents also an archive, a pattern in "
+        "quotes, a table with --text-column or --path-column, s3://BUCKET/PREFIX, a URL, or @FILE with URLs.",
     ),
 ]
 Instructions = Annotated[str | None, typer.Option("--instructions", help="What to do with each file or plain row.")]
@@ -172,6 +180,50 @@ ReportTo = Annotated[
         metavar="FILE.html",
         parser=place,
         help="With --wait: write a report for people, one page that prints well.",
+        rich_help_panel="Documents",
+    ),
+]
+TextColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--text-column",
+        metavar="NAME",
+        help="Each row of the table (CSV, TSV, JSONL, Parquet) is a document: its text stands in this column.",
+        rich_help_panel="Documents",
+    ),
+]
+PathColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--path-column",
+        metavar="NAME",
+        help="The same, where this column names a file below the table's folder.",
+        rich_help_panel="Documents",
+    ),
+]
+IdColumn = Annotated[
+    str | None,
+    typer.Option(
+        "--id-column", metavar="NAME", help="What the rows' documents are called.", rich_help_panel="Documents"
+    ),
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="HOST",
+        help="Fetch URLs of this host, or of all below it (*.example.com); may be given again. Without one none is fetched.",
+        rich_help_panel="Documents",
+    ),
+]
+Sample = Annotated[
+    int | None,
+    typer.Option(
+        "--sample",
+        metavar="N",
+        min=1,
+        max=1_000,
+        help="Run N documents first, taken at random: their answers, their cost, and what all of them would cost. They are not run again.",
         rich_help_panel="Documents",
     ),
 ]

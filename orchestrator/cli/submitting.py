@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,40 +14,55 @@ from orchestrator.cli.again import again
 from orchestrator.cli.connect import Service, reached
 from orchestrator.cli.delivering import check_form, deliver, report
 from orchestrator.cli.display import note, out, print_json, show_batch
-from orchestrator.cli.documents import TaskWork, is_defined, parameters_of, schema_of, submit_documents
+from orchestrator.cli.documents import (
+    TaskWork,
+    check_is_documents,
+    is_defined,
+    parameters_of,
+    schema_of,
+    submit_documents,
+)
 from orchestrator.cli.ending import if_interrupted
 from orchestrator.cli.following import follow, show_failures
+from orchestrator.cli.naming import is_plain, wanted_of
 from orchestrator.cli.options import (
     BATCH_SHAPE,
     ENDPOINT,
+    AllowHosts,
     ApiKey,
     Config,
     DataDir,
     Deadline,
     EndpointOption,
     Given,
+    IdColumn,
     Instructions,
     Labels,
     Manifest,
     MaxCost,
     Password,
+    PathColumn,
     Questions,
     Refresh,
     ReportTo,
     ResultsTo,
+    Sample,
     SchemaFile,
     StakesHint,
     Strict,
     TaskHint,
+    TextColumn,
     TierChoice,
     TierHint,
     Url,
-    WorkPath,
+    WorkPlace,
     json_flag,
 )
+from orchestrator.cli.sampling import Sampling, show_sample
 from orchestrator.cli.saving import STANDARD
 from orchestrator.client import Rightsize
 from orchestrator.contracts import Stakes, Tier
+from orchestrator.documents.inputs import name_of
 from orchestrator.documents.rows import RowOptions, rows_of
 from orchestrator.errors import InvalidRequest
 
@@ -57,7 +71,7 @@ BATCH_FAILED: Final = 4
 
 
 def submit(
-    path: WorkPath,
+    path: WorkPlace,
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
@@ -68,6 +82,11 @@ def submit(
     schema_file: SchemaFile = None,
     question: Questions = None,
     given: Given = None,
+    text_column: TextColumn = None,
+    path_column: PathColumn = None,
+    id_column: IdColumn = None,
+    allow_host: AllowHosts = None,
+    sample: Sample = None,
     refresh: Refresh = False,
     deadline: Deadline = "24h",
     wait: Annotated[bool, typer.Option("--wait", help="Stay until it has ended, with progress by tier.")] = False,
@@ -89,18 +108,24 @@ def submit(
 
     Examples:
       rightsize submit invoices/ --task extract --schema invoice.schema.json --wait --out answers.jsonl
+      rightsize submit 'scans/**/*.pdf' --task summarise --sample 20
       rightsize submit tickets.csv --task triage --wait --out answers.jsonl
       rightsize submit scans/ --instructions "Give the total." --max-cost-usd 5
       cat rows.jsonl | rightsize submit - --wait --out - | jq .custom_id
     """
-    check_out(results_to, path, wait=wait, as_json=as_json, documents=task is not None)
+    wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
+    source = Path(path) if is_plain(wanted) else None
+    wait = wait or sample is not None
+    check_out(results_to, source, wait=wait, as_json=as_json, documents=task is not None)
     if report_to is not None and not wait:
         raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
-    check_source(path)
-    work = Work.of(path, task, tier, stakes, instructions, endpoint, max_cost_usd)
+    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd)
     parameters = parameters_of(labels, schema_file, question, given)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
-    documents = TaskWork(path, task or "", parameters, hints, refresh=refresh, password=password, manifest=manifest)
+    sampling = None if sample is None else Sampling(sample, path)
+    documents = TaskWork(
+        wanted, task or "", parameters, hints, refresh, password, manifest, iter if sampling is None else sampling.pick
+    )
     with reached(url, api_key, data_dir, config) as service:
         batch, schema = _hand_in(service.client, work, documents, deadline, quiet=as_json)
         if not wait:
@@ -108,7 +133,9 @@ def submit(
             return
         batch = finish(service, batch, results_to, as_json=as_json, schema=schema, documents=task is not None)
         if report_to is not None:
-            report(service.client, batch, report_to, path.name or "Documents", schema)
+            report(service.client, batch, report_to, name_of(wanted), schema)
+        if sampling is not None and not as_json and results_to != STANDARD:
+            show_sample(service.client, batch, sampling.found)
     leave(batch, strict=strict)
 
 
@@ -147,14 +174,6 @@ class Work:
         return f"{self.path.name or 'stdin'}.jsonl"
 
 
-def check_source(path: Path) -> None:
-    """Refuse, before anything is started, a path that cannot be read."""
-    if path != STANDARD and not path.exists():
-        raise typer.BadParameter(f"{str(path)!r} does not exist.")
-    if path != STANDARD and not os.access(path, os.R_OK):
-        raise typer.BadParameter(f"{str(path)!r} is not readable for you: change its mode, or run as its owner.")
-
-
 def check_out(
     results_to: Path | None, source: Path | None, *, wait: bool, as_json: bool, documents: bool = False
 ) -> None:
@@ -172,13 +191,9 @@ def _hand_in(
     client: Rightsize, work: Work, documents: TaskWork, deadline: str, *, quiet: bool
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The batch that is made of the work, and where it is of documents for a task that is defined the form of their answers."""
-    if is_defined(client, documents.task or None, work.path):
+    if is_defined(client, documents.task or None, documents.wanted):
         return submit_documents(client, documents, deadline, quiet=quiet), schema_of(client, documents)
-    if documents.parameters or documents.refresh:
-        raise InvalidRequest(
-            "--labels, --schema, --question, --set and --refresh are for documents of a task that is defined: give --task one of "
-            "`rightsize tasks list`, and files that are no JSONL."
-        )
+    check_is_documents(documents)
     return _send(client, work, deadline), None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from orchestrator.store.reuse import Reused
 from orchestrator.tasks import prompt
 from orchestrator.tasks.choices import choices, sums
 from orchestrator.tasks.definition import Task
-from orchestrator.tasks.document import Document, document_from
+from orchestrator.tasks.document import Block, Document, document_from
 from orchestrator.tasks.splitting import MOST_PIECES, SURE, pieces_of
 from orchestrator.tasks.text import laid_out, text_of
 from orchestrator.tasks.verdict import Held
@@ -68,13 +68,7 @@ def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now:
 
     Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
     """
-    if unknown := body.keys() - KNOWN:
-        raise InvalidRequest(
-            f"A document's row has unknown fields {sorted(unknown)[:5]}. Known: {sorted(KNOWN)}.", param=min(unknown)
-        )
-    document = document_from(body[FIELD])
-    model = body.get("model") or "auto"
-    hints = within(work.version, merged(hints_from(body.get("rightsize")), work.hints))
+    document, model, hints = _checked(work, body)
     key = reuse_key(document.hash, work.version.digest, model, hints)
     if (found := _answered(context, work, key, row.public_id)) is not None:
         return [_reused(document, work, row, key, found)]
@@ -82,13 +76,58 @@ def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now:
         raise InvalidRequest(
             "The document was not read, and its result is not there any more. Submit it again.", param=FIELD
         )
-    _check(work.version.task, document)
     asking = Asking(context, work, document, model, hints, now, row, key)
-    looks = document.pictures or document.sounds  # then its text does not count
-    room = None if looks else room_for(work.version.task, hints, now.fleet, model)
+    pieces = _pieces(work.version.task, document, model, hints, now)
+    return [_whole(asking)] if pieces is None else _in_pieces(asking, *pieces)
+
+
+def requests_of(work: Work, body: Mapping[str, Any], now: Situation) -> list[tuple[dict[str, Any], Hints]]:
+    """The requests in which a row's document would be asked, each with its hints; none for one that was not read, since its result is there.
+
+    What makes one answer of a tree's is not among them. Raises InvalidRequest as `prepare_document`.
+    """
+    document, model, hints = _checked(work, body)
+    task = work.version.task
+    if document.pages is None:
+        return []
+    pieces = _pieces(task, document, model, hints, now)
+    if pieces is None:
+        text, _ = text_of(document)
+        bodies = [prompt.body_for(task, text, [url for _, url in document.pictures], document.sounds)]
+    else:
+        bodies = [prompt.body_for(task, laid_out(blocks, marked=True)[0]) for blocks in pieces[0]]
+    return [({**one, "model": model}, hints) for one in bodies]
+
+
+def _checked(work: Work, body: Mapping[str, Any]) -> tuple[Document, str, Hints]:
+    """The document of a row, the model that it names, and what holds for it."""
+    if unknown := body.keys() - KNOWN:
+        raise InvalidRequest(
+            f"A document's row has unknown fields {sorted(unknown)[:5]}. Known: {sorted(KNOWN)}.", param=min(unknown)
+        )
+    document = document_from(body[FIELD])
+    if document.pages is not None:
+        _check(work.version.task, document)
+    hints = within(work.version, merged(hints_from(body.get("rightsize")), work.hints))
+    return document, body.get("model") or "auto", hints
+
+
+def _pieces(
+    task: Task, document: Document, model: str, hints: Hints, now: Situation
+) -> tuple[list[list[Block]], int] | None:  # fmt: skip
+    """The blocks of each piece, and how many characters one may have; None for a document that fits into one request."""
+    if document.pictures or document.sounds:  # then its text does not count
+        return None
+    room = room_for(task, hints, now.fleet, model)
     if room is None or document.chars <= room:
-        return [_whole(asking)]
-    return _in_pieces(asking, room)
+        return None
+    pieces = pieces_of(document.blocks, room, SURE * task.splitting.overlap_tokens)
+    if len(pieces) > MOST_PIECES:
+        raise InvalidRequest(
+            f"It would be {len(pieces):,} pieces, at most {MOST_PIECES:,} are asked. Split it, or let the task take longer ones.",
+            param=FIELD,
+        )
+    return pieces, room
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,15 +213,9 @@ def room_for(task: Task, hints: Hints, fleet: Fleet, model: str) -> int | None:
     return max(tokens * SURE - spent, LEAST_ROOM) if tokens else None
 
 
-def _in_pieces(asking: Asking, room: int) -> list[NewJob]:
+def _in_pieces(asking: Asking, pieces: Sequence[list[Block]], room: int) -> list[NewJob]:
     """The job of a document that waits for its pieces, and theirs; each piece is found again by itself."""
     task, document = asking.task, asking.document
-    pieces = pieces_of(document.blocks, room, SURE * task.splitting.overlap_tokens)
-    if len(pieces) > MOST_PIECES:
-        raise InvalidRequest(
-            f"It would be {len(pieces):,} pieces, at most {MOST_PIECES:,} are asked. Split it, or let the task take longer ones.",
-            param=FIELD,
-        )
     marked = len({block.page for block in document.blocks}) > 1
     jobs = []
     for number, (blocks, public_id) in enumerate(zip(pieces, ids.uuid7s(len(pieces)), strict=True)):

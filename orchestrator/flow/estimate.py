@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
 from uuid import UUID
@@ -13,9 +13,11 @@ from orchestrator.contracts import Owner, Tier
 from orchestrator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
+from orchestrator.flow.documents import Work, is_document, requests_of
 from orchestrator.flow.lines import bounded_lines
 from orchestrator.flow.prepare import seen
 from orchestrator.flow.rows import RowError, RowParser
+from orchestrator.flow.tasks import Version
 from orchestrator.forecasting import Forecast, Rows, forecast
 from orchestrator.forecasting.cascades import GoingOn
 from orchestrator.hints import Hints, window_seconds
@@ -66,11 +68,20 @@ class Estimated:
         )
 
 
-def estimate_batch(
-    context: Context, owner: Owner, file_id: UUID, endpoint: str, hints: Hints, window: str = WINDOW
-) -> Estimated:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the batch would be made with."""
+
+    endpoint: str
+    hints: Hints
+    window: str = WINDOW
+    version: Version | None = None
+    """Of the task of its documents."""
+
+
+def estimate_batch(context: Context, owner: Owner, file_id: UUID, asked: Asked) -> Estimated:
     """The forecast of a file's rows as a batch, and of those of them that each tier could serve. Raises NotFound or TooLarge."""
-    window_seconds(window)
+    window_seconds(asked.window)
     with context.database.unit_of_work(owner.tenant_id) as session:
         file = files.find(session, owner.tenant_id, file_id)
     if file is None:
@@ -80,9 +91,11 @@ def estimate_batch(
         )
     now = context.situation(owner.tenant_id)
     with context.house.unit_of_work() as session:
-        cascades = GoingOn(history.rejections(session, owner.tenant_id))
+        counted = Counted(cascades=GoingOn(history.rejections(session, owner.tenant_id)))
+    work = None if asked.version is None else Work(owner, asked.version, asked.hints, refresh=False)
     with context.blobs.reading(file.blob_key) as source:
-        counted = _count(context, source, endpoint, hints, now, cascades)
+        for body in _bodies(context, source, asked.endpoint, counted):
+            _count(body, asked, work, now, counted)
     if counted.rows == counted.invalid:
         raise InvalidRequest("The file has no row that could be run. `rightsize submit` tells what is wrong with each.")
     models = now.fleet.models
@@ -91,14 +104,13 @@ def estimate_batch(
         loads = history.loads(session, owner, models, context.settings.lease_s)
     cards = {model.name: model.card_on(now.day) for model in models}
     told = {tier: forecast(rows, known, cards, loads) for tier, rows in counted.on.items()}
-    return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told, window)
+    return Estimated(counted.rows, counted.invalid, forecast(counted.routed, known, cards, loads), told, asked.window)
 
 
-def _count(
-    context: Context, source: BinaryIO, endpoint: str, hints: Hints, now: Situation, cascades: GoingOn
-) -> Counted:  # fmt: skip
+def _bodies(context: Context, source: BinaryIO, endpoint: str, counted: Counted) -> Iterator[Any]:
+    """The bodies of a file's rows; rows without a good one are counted, and left out."""
     settings = context.settings
-    counted, parser = Counted(cascades=cascades), RowParser(endpoint, settings.max_row_bytes, settings.max_json_depth)
+    parser = RowParser(endpoint, settings.max_row_bytes, settings.max_json_depth)
     for line in bounded_lines(source, settings.max_row_bytes):
         counted.rows += 1
         if counted.rows > MOST_ROWS:
@@ -106,11 +118,26 @@ def _count(
                 f"At most {MOST_ROWS:,} rows are estimated at once. Estimate a part of the file, such as its first rows."
             )
         try:
-            _, features = seen(endpoint, parser.parsed(line).body, hints)
-            _add(counted, features, now)
-        except (RowError, Refused, UnicodeEncodeError):
+            yield parser.parsed(line).body
+        except RowError:
             counted.invalid += 1
-    return counted
+
+
+def _count(body: Any, asked: Asked, work: Work | None, now: Situation, counted: Counted) -> None:
+    try:
+        for one, hints in _requests(body, asked.hints, work, now):
+            _add(counted, seen(asked.endpoint, one, hints)[1], now)
+    except (Refused, UnicodeEncodeError):
+        counted.invalid += 1
+
+
+def _requests(body: Any, hints: Hints, work: Work | None, now: Situation) -> list[tuple[Any, Hints]]:
+    """The requests that a row becomes: itself, or those of its document."""
+    if not is_document(body):
+        return [(body, hints)]
+    if work is None:
+        raise InvalidRequest("A document needs a task that says what is to be done with it: give `rightsize.task`.")
+    return requests_of(work, body, now)
 
 
 def _add(counted: Counted, features: Features, now: Situation) -> None:

@@ -100,6 +100,20 @@ def resolve(session: Session, owner: Owner, name: str, version: int | None, para
     return Version(whole, stored.version, stored.digest)
 
 
+def unstored(
+    session: Session, owner: Owner, name: str | None, version: int | None, parameters: Mapping[str, Any]
+) -> Version | None:  # fmt: skip
+    """The same without storing anything, for an estimate; None for a name that is no more than one of repetitive work."""
+    if name is None or (version is None and not parameters and not is_defined(session, owner, name)):
+        return None
+    row = tasks.find(session, owner.tenant_id, name, version)
+    task = task_from(row.definition) if row is not None else builtin.builtin(name)
+    if task is None:
+        raise NotFound(f"There is no task {name[:80]!r}, or not in that version.", param="task")
+    whole = resolved(task, parameters) if task.parameters or parameters else task
+    return Version(whole, row.version if row is not None else 0, whole.digest)
+
+
 def is_defined(session: Session, owner: Owner, name: str) -> bool:
     """Whether a name is that of a task with a definition, and not only of repetitive work."""
     return builtin.builtin(name) is not None or tasks.find(session, owner.tenant_id, name) is not None
