@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from orchestrator.contracts import FIELDS, JobState
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Refused, ServiceUnavailable
-from orchestrator.flow import tasks, tree
+from orchestrator.flow import review, tasks, tree
 from orchestrator.flow.context import Context
 from orchestrator.store import batches, pieces
 from orchestrator.store.batches import Tally
@@ -80,6 +80,7 @@ def _reduce(context: Context, session: Session, job: Row[Any]) -> None:
             context.blobs.put(blob_key, body)
         pieces.end(session, job, state, tier=last.tier, model=last.model)
         pieces.put_result(session, job, None if blob_key else body, blob_key)
+        review.note(session, job, task, made.get(FIELDS) or {}, str(made["choices"][0]["message"]["content"]))
     batches.add_progress(session, [Tally(job.batch_id, last.tier, last.model, state, 1)])
 
 
@@ -95,7 +96,7 @@ def _made(
     texts = [str((body["choices"][0].get("message") or {}).get("content") or "") for body in bodies]
     if task.splitting.reduce == "tree":
         return texts
-    found = reduced(texts, task.splitting.reduce, has_fields=task.output_schema is not None)
+    found = reduced(texts, task.splitting.reduce, task.output_schema)
     if task.output_schema is not None:
         wrong = differences(found.answer, checked_schema(task.output_schema, "output_schema"))
         if wrong:

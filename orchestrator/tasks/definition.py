@@ -55,7 +55,7 @@ class Limits(Strict):
 class Reading(Strict):
     """How its documents are read."""
 
-    ocr_confidence: Annotated[float, Field(ge=0, le=1)] = 0.8
+    ocr_confidence: Annotated[float, Field(ge=0, le=1)] = 0.97
     """A scanned page that was read less surely than this goes to a model with eyes."""
     needs_eyes: bool = False
     """Whether layout, charts or pictures matter: then every page that is no plain text goes to a model with eyes."""

@@ -258,3 +258,15 @@ def test_a_large_result_that_is_taken_over_has_a_copy_of_its_own(settings: Setti
         keys = [found.blob_key for found in stack.query("SELECT blob_key FROM results ORDER BY job_id")]
         assert None not in keys
         assert len(set(keys)) == 2
+
+
+def test_fields_of_which_pieces_differ_are_for_people_to_look_at(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    schema = {"type": "object", "properties": {"issuer": {"type": "string"}}}
+    task = define(stack, output_schema=schema, splitting={"reduce": "merge-fields", "max_tokens": 1_000})
+    line = lines_of(stack, long_document("a.pdf"), hints={"task": task})["a.pdf"]
+    (noted,) = stack.query("SELECT task, fields, state FROM reviews")
+    assert (noted.task, noted.state) == ("long", "open")
+    assert noted.fields["/issuer"]["reasons"] == ["not_in_source"]
+    assert line["response"]["body"]["rightsize_fields"]["/issuer"]["review"] == "not_in_source"

@@ -8,9 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from orchestrator.tasks.builtin import builtin
 from orchestrator.tasks.document import Block
-from orchestrator.tasks.reducing import reduced
+from orchestrator.tasks.parameters import resolved
+from orchestrator.tasks.reducing import keys_in, reduced
 from orchestrator.tasks.splitting import pieces_of
+
+ANSWER = builtin("answer")
+assert ANSWER is not None
 
 
 def block(text: str, page: int = 1, kind: str = "paragraph", level: int = 0) -> Block:
@@ -63,22 +68,39 @@ def test_fields_are_merged_and_what_differs_is_told() -> None:
         json.dumps({"issuer": "ACME", "total": None, "lines": [{"a": 1}]}), json.dumps({"issuer": "ACME Ltd", "total": 12, "lines": [{"a": 2}]}),
         json.dumps({"issuer": None, "total": 12, "lines": []}),
     ]  # fmt: skip
-    found = reduced(answers, "merge-fields", has_fields=True)
+    found = reduced(answers, "merge-fields", {})
     assert json.loads(found.answer) == {"issuer": "ACME", "total": 12, "lines": [{"a": 1}, {"a": 2}]}
     assert found.conflicts == {"/issuer": ["ACME", "ACME Ltd"]}
 
 
 def test_the_most_frequent_answer_wins_a_vote_and_of_equals_the_first() -> None:
     answers = ['{"label": "a"}', '{ "label":"b"}', '{"label":"b"}', '{"label": "c"}']
-    found = reduced(answers, "vote", has_fields=True)
+    found = reduced(answers, "vote", {})
     assert json.loads(found.answer) == {"label": "b"}
     assert found.conflicts[""] == [{"label": "a"}, {"label": "b"}, {"label": "c"}]
-    assert reduced(["x", "y"], "vote", has_fields=False).answer == "x"
+    assert reduced(["x", "y"], "vote", None).answer == "x"
 
 
 @pytest.mark.parametrize("rule", ["concat", "merge-fields"])
 def test_lists_of_answers_go_one_behind_the_other(rule: str) -> None:
     answers = [json.dumps({"answers": [{"q": "one", "a": 1}]}), json.dumps({"answers": [{"q": "two", "a": 2}]})]
-    found = reduced(answers, rule, has_fields=True)  # type: ignore[arg-type]
+    found = reduced(answers, rule, {})  # type: ignore[arg-type]
     assert json.loads(found.answer)["answers"] == [{"q": "one", "a": 1}, {"q": "two", "a": 2}]
-    assert reduced(["One.", " ", "Two."], "concat", has_fields=False).answer == "One.\n\nTwo."
+    assert reduced(["One.", " ", "Two."], "concat", None).answer == "One.\n\nTwo."
+
+
+def test_entries_that_are_told_apart_by_a_field_are_merged_one_by_one() -> None:
+    schema = resolved(ANSWER, {"questions": ["Who?", "When?"]}).output_schema or {}
+    assert keys_in(schema) == {"/answers": "question"}
+
+    def said(who: str | None, when: str | None) -> str:
+        rows = [("Who?", who), ("When?", when)]
+        return json.dumps({"answers": [{"question": one, "answer": text, "quote": text} for one, text in rows]})
+
+    found = reduced(
+        [said(None, None), said("Ann", None), said("Ann", "May"), said("Bob", None)], "merge-fields", schema
+    )
+    told = {one["question"]: one["answer"] for one in json.loads(found.answer)["answers"]}
+    assert told == {"Who?": "Ann", "When?": "May"}
+    assert found.conflicts == {"/answers/0/answer": ["Ann", "Bob"], "/answers/0/quote": ["Ann", "Bob"]}
+    assert len(json.loads(found.answer)["answers"]) == 2
