@@ -84,13 +84,16 @@ def _policies() -> list[str]:
     made = []
     for table in TABLES:
         made += [
+            *(f"DROP POLICY IF EXISTS {name} ON {table}" for name in ("tenant", "house")),
             f"CREATE POLICY tenant ON {table} TO rightsize_app USING ({OURS})",
             f"CREATE POLICY house ON {table} TO rightsize_orchestrator USING (true)",
             f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY",
             f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY",
         ]
+    made.append("DROP POLICY IF EXISTS worker ON reviews")
     made.append("CREATE POLICY worker ON reviews FOR INSERT TO rightsize_worker WITH CHECK (true)")
     for table, rule in EMPTIED.items():
+        made.append(f"DROP POLICY IF EXISTS emptied ON {table}")
         made.append(
             f"CREATE POLICY emptied ON {table} AS RESTRICTIVE FOR UPDATE TO rightsize_app USING (true) WITH CHECK ({rule})"
         )

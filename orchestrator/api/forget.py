@@ -19,6 +19,7 @@ router = APIRouter(prefix="/v1", tags=["documents"])
 
 MOST_FORGETTING: Final = 4
 """Of one API process: each reads whole files."""
+MOST_OF_TENANT: Final = 1
 FULL_RETRY_S: Final = 5.0
 
 
@@ -29,6 +30,6 @@ async def forget_document(request: Request, who: Admin) -> Response:
     wanted = checked(schemas.ForgetDocument, await read_object(request))
     actor = Actor(who.owner.tenant_id, f"key_{who.key}")
     full = Backpressure("Too many documents are being forgotten just now. Try again.", retry_after_s=FULL_RETRY_S)
-    with serving.forgetting.one(who.owner.tenant_id, most=MOST_FORGETTING, most_of_tenant=1, full=full):
+    with serving.forgetting.one(who.owner.tenant_id, most=MOST_FORGETTING, most_of_tenant=MOST_OF_TENANT, full=full):
         found = await serving.submit(forget.forget_document, serving.context, actor, who.owner, wanted.hash)
     return answer(found)

@@ -153,8 +153,19 @@ class ForgetDocument(Exact):
     """SHA-256 of its bytes."""
 
 
+# A better answer is given with `correct`, and with nothing else.
+_ANSWERED: Final[dict[str, Any]] = {
+    "oneOf": [
+        {"properties": {"action": {"const": "correct"}}, "required": ["answer"]},
+        {"properties": {"action": {"enum": ["confirm", "drop"]}, "answer": False}},
+    ]
+}
+
+
 class DecideReview(Exact):
     """What a person says of an answer."""
+
+    model_config = ConfigDict(json_schema_extra=_ANSWERED)
 
     action: Literal["correct", "confirm", "drop"]
     answer: Any = None

@@ -36,7 +36,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="Runs language-model jobs on the smallest model that does them well.",
-    epilog="Exit codes: 0 done, 1 refused (the message says what to change), 2 wrong usage, 3 rows failed (--strict), "
+    epilog="Exit codes: 0 done, 1 refused (the message says what to change), 2 wrong usage, 3 rows failed (--strict) or "
+    "lines were refused (review --import), "
     "4 the batch or job failed, expired or was cancelled, 5 a server is away or busy (try again), 78 a service's configuration is wrong, "
     "130 interrupted. "
     "A batch that completed leaves with 0 also where rows of it failed: `--strict` makes that a 3.",

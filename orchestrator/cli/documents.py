@@ -1,12 +1,10 @@
-"""Documents of a task that has a definition: read here, asked there, and only where no result is there yet."""
+"""Documents of a task that has a definition, as the commands hand them in."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,50 +15,15 @@ from orchestrator.cli.connect import settings_of
 from orchestrator.cli.display import err, note
 from orchestrator.cli.naming import is_plain
 from orchestrator.client import Estimate, Rightsize
-from orchestrator.documents.choice import Policy
+from orchestrator.client.documents import DocumentWork, Spooled, Tell, spooled
 from orchestrator.documents.definitions import schema_in
-from orchestrator.documents.inputs import Input, Wanted, inputs_of, name_of
-from orchestrator.documents.pool import Pool
-from orchestrator.documents.reading import Limits
+from orchestrator.documents.inputs import Wanted
 from orchestrator.documents.rows import ROW_SUFFIXES
-from orchestrator.documents.work import Counts, Documents
+from orchestrator.documents.work import Counts
 from orchestrator.errors import InvalidRequest, NotFound
-from orchestrator.webhooks.fetch import Fetcher
 
 EVERY: Final = 50
 """Documents between two words of how far the reading has come."""
-
-Pick = Callable[[Iterator[Input]], Iterator[Input]]
-"""Which of the documents are taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskWork:
-    """Documents, a task, and what is given with it."""
-
-    wanted: Wanted
-    task: str
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-    hints: Mapping[str, Any] = field(default_factory=dict)
-    refresh: bool = False
-    password: str | None = None
-    manifest: Path | None = None
-    pick: Pick = iter
-
-    @property
-    def filename(self) -> str:
-        """What the uploaded file is called."""
-        return f"{name_of(self.wanted)}.jsonl"
-
-
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    """Rows that were made of documents."""
-
-    file: Path
-    counts: Counts
-    version: int
-    """Of the task."""
 
 
 def parameters_of(
@@ -93,7 +56,7 @@ def is_defined(client: Rightsize, task: str | None, wanted: Wanted) -> bool:
     return True
 
 
-def check_is_documents(work: TaskWork) -> None:
+def check_is_documents(work: DocumentWork) -> None:
     """Refuse what is for documents alone where the task has no definition, or the rows are requests already."""
     if not is_plain(work.wanted):
         raise InvalidRequest(
@@ -107,63 +70,22 @@ def check_is_documents(work: TaskWork) -> None:
         )
 
 
-def submit_documents(client: Rightsize, work: TaskWork, deadline: str, *, quiet: bool) -> dict[str, Any]:
+def submit_documents(
+    client: Rightsize, work: DocumentWork, deadline: str, manifest: Path | None, *, quiet: bool
+) -> dict[str, Any]:  # fmt: skip
     """Read what has no result yet, hand all of it in as one batch, and return the batch."""
-    with spooled(client, work, quiet=quiet) as made:
+    with _manifest(manifest) as told, _read(client, replace(work, note=told), quiet=quiet) as made:
         file = client.upload(made.file, filename=work.filename)
-    hints = {**work.hints, "task": work.task, "task_version": made.version, "on_invalid_row": "report"}
-    if work.refresh:
-        hints["refresh"] = True
-    if not quiet:
-        note(words(made.counts))
-    return client.create_batch(file["id"], completion_window=deadline, rightsize=hints)
+    return client.create_batch(file["id"], completion_window=deadline, rightsize=work.batch_hints(made.version))
 
 
-def estimate_documents(client: Rightsize, work: TaskWork, *, quiet: bool) -> Estimate:
+def estimate_documents(client: Rightsize, work: DocumentWork, *, quiet: bool) -> Estimate:
     """Read what has no result yet, and tell what it would cost; nothing is run, and nothing is kept of it."""
-    with spooled(client, work, quiet=quiet) as made:
-        if not quiet:
-            note(words(made.counts))
-        hints = {**work.hints, "task": work.task, "task_version": made.version, "on_invalid_row": "report"}
-        with made.file.open("rb") as lines:
-            return client.estimate(iter(lines), rightsize=hints)
+    with _read(client, work, quiet=quiet) as made, made.file.open("rb") as lines:
+        return client.estimate(iter(lines), rightsize=work.batch_hints(made.version))
 
 
-@contextmanager
-def spooled(client: Rightsize, work: TaskWork, *, quiet: bool) -> Iterator[Spooled]:
-    """The rows of some documents, in a file that goes when the block ends.
-
-    Reading takes its time, and a service does not wait long for the next piece of an upload.
-    """
-    first = client.known_documents(work.task, [], parameters=work.parameters or None, rightsize=work.hints)
-    version, reading = first["task_version"], first["reading"]
-    counts = Counts()
-
-    def ask(hashes: Sequence[str]) -> set[str]:
-        if work.refresh or not hashes:
-            return set()
-        return set(client.known_documents(work.task, hashes, version=version, rightsize=work.hints)["known"])
-
-    at_once = os.cpu_count() or 1
-    policy = Policy(reading["ocr_confidence"], reading["needs_eyes"])
-    with (
-        tempfile.TemporaryDirectory(prefix="rightsize-") as folder,
-        Pool(children=at_once) as pool,
-        _manifest(work.manifest) as told,
-    ):
-        documents = Documents(pool, at_once, ask, policy, Limits(password=work.password), told, counts)
-        file, copies = Path(folder) / "rows.jsonl", Path(folder) / "copies"
-        copies.mkdir()
-        inputs = work.pick(inputs_of(work.wanted, copies, Fetcher(settings_of().networks)))
-        with file.open("wb") as rows:
-            for line in _shown(documents.lines(inputs), counts, quiet=quiet):
-                rows.write(line)
-        if not counts.found:
-            raise InvalidRequest(f"{work.wanted.place!r} holds no files.")
-        yield Spooled(file, counts, version)
-
-
-def schema_of(client: Rightsize, work: TaskWork) -> dict[str, Any] | None:
+def schema_of(client: Rightsize, work: DocumentWork) -> dict[str, Any] | None:
     """The form of a task's answers, where it has one: what was given with it, or its own."""
     schema: dict[str, Any] | None = work.parameters.get("schema") or client.task(work.task)["definition"].get(
         "output_schema"
@@ -172,7 +94,17 @@ def schema_of(client: Rightsize, work: TaskWork) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _manifest(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
+def _read(client: Rightsize, work: DocumentWork, *, quiet: bool) -> Iterator[Spooled]:
+    """The rows of the documents, with progress and a last word for people."""
+    fetching = replace(work, networks=settings_of().networks)
+    with spooled(fetching, client.known_of(work), _told(quiet=quiet)) as made:
+        if not quiet:
+            note(words(made.counts))
+        yield made
+
+
+@contextmanager
+def _manifest(path: Path | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """What writes a line for each input, as soon as it is known; nothing where none is wanted."""
     if path is None:
         yield lambda _: None
@@ -180,7 +112,7 @@ def _manifest(path: Path | None) -> Iterator[Callable[[dict[str, Any]], None]]:
     try:
         with path.open("wb") as file:
 
-            def note_one(one: dict[str, Any]) -> None:
+            def note_one(one: Mapping[str, Any]) -> None:
                 file.write(orjson.dumps(one) + b"\n")
 
             yield note_one
@@ -200,13 +132,14 @@ def words(counts: Counts) -> str:
     return ", ".join(parts) + "."
 
 
-def _shown(lines: Iterator[bytes], counts: Counts, *, quiet: bool) -> Iterator[bytes]:
-    """The lines, with a word now and then of how far the reading has come."""
-    if quiet or not err.is_terminal:
-        yield from (line + b"\n" for line in lines)
-        return
-    with err.status("Reading...") as status:
-        for number, line in enumerate(lines, 1):
-            if number % EVERY == 0:
-                status.update(f"Reading: {words(counts)}")
-            yield line + b"\n"
+def _told(*, quiet: bool) -> Tell:
+    """Passes rows on, with a word now and then of how far the reading has come."""
+
+    def shown(lines: Iterator[bytes], counts: Counts) -> Iterator[bytes]:
+        with err.status("Reading...") as status:
+            for number, line in enumerate(lines, 1):
+                if number % EVERY == 0:
+                    status.update(f"Reading: {words(counts)}")
+                yield line
+
+    return (lambda lines, _: lines) if quiet or not err.is_terminal else shown

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final
 from orchestrator.cli.connect import connected
 from orchestrator.cli.display import money, note, out, print_json, table
 from orchestrator.cli.documents import (
-    TaskWork,
     check_is_documents,
     estimate_documents,
     is_defined,
@@ -47,6 +46,7 @@ from orchestrator.cli.options import (
 )
 from orchestrator.cli.submitting import Work
 from orchestrator.client import Estimate
+from orchestrator.client.documents import DocumentWork
 from orchestrator.hints import window_seconds
 
 BASIS: Final = {
@@ -99,7 +99,7 @@ def estimate(
     wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
     work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
-    documents = TaskWork(
+    documents = DocumentWork(
         wanted, task or "", parameters_of(labels, schema_file, question, given), hints, refresh, password
     )
     with connected(url, api_key, data_dir, config, workers=False) as client:

@@ -15,7 +15,6 @@ from orchestrator.cli.connect import Service, reached
 from orchestrator.cli.delivering import check_form, deliver, report
 from orchestrator.cli.display import note, out, print_json, show_batch
 from orchestrator.cli.documents import (
-    TaskWork,
     check_is_documents,
     is_defined,
     parameters_of,
@@ -61,6 +60,7 @@ from orchestrator.cli.options import (
 from orchestrator.cli.sampling import Sampling, show_sample
 from orchestrator.cli.saving import STANDARD
 from orchestrator.client import Rightsize
+from orchestrator.client.documents import DocumentWork
 from orchestrator.contracts import Stakes, Tier
 from orchestrator.documents.inputs import name_of
 from orchestrator.documents.rows import RowOptions, rows_of
@@ -123,11 +123,10 @@ def submit(
     parameters = parameters_of(labels, schema_file, question, given)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
     sampling = None if sample is None else Sampling(sample, path)
-    documents = TaskWork(
-        wanted, task or "", parameters, hints, refresh, password, manifest, iter if sampling is None else sampling.pick
-    )
+    pick = iter if sampling is None else sampling.pick
+    documents = DocumentWork(wanted, task or "", parameters, hints, refresh, password, pick=pick)
     with reached(url, api_key, data_dir, config) as service:
-        batch, schema = _hand_in(service.client, work, documents, deadline, quiet=as_json)
+        batch, schema = _hand_in(service.client, work, documents, deadline, manifest, quiet=as_json)
         if not wait:
             show_made(batch, as_json=as_json)
             return
@@ -188,11 +187,11 @@ def check_out(
 
 
 def _hand_in(
-    client: Rightsize, work: Work, documents: TaskWork, deadline: str, *, quiet: bool
+    client: Rightsize, work: Work, documents: DocumentWork, deadline: str, manifest: Path | None, *, quiet: bool
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:  # fmt: skip
     """The batch that is made of the work, and where it is of documents for a task that is defined the form of their answers."""
     if is_defined(client, documents.task or None, documents.wanted):
-        return submit_documents(client, documents, deadline, quiet=quiet), schema_of(client, documents)
+        return submit_documents(client, documents, deadline, manifest, quiet=quiet), schema_of(client, documents)
     check_is_documents(documents)
     return _send(client, work, deadline), None
 

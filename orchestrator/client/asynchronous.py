@@ -7,17 +7,16 @@ from types import TracebackType
 from typing import Self
 
 from orchestrator.client.asking import AsyncAsking
-from orchestrator.client.async_batches import AsyncBatches
 from orchestrator.client.async_transport import AsyncTransport
+from orchestrator.client.documents import AsyncDocumentVerbs
 from orchestrator.client.forget import AsyncForgets
 from orchestrator.client.insight import AsyncInsight
 from orchestrator.client.jobs import AsyncJobs
 from orchestrator.client.review import AsyncReviews
-from orchestrator.client.tasks import AsyncTasks
 from orchestrator.client.webhooks import AsyncWebhooks
 
 
-class AsyncRightsize(AsyncBatches, AsyncJobs, AsyncTasks, AsyncReviews, AsyncForgets, AsyncAsking, AsyncInsight):
+class AsyncRightsize(AsyncDocumentVerbs, AsyncJobs, AsyncReviews, AsyncForgets, AsyncAsking, AsyncInsight):
     """A Rightsize service: `async with AsyncRightsize("http://127.0.0.1:8000", key) as rightsize: ...`.
 
     It has the verbs of `Rightsize` but for administration, and sends as many requests at once as it has `connections`. Files

@@ -8,17 +8,16 @@ from typing import Self
 
 from orchestrator.client.administration import Administration
 from orchestrator.client.asking import Asking
-from orchestrator.client.batches import Batches
+from orchestrator.client.documents import DocumentVerbs
 from orchestrator.client.forget import Forgets
 from orchestrator.client.insight import Insight
 from orchestrator.client.jobs import Jobs
 from orchestrator.client.review import Reviews
-from orchestrator.client.tasks import Tasks
 from orchestrator.client.transport import Transport
 from orchestrator.client.webhooks import Webhooks
 
 
-class Rightsize(Batches, Jobs, Tasks, Reviews, Forgets, Asking, Insight):
+class Rightsize(DocumentVerbs, Jobs, Reviews, Forgets, Asking, Insight):
     """A Rightsize service: `with Rightsize("http://127.0.0.1:8000", key) as rightsize: ...`.
 
     Every method raises errors of `orchestrator.errors`: ServiceUnavailable where the service does not answer, JobFailed where

@@ -12,9 +12,17 @@ from orchestrator.client.transport import Transport
 TASKS: Final = "/v1/tasks"
 
 
+def with_schemas(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with the JSON Schema of each pydantic model that stands in it."""
+    return {
+        name: value.model_json_schema() if hasattr(value, "model_json_schema") else value
+        for name, value in given.items()
+    }
+
+
 def define_call(definition: Mapping[str, Any]) -> Call:
     """Defines a task; the same definition twice is one version."""
-    return Call("POST", TASKS, body={"definition": definition}, again=True)
+    return Call("POST", TASKS, body={"definition": with_schemas(definition)}, again=True)
 
 
 def known_call(
@@ -35,7 +43,10 @@ class Tasks:
     _transport: Transport
 
     def define_task(self, definition: Mapping[str, Any]) -> Thing:
-        """Define a task, or edit one: what differs is its next version. `definition` has what a task's file has."""
+        """Define a task, or edit one: what differs is its next version. `definition` has what a task's file has.
+
+        Its `output_schema` may be a pydantic model.
+        """
         return self._transport.answer(define_call(definition))
 
     def tasks(self) -> list[Thing]:

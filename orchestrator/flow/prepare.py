@@ -130,4 +130,6 @@ def features_json(features: Features, chosen: Route, document: Mapping[str, Any]
 def _bounds(hints: Hints) -> dict[str, Any]:
     """The caller's bounds, for when the same is tried again."""
     told = {name: getattr(hints, name) for name in BOUNDS}
-    return {name: str(value) if isinstance(value, Decimal) else value for name, value in told.items() if value is not None}
+    return {
+        name: str(value) if isinstance(value, Decimal) else value for name, value in told.items() if value is not None
+    }

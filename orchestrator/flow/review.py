@@ -42,10 +42,15 @@ def note(session: Session, job: Row[Any], task: Task, fields: Mapping[str, Any],
 
     `fields` is what stands under `rightsize_fields` of its body, and `answer` the text of the answer.
     """
-    if task.output_schema is None or not fields:
-        return
-    if (found := _written(fields, answer)) is not None:
+    least = task.review.min_confidence
+    for_people = {pointer: one for pointer, one in fields.items() if one.get("review") or _is_unsure(one, least)}
+    if (found := _written(for_people, answer)) is not None:
         review.put(session, [(job.id, found)])
+
+
+def _is_unsure(field: Mapping[str, Any], least: float | None) -> bool:
+    confidence = _number(field.get("confidence"))
+    return least is not None and confidence is not None and confidence < least
 
 
 def _written(fields: Mapping[str, Any], answer: str) -> str | None:
@@ -66,7 +71,7 @@ def _written(fields: Mapping[str, Any], answer: str) -> str | None:
 
 
 def _value(answer: Any, pointer: str) -> Any:
-    """What stands at a pointer, in a form and size that the list can hold."""
+    """What stands at a pointer, in a form and size that the list can hold; an answer that is no JSON is its text."""
     found = answer if pointer == "" else next((one for _, one in values_at(answer, pointer)), None)
     if isinstance(found, str):
         return _text(found)
@@ -89,7 +94,8 @@ def _text(value: object) -> str:
 
 
 def _parsed(answer: str) -> Any:
+    """An answer's JSON, or its text."""
     try:
         return json.loads(answer)
     except (ValueError, RecursionError):
-        return None
+        return answer

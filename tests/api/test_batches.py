@@ -65,7 +65,8 @@ def test_every_field_of_a_batch_is_there_from_the_start(api: Api) -> None:
     assert made["request_counts"] == {"total": 0, "completed": 0, "failed": 0}
     assert set(api.http.get(f"/v1/batches/{made['id']}").json()) == FIELDS
     assert set(made["rightsize"]) == {
-        "tiers", "states", "cost_usd", "estimate_usd", "max_cost_usd", "paused", "retry_of", "merged_output_file_id",
+        "tiers", "states", "cost_usd", "estimate_usd", "max_cost_usd", "paused", "retry_of", "merged_output_file_id", "task",
+        "task_version",
     }  # fmt: skip
 
 

@@ -53,7 +53,10 @@ def module_stack(module_settings: Settings, tmp_path_factory: pytest.TempPathFac
     """A small model that is always wrong, a large one that is right, and a deep one that is wrong again."""
     models = [("small", "slm", 0.0), ("large", "llm", 1.0), ("deep", "rlm", 0.0)]
     fleet: Path = tmp_path_factory.mktemp("fleet") / "fleet.toml"
-    made = (MODEL.format(name=name, tier=tier, accuracy=right, price=PRICE[name], slots=SLOTS[name]) for name, tier, right in models)
+    made = (
+        MODEL.format(name=name, tier=tier, accuracy=right, price=PRICE[name], slots=SLOTS[name])
+        for name, tier, right in models
+    )
     fleet.write_text(FLEET + "".join(made), "utf-8")
     with Stack(module_settings.model_copy(update={"config": fleet})) as stack:
         stack.broker.redis.flushdb()

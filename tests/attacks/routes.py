@@ -39,6 +39,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/jobs": {"endpoint": "/v1/chat/completions", "body": chat("Hello"), "deadline": "1h"},
     "/v1/tasks": {"definition": {"name": "sorting", "instructions": "Sort it.", "description": "Text."}},
     "/v1/documents/known": {"task": "summarise", "hashes": ["0" * 64], "rightsize": {"stakes": "low"}},
+    "/v1/documents/forget": {"hash": "0" * 64},
+    "/v1/reviews/{review_id}": {"action": "correct", "answer": {"issuer": "text"}, "force": False},
     "/v1/tenants": {"name": "victim", "weight": 1},
     "/v1/tenants/{name}": {"weight": 2},
     "/v1/projects": {"name": "victim", "weight": 1},
@@ -89,6 +91,7 @@ def things(api: Api) -> dict[str, str]:
         "batch_id": batch.id, "file_id": upload(api, rows(1)), "response_id": answered, "name": "victim",
         "job_id": api.post("/v1/jobs", {"body": chat("x")}).json()["id"], "key": api.post("/v1/keys", {"name": "k"}).json()["id"],
         "task_name": "summarise", "delivery_id": f"msg_{'0' * 32}", "refusal_id": f"refusal_{'0' * 32}",
+        "review_id": f"review_{'0' * 32}",
     }  # fmt: skip
     hook = api.post("/v1/webhook_endpoints", HOOK).json()
     return {**made, "endpoint_id": hook["id"]}

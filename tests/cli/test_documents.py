@@ -45,7 +45,8 @@ def test_a_folder_becomes_fields_a_report_and_a_manifest_and_runs_once(place: Pl
     assert [one.get("error") for one in manifest][3:] == ["unreadable_file", "empty_file"]
     again = place.run("submit", str(invoices), *EXTRACT, "--out", "again.csv")
     assert "3 answered before, and not run again" in again.stderr
-    rows = list(csv.DictReader((place.folder / "again.csv").open(encoding="utf-8", newline="")))
+    with (place.folder / "again.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
     assert [row["reused"] for row in rows if row["error_code"] == ""] == ["true"] * 3
     (invoices / "2041.txt").write_text("Another invoice: 12.00", "utf-8")
     assert "1 read (1 pages), 2 answered before" in place.run("submit", str(invoices), *EXTRACT).stderr

@@ -44,7 +44,8 @@ def bills(place: Place, name: str, *texts: str) -> str:
 
 
 def table_of(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.open(encoding="utf-8", newline="")))
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def fill_in(path: Path, rows: list[dict[str, str]]) -> None:

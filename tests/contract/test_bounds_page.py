@@ -9,10 +9,10 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from orchestrator import incoming, requests, structured
-from orchestrator.api import batches, jobs, limits, progress, schemas, server, webhooks
+from orchestrator.api import batches, forget, jobs, limits, progress, review, schemas, server, webhooks
 from orchestrator.api.bodies import _IDEMPOTENCY_KEY
 from orchestrator.errors import InvalidRequest
-from orchestrator.flow import estimate, rows, show
+from orchestrator.flow import estimate, reviewing, rows, show
 from orchestrator.hints import MOST_SAMPLES, hints_from, window_seconds
 from orchestrator.responses import fields as of_responses
 from orchestrator.settings import MIB, Settings
@@ -53,6 +53,9 @@ def test_bounds_without_a_setting_are_the_codes_own(settings: Settings) -> None:
         "estimates asked for at once, of one API process": f"{batches.MOST_ESTIMATES}, and {batches.MOST_OF_TENANT} of a tenant",
         "retries of batches asked for at once, of one API process": f"{batches.MOST_COPIERS}, and {batches.MOST_COPIERS_OF_TENANT} of a tenant",
         "tests of webhook endpoints at once, of one API process": f"{webhooks.MOST_TESTS}, and {webhooks.MOST_TESTS_OF_TENANT} of a tenant",
+        "documents that are forgotten at once, of one API process": f"{forget.MOST_FORGETTING}, and {forget.MOST_OF_TENANT} of a tenant",
+        "the answer of a correction": f"{reviewing.MOST_ANSWER_BYTES // MIB} MiB",
+        "reviews of a page, and reviewed results": f"{review.MOST_LISTED}",
         "silence within a body": f"{bounds.piece_within_s:g} s",
         "line and headers of a request": f"{server.MOST_HEAD_BYTES // KIB} KiB",
         "`custom_id`": f"{rows.MAX_CUSTOM_ID} characters",

@@ -222,6 +222,8 @@ def test_every_crash_point_is_struck_by_some_test() -> None:
         "reduce.before_commit",
         "recover.before_commit",
         "machines.before_commit",
+        "forget.after_rows",
+        "forget.after_file",
         "upkeep.after_erase",
         "upkeep.after_drop",
     }

@@ -107,6 +107,17 @@ def test_a_document_in_pieces_is_on_the_list_once_where_its_pieces_differ(bills:
         "/issuer": ["conflict"], "/nul": ["conflict"],
     }  # fmt: skip
     assert open_review(bills)["fields"]["/issuer"]["value"] == "A?"
+    with bills.context.database.unit_of_work() as session:
+        session.execute(text("DELETE FROM reviews"))
+        unsure = task.model_copy(update={"review": task.review.model_copy(update={"min_confidence": 0.5})})
+        reviewing_fields.note(
+            session, job, unsure, {"/total": fields["/total"]}, '{"total": 3}'
+        )  # the stored task asks for no such thing
+        assert session.execute(text("SELECT count(*) FROM reviews")).scalar_one() == 0
+        reviewing_fields.note(
+            session, job, task, {"": {**told, "confidence": None, "review": "conflict"}}, "Two of three said: sell."
+        )
+    assert open_review(bills)["fields"][""]["value"] == "Two of three said: sell."
 
 
 def test_fields_less_sure_than_the_task_wants_are_on_the_list(bills: Stack) -> None:
