@@ -80,7 +80,7 @@ def _reduce(context: Context, session: Session, job: Row[Any]) -> None:
             context.blobs.put(blob_key, body)
         pieces.end(session, job, state, tier=last.tier, model=last.model)
         pieces.put_result(session, job, None if blob_key else body, blob_key)
-        review.note(session, job, task, made.get(FIELDS) or {}, str(made["choices"][0]["message"]["content"]))
+        review.note(session, job, made.get(FIELDS) or {}, str(made["choices"][0]["message"]["content"]))
     batches.add_progress(session, [Tally(job.batch_id, last.tier, last.model, state, 1)])
 
 

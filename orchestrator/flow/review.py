@@ -18,7 +18,6 @@ from sqlalchemy.orm import Session
 from orchestrator.contracts import FIELDS
 from orchestrator.store import review
 from orchestrator.tasks.checks import values_at
-from orchestrator.tasks.definition import Task
 
 MARK: Final = b'"' + FIELDS.encode() + b'"'
 """Stands in every answer that says where its values were found, and hardly ever in another."""
@@ -37,35 +36,26 @@ def noted(body: bytes | None) -> str | None:
     return _written(fields, review.answer_in(body)) if isinstance(fields, Mapping) else None
 
 
-def note(session: Session, job: Row[Any], task: Task, fields: Mapping[str, Any], answer: str) -> None:
+def note(session: Session, job: Row[Any], fields: Mapping[str, Any], answer: str) -> None:
     """Put the one answer of a document in pieces on the list, in the transaction that stores it, where a field of it is for people.
 
     `fields` is what stands under `rightsize_fields` of its body, and `answer` the text of the answer.
     """
-    least = task.review.min_confidence
-    for_people = {pointer: one for pointer, one in fields.items() if one.get("review") or _is_unsure(one, least)}
-    if (found := _written(for_people, answer)) is not None:
+    if (found := _written(fields, answer)) is not None:
         review.put(session, [(job.id, found)])
 
 
-def _is_unsure(field: Mapping[str, Any], least: float | None) -> bool:
-    confidence = _number(field.get("confidence"))
-    return least is not None and confidence is not None and confidence < least
-
-
 def _written(fields: Mapping[str, Any], answer: str) -> str | None:
-    """The fields that have a reason, or that are known to be more or less sure, as they are stored; None where there are none."""
+    """The fields that have a reason, as they are stored; None where there are none."""
     told: dict[str, Any] = {}
     value = _parsed(answer)
     for pointer, one in fields.items():
         if len(told) >= MOST_FIELDS or not isinstance(one, Mapping):
             continue
-        reasons = [_text(reason) for reason in [one.get("review")] if reason]
-        confidence = _number(one.get("confidence"))
-        if reasons or confidence is not None:
+        if reason := one.get("review"):
             told[_text(pointer)] = {
-                "value": _value(value, pointer), "reasons": reasons, "confidence": confidence, "page": one.get("page"),
-                "box": one.get("box"),
+                "value": _value(value, pointer), "reasons": [_text(reason)], "confidence": _number(one.get("confidence")),
+                "page": one.get("page"), "box": one.get("box"),
             }  # fmt: skip
     return orjson.dumps(told).decode() if told else None
 

@@ -17,23 +17,13 @@ STATES: Final = ("open", "corrected", "confirmed", "dropped")
 OPEN: Final = "open"
 PAGE: Final = 500
 
-# What the task says of confidence is looked up here, so that whoever records knows nothing of tasks. Fields without a reason are left out,
-# and so is an answer of which nothing is left.
 PUT: Final = text("""
     INSERT INTO reviews (public_id, tenant_id, batch_id, job_id, stored_on, task, task_version, document_name, document_hash, fields)
     SELECT x.public_id, j.tenant_id, j.batch_id, j.id, j.stored_on, j.task, j.task_version,
-        left(coalesce(q.features::jsonb -> 'document' ->> 'name', j.custom_id, ''), 1000), j.document_hash, f.fields
+        left(coalesce(q.features::jsonb -> 'document' ->> 'name', j.custom_id, ''), 1000), j.document_hash, x.fields
     FROM unnest(CAST(:jobs AS bigint[]), CAST(:public_ids AS uuid[]), CAST(:fields AS jsonb[])) AS x(job_id, public_id, fields)
     JOIN jobs j ON j.id = x.job_id AND j.document_hash IS NOT NULL AND j.task_version IS NOT NULL AND j.parent_job_id IS NULL
     JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
-    LEFT JOIN tasks t ON t.tenant_id = j.tenant_id AND t.name = j.task AND t.version = j.task_version
-    CROSS JOIN LATERAL (
-        SELECT jsonb_object_agg(e.key, CASE WHEN l.low
-            THEN jsonb_set(e.value, '{reasons}', (e.value -> 'reasons') || '["low_confidence"]') ELSE e.value END) AS fields
-        FROM jsonb_each(x.fields) e CROSS JOIN LATERAL (SELECT coalesce(
-            (e.value ->> 'confidence')::float8 < (t.definition -> 'review' ->> 'min_confidence')::float8, false) AS low) l
-        WHERE l.low OR jsonb_array_length(e.value -> 'reasons') > 0
-    ) f WHERE f.fields IS NOT NULL
 """)
 _COLUMNS: Final = """r.id, r.public_id, r.batch_id, r.job_id, r.stored_on, r.task, r.task_version, r.document_name, r.document_hash,
     r.fields, r.state, r.created_at, r.decided_at, r.decided_by, j.public_id AS job"""
@@ -111,7 +101,7 @@ class Label:
 
 
 def put(session: Session, noted: Sequence[tuple[int, str]]) -> None:
-    """Put answers on the list, by job with its fields as JSON: those of which a field has a reason, one statement for all of them."""
+    """Put answers on the list, by job with its fields as JSON: one statement for all of them."""
     if noted:
         values = {
             "jobs": [job_id for job_id, _ in noted], "public_ids": ids.uuid7s(len(noted)), "fields": [fields for _, fields in noted],

@@ -9,7 +9,7 @@ from typing import Any, Final
 from orchestrator.contracts import Usage
 from orchestrator.media.encoded import Encoded
 from orchestrator.media.picture import MAX_IMAGE_PIXELS, PIXELS_A_TOKEN_SIDE, tokens_of
-from orchestrator.pricing import RateCard, price, usd
+from orchestrator.pricing import RateCard, price
 from orchestrator.requests import CHARS_PER_TOKEN
 from orchestrator.tasks.document import Document, PageRead
 
@@ -45,15 +45,15 @@ def sums(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
     ]
     spared = sum((Decimal(one["picture_usd"]) - Decimal(one["text_usd"]) for one in kept), start=Decimal(0))
     looked_at = sum(one["goes_as"] == "picture" for one in told)
-    return {"looked_at": looked_at, "read_here": len(told) - looked_at, "spared_usd": usd(spared)}
+    return {"looked_at": looked_at, "read_here": len(told) - looked_at, "spared_usd": f"{spared:f}"}
 
 
 def _as_text(page: PageRead, card: RateCard | None) -> str | None:
-    return None if card is None else usd(price(Usage(-(-page.chars // CHARS_PER_TOKEN), 0, 0, 0), card))
+    return None if card is None else f"{price(Usage(-(-page.chars // CHARS_PER_TOKEN)), card):f}"
 
 
 def _as_picture(url: str | None, card: RateCard | None) -> str | None:
     if card is None:
         return None
     tokens = PICTURE_TOKENS if url is None else tokens_of(Encoded(url, url.find(BASE64) + len(BASE64)))
-    return usd(price(Usage(tokens, 0, 0, 0, 1), card))
+    return f"{price(Usage(tokens, images=1), card):f}"

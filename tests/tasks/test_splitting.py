@@ -15,7 +15,6 @@ from orchestrator.tasks.reducing import keys_in, reduced
 from orchestrator.tasks.splitting import pieces_of
 
 ANSWER = builtin("answer")
-assert ANSWER is not None
 
 
 def block(text: str, page: int = 1, kind: str = "paragraph", level: int = 0) -> Block:
@@ -90,6 +89,7 @@ def test_lists_of_answers_go_one_behind_the_other(rule: str) -> None:
 
 
 def test_entries_that_are_told_apart_by_a_field_are_merged_one_by_one() -> None:
+    assert ANSWER is not None
     schema = resolved(ANSWER, {"questions": ["Who?", "When?"]}).output_schema or {}
     assert keys_in(schema) == {"/answers": "question"}
 
