@@ -167,7 +167,7 @@ def test_every_import_is_a_declared_dependency() -> None:
         "pydantic-core",
         "click",
     }  # by celery[redis], fastapi, ...
-    runtime = declared("server", "embedded", "slm", "gpu", "documents")
+    runtime = declared("server", "embedded", "slm", "gpu", "documents", "parquet")
     assert distributions_imported("orchestrator", "workers", "migrations") - runtime - pulled_in == set()
 
 

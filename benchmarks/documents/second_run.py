@@ -14,7 +14,7 @@ from benchmarks.documents.running import SCHEMA, Service, service, settled
 from benchmarks.report import Row, Scale, at_most, told
 from benchmarks.stack import fleet
 from orchestrator.client import Rightsize
-from orchestrator.documents.inputs import inputs_of
+from orchestrator.documents.inputs import Wanted, inputs_of
 from orchestrator.documents.pool import Pool
 from orchestrator.documents.work import Documents
 
@@ -78,9 +78,9 @@ def _reading_s(running: Service, folder: Path, expected: int, *, is_first: bool)
     at_once = os.cpu_count() or 1
     with running.client() as client:
         began = time.monotonic()
-        with Pool(children=at_once) as pool:
+        with Pool(children=at_once) as pool, tempfile.TemporaryDirectory(prefix="rs-bench-copies-") as copies:
             documents = Documents(pool, at_once, _nothing if is_first else _asking(client))
-            for _ in documents.lines(inputs_of(folder)):
+            for _ in documents.lines(inputs_of(Wanted(str(folder)), Path(copies))):
                 pass
             seconds = time.monotonic() - began
         read = documents.counts.read

@@ -55,7 +55,7 @@ def kind_of(data: bytes, name: str) -> str:
     """
     if not data:
         raise Unreadable("empty_file", "The file is empty. Give it some content, or leave it out.")
-    if kind := _by_mark(data):
+    if kind := kind_by_mark(data):
         return kind
     if data.startswith(ZIP_MARKS):
         return zip_kind(io.BytesIO(data))
@@ -69,8 +69,8 @@ def kind_of(data: bytes, name: str) -> str:
     return _by_weak_mark(data)
 
 
-def _by_mark(data: bytes) -> str | None:
-    """What marks that no text begins with say."""
+def kind_by_mark(data: bytes) -> str | None:
+    """What marks that no text begins with say: 12 bytes are enough for pictures, 512 for all kinds."""
     head = data[:12]
     if kind := picture.kind_of(head):
         return kind

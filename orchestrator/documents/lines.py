@@ -11,11 +11,10 @@ from typing import Any, Final, Literal
 import orjson
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE
+from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE
 
 MIB: Final = 1024 * 1024
 MAX_ID_CHARS: Final = 512
-DEFAULT_PICTURE_QUESTION: Final = "Describe this page."
 
 RowCode = Literal[
     "duplicate_custom_id",
@@ -50,7 +49,7 @@ class RowOptions:
     tier: str | None = None
     stakes: str | None = None
     instructions: str | None = None
-    endpoint: str = "/v1/chat/completions"
+    endpoint: str = CHAT
     max_row_bytes: int = 32 * MIB
     model: str = "auto"
     max_input_chars: int = 400_000
@@ -75,33 +74,36 @@ class Draft:
     """The file's own name, for the id of a row whose wanted id is taken."""
 
 
-def body_for(text: str, options: RowOptions, pictures: Sequence[str] = ()) -> dict[str, Any]:
-    """An OpenAI body for a text, or for data URLs of pictures with the text as the question.
-
-    Raises Unfit for pictures on an endpoint that takes text only.
-    """
+def body_for(text: str, options: RowOptions) -> dict[str, Any]:
+    """An OpenAI body for a text; raises Unfit for an endpoint that takes no text alone."""
     body: dict[str, Any] = {"model": options.model}
-    if pictures and options.endpoint != "/v1/chat/completions":
-        raise Unfit("unsupported_file", f"Pictures cannot go to {options.endpoint}. Use /v1/chat/completions.")
     if options.endpoint in (EMBEDDINGS, CLASSIFY):
         body["input"] = text
     elif options.endpoint == SCORE:
         raise Unfit("malformed_row", 'A text alone cannot be scored. Give rows with "queries" and "documents".')
     elif options.endpoint == "/v1/completions":
         body["prompt"] = f"{options.instructions}\n\n{text}" if options.instructions else text
-    elif pictures:
-        shown = [{"type": "image_url", "image_url": {"url": url}} for url in pictures]
-        body["messages"] = [{"role": "user", "content": [{"type": "text", "text": text}, *shown]}]
     else:
         body["messages"] = [*system_message(options), {"role": "user", "content": text}]
+    return _hinted(body, options)
+
+
+def body_of(parts: Sequence[Mapping[str, Any]], options: RowOptions) -> dict[str, Any]:
+    """A body for parts of texts, pictures and sounds, with what is asked of them among them; raises Unfit where they cannot go."""
+    check_takes_parts(options)
+    return _hinted({"model": options.model, "messages": [{"role": "user", "content": list(parts)}]}, options)
+
+
+def check_takes_parts(options: RowOptions) -> None:
+    """Raise Unfit for pictures and sounds on an endpoint that takes text only."""
+    if options.endpoint != CHAT:
+        raise Unfit("unsupported_file", f"Pictures and sounds cannot go to {options.endpoint}. Use {CHAT}.")
+
+
+def _hinted(body: dict[str, Any], options: RowOptions) -> dict[str, Any]:
     if hints := options.hints:
         body["rightsize"] = hints
     return body
-
-
-def picture_question(options: RowOptions) -> str:
-    """What is asked about a picture: the instructions, or to describe it."""
-    return options.instructions or DEFAULT_PICTURE_QUESTION
 
 
 def system_message(options: RowOptions) -> list[dict[str, str]]:
@@ -112,7 +114,7 @@ def system_message(options: RowOptions) -> list[dict[str, str]]:
 def checked_text(text: str, options: RowOptions, what: str) -> str:
     """The text itself, or Unfit where it is blank, too long or no valid Unicode."""
     if not text.strip():
-        raise Unfit("malformed_row" if what != "The file" else "empty_file", f"{what} is empty. Give it some text.")
+        raise Unfit("malformed_row", f"{what} is empty. Give it some text.")
     if len(text) > options.max_input_chars:
         raise Unfit(
             "text_too_long",

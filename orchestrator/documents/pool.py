@@ -78,6 +78,11 @@ class Pool:
         self._starter.shutdown()
 
     @property
+    def children(self) -> int:
+        """How many documents are read at the same time."""
+        return self._most
+
+    @property
     def pids(self) -> list[int]:
         """The processes that there are."""
         with self._changed:

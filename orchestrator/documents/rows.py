@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Final
 
-from orchestrator.documents import jsonl, pictures, tables, text
-from orchestrator.documents.files import open_regular, walk
+from orchestrator.documents import jsonl
+from orchestrator.documents.ahead import ROW_SUFFIXES, Drafts
+from orchestrator.documents.files import Found, walk
 from orchestrator.documents.lines import Draft, RowOptions, Unfit, clean_id, error_line, request_line
-from orchestrator.documents.pdf import PdfReader
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import hints_from
 from orchestrator.requests import ENDPOINTS
 
-__all__ = ["RowOptions", "rows_of"]
+__all__ = ["ROW_SUFFIXES", "RowOptions", "rows_of"]
 
-TEXT_SUFFIXES: Final = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".log", ".json"})
-PICTURE_SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif"})
-ROW_SUFFIXES: Final = frozenset({".jsonl", ".ndjson"})
-TABLE_SUFFIXES: Final = frozenset({".csv", ".tsv"})
-SUPPORTED: Final = (
-    "text (.txt, .md, .rst, .log, .json), tables (.csv, .tsv), .jsonl, .pdf, and pictures (.png, .jpg, .webp, .gif)"
-)
+SUPPORTED: Final = "documents, pictures and sounds of the kinds that are read, tables (.csv, .tsv), or rows (.jsonl)"
 
 
 def rows_of(path: Path, options: RowOptions | None = None, *, stdin: BinaryIO | None = None) -> Iterator[bytes]:
     """The lines of a batch's input file, without newlines, for a file, a folder (everything below it, by name) or `-`.
 
     Each is an OpenAI batch row, or `{"custom_id", "error": {"code", "message"}}` for what cannot become one. Ids are
-    unique: the path below the folder, with `#` and a number for rows of tables and JSONL. One file at a time is held,
-    and of tables and JSONL one row. Raises InvalidRequest at the call for options that cannot be and a path
+    unique: the path below the folder, with `#` and a number for rows of tables and JSONL. A few documents are read ahead,
+    and of tables and JSONL one row is held. Raises InvalidRequest at the call for options that cannot be and a path
     that does not exist, and later for an empty folder.
     """
     chosen = options or RowOptions()
@@ -55,44 +49,20 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 def _drafts_below(path: Path, options: RowOptions) -> Iterator[Draft]:
-    with PdfReader() as pdf:
-        if not path.is_dir():
-            yield from _drafts(path, path.name, options, pdf, direct=True)
-            return
-        empty = True
-        for found in walk(path):
-            empty = False
-            if found.unfit:
-                yield Draft(found.name, found.unfit, source=found.name)
-            else:
-                yield from _drafts(found.path, found.name, options, pdf, direct=False)
-        if empty:
-            raise InvalidRequest(f"The folder {str(path)!r} holds no files. Give one that does: {SUPPORTED}.")
+    with Drafts(options) as drafts:
+        if path.is_dir():
+            yield from drafts.of(_not_empty(path), follow=False)
+        else:
+            yield from drafts.of(iter([Found(path, path.name)]), follow=True)
 
 
-def _drafts(path: Path, name: str, options: RowOptions, pdf: PdfReader, *, direct: bool) -> Iterator[Draft]:
-    """The drafts of one file; what goes wrong with it is its last one."""
-    try:
-        with open_regular(path, follow=direct) as stream:
-            yield from _read(stream, name, options, pdf, direct=direct)
-    except Unfit as unfit:
-        yield Draft(name, unfit, source=name)
-
-
-def _read(stream: BinaryIO, name: str, options: RowOptions, pdf: PdfReader, *, direct: bool) -> Iterator[Draft]:
-    suffix = PurePosixPath(name).suffix.lower()
-    if suffix in ROW_SUFFIXES:
-        return jsonl.read_rows(stream, name, options, direct=direct)
-    if suffix in TABLE_SUFFIXES:
-        return tables.read_rows(stream, name, options, tabs=suffix == ".tsv")
-    if suffix in TEXT_SUFFIXES:
-        return text.read(stream, name, options)
-    if suffix in PICTURE_SUFFIXES:
-        return pictures.read(stream, name, options)
-    if suffix == ".pdf":
-        return pdf.read(stream, name, options)
-    kind = f"Files of kind {suffix}" if suffix else "Files without a suffix"
-    raise Unfit("unsupported_file", f"{kind} cannot be read. Supported are {SUPPORTED}. Convert it to one of them.")
+def _not_empty(folder: Path) -> Iterator[Found]:
+    empty = True
+    for found in walk(folder):
+        empty = False
+        yield found
+    if empty:
+        raise InvalidRequest(f"The folder {str(folder)!r} holds no files. Give one that does: {SUPPORTED}.")
 
 
 def _lines(drafts: Iterator[Draft], options: RowOptions) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, Protocol
 
 import orjson
 
-from orchestrator.documents.choice import Policy, choose
+from orchestrator.documents.choice import Chosen, Policy, choose
 from orchestrator.documents.inputs import Input, Known, hashed
 from orchestrator.documents.lines import Unfit, clean_id, error_line
 from orchestrator.documents.readers.sound import NAMES
@@ -32,6 +32,8 @@ SCAN_PX: Final = 2_400
 """The long side of a page whose picture is read: about 200 dots an inch of a usual one."""
 PICTURES: Final = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"RIFF", b"II*\0", b"MM\0*")
 """How the files of pictures begin; a sound that does so as well may take its time, too."""
+DRAWN: Final = frozenset({"pdf", "png", "jpeg", "webp", "tiff", "gif"})
+"""Kinds whose pages can be drawn."""
 MAX_ROW_BYTES: Final = 32 * 1024 * 1024
 MOST_PICTURES: Final = 100
 
@@ -180,7 +182,7 @@ class Documents:
         blocks: list[list[Any]] = []
         looked_at: list[int] = []
         for page in reading.pages:
-            chosen = choose(page, self.policy)
+            chosen = _chosen(reading, page, self.policy)
             if chosen.look:
                 looked_at.append(page.number)
             else:
@@ -249,6 +251,14 @@ class Documents:
             custom_id = clean_id(f"{name}~{count}")
         self._seen.add(hash(custom_id))
         return custom_id
+
+
+def _chosen(reading: Reading, page: Page, policy: Policy) -> Chosen:
+    """How a page goes to a model: what lies in another file, such as a scan in a mail, has no picture that could be shown."""
+    chosen = choose(page, policy)
+    if chosen.look and (reading.kind not in DRAWN or page.name):
+        return Chosen(False, f"{chosen.why}; but what lies in another file cannot be shown")
+    return chosen
 
 
 def _heard(reading: Reading, stream: BinaryIO) -> dict[str, Any]:

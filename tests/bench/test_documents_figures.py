@@ -115,9 +115,9 @@ def test_text_pictures_and_clear_errors_are_outcomes_and_all_else_is_unclear() -
 
 
 def test_a_page_that_is_looked_at_counts_as_read_perfectly(tmp_path: Path) -> None:
-    sure = read(document(tmp_path, "sure.png", "one two three four"), page("one two", 0.9))
+    sure = read(document(tmp_path, "sure.png", "one two three four"), page("one two", 0.99))
     unsure = read(document(tmp_path, "unsure.png", "one two"), page("", 0.1))
-    half = read(document(tmp_path, "half.pdf", "one two"), page("one", 0.9), page("", 0.1, number=2))
+    half = read(document(tmp_path, "half.pdf", "one two"), page("one", 0.99), page("", 0.1, number=2))
     plain = read(document(tmp_path, "plain.pdf", "one"), page("other"))
     found = [eyes.seen(one, Policy()) for one in (sure, unsure, half, plain)]
     assert [(one.scanned, one.looked_at, one.found, one.wanted) for one in found] == [

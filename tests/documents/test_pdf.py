@@ -1,26 +1,21 @@
-"""PDFs: read in a process apart that may die, hang or be stopped at no harm."""
+"""PDFs as requests: their text with marks of pages, and pictures of the pages that have none."""
 
 from __future__ import annotations
 
 import base64
 import io
 import json
-import os
-import select
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from orchestrator.documents.lines import RowOptions, Unfit
-from orchestrator.documents.pdf import PdfReader
-from orchestrator.documents.rows import rows_of
+from orchestrator.documents.rows import RowOptions, rows_of
 from orchestrator.media.picture import MAX_IMAGE_PIXELS
-from workers.media import picture_of
+from tests.documents.readers.pdf_writer import Sheet, picture_of
+from tests.documents.readers.pdf_writer import pdf as written
+from workers import media
 
 ENCRYPTED = b"/Encrypt << /Filter /Standard /V 1 /R 2 /P -4 /O <" + b"41" * 32 + b"> /U <" + b"42" * 32 + b"> >>"
 
@@ -60,19 +55,6 @@ def row(folder: Path, data: bytes, options: RowOptions | None = None) -> dict[st
     return json.loads(line)
 
 
-def read(reader: PdfReader, path: Path) -> Any:
-    with path.open("rb") as stream:
-        (draft,) = reader.read(stream, path.name, RowOptions())
-    return draft.content
-
-
-@pytest.fixture
-def page(tmp_path) -> Path:
-    path = tmp_path / "page.pdf"
-    path.write_bytes(pdf(LONG))
-    return path
-
-
 def test_the_text_layer_is_the_question_with_marks_of_pages(tmp_path):
     made = row(tmp_path, pdf(LONG, f"{LONG} Again."), RowOptions(instructions="Sum up."))
     assert made["body"]["messages"] == [
@@ -105,21 +87,20 @@ def test_a_page_goes_with_no_more_pixels_than_a_model_gets_and_is_not_scaled_twi
     data = base64.b64decode(message["content"][1]["image_url"]["url"].partition(",")[2])
     width, height = Image.open(io.BytesIO(data)).size
     assert width * height <= MAX_IMAGE_PIXELS
-    assert picture_of(data) == ("jpeg", data)
+    assert media.picture_of(data) == ("jpeg", data)
 
 
 @pytest.mark.parametrize(
     "data, code",
     [
         (b"", "empty_file"),
-        (b"not a PDF at all", "unreadable_file"),
         (pdf(LONG)[:60], "unreadable_file"),
         (pdf(LONG, trailer=ENCRYPTED), "password_required"),
         (pdf(*[LONG] * 501), "too_many_pages"),
         (pdf(*[""] * 21), "too_many_pages"),
         (pdf(), "unreadable_file"),
     ],
-    ids=["empty", "text", "cut", "locked", "501 pages", "21 scanned pages", "no pages"],
+    ids=["empty", "cut", "locked", "501 pages", "21 scanned pages", "no pages"],
 )
 def test_a13_what_cannot_be_read_says_why(tmp_path, data, code):
     error = row(tmp_path, data)["error"]
@@ -131,94 +112,30 @@ def test_a_text_over_the_limit_is_refused_and_never_cut(tmp_path):
     assert row(tmp_path, pdf(LONG, LONG), RowOptions(max_input_chars=60))["error"]["code"] == "text_too_long"
 
 
-def test_one_process_reads_many_files_and_none_is_left(page):
-    with PdfReader() as reader:
-        pids = {(read(reader, page), reader.pid)[1] for _ in range(5)}
-    (pid,) = pids
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+def test_a_pdf_is_known_by_its_content_and_so_is_what_is_none(tmp_path):
+    assert row(tmp_path, b"not a PDF at all")["body"]["messages"][0]["content"] == "not a PDF at all"
+    (tmp_path / "b.txt").write_bytes(pdf(LONG))
+    (line,) = rows_of(tmp_path / "b.txt")
+    assert json.loads(line)["body"]["messages"][0]["content"] == f"[Page 1]\n{LONG}"
 
 
-def test_no_process_starts_where_there_is_no_pdf(tmp_path):
-    with PdfReader() as reader:
-        assert reader.pid is None
+def test_of_a_pdf_with_some_scanned_pages_those_are_shown_where_they_stand(tmp_path):
+    def page(text: str) -> Sheet:
+        return Sheet().text(60, 80, text).text(60, 100, LONG)
+
+    scan = Sheet().picture(0, 0, 595, 842, picture_of(60, 80, bytes(60 * 80)))
+    made = row(tmp_path, written(page("One."), page("Two."), scan, page("Four.")), RowOptions(instructions="Sum up."))
+    (message,) = made["body"]["messages"]
+    question, before, shown, after = message["content"]
+    assert question["text"] == "Sum up."
+    assert before["text"].startswith("[Page 1]\nOne.")
+    assert "[Page 2]\nTwo." in before["text"]
+    assert before["text"].endswith("[Page 3]")
+    assert shown["image_url"]["url"].startswith("data:image/jpeg;base64,/9j/")
+    assert after["text"].startswith("[Page 4]\nFour.")
 
 
-def test_f24_the_process_is_replaced_when_it_died(page):
-    with PdfReader() as reader:
-        first = read(reader, page)
-        pid = reader.pid
-        os.kill(pid, signal.SIGKILL)
-        assert read(reader, page) == first
-        assert reader.pid != pid
-
-
-def test_f27_a_file_that_hangs_is_an_error_and_the_next_one_is_read(page):
-    with PdfReader(timeout_s=2) as reader:
-        first = read(reader, page)
-        os.kill(reader.pid, signal.SIGSTOP)
-        with pytest.raises(Unfit, match="not read within 2 s"):
-            read(reader, page)
-        assert read(reader, page) == first
-
-
-def test_a13_the_process_is_bounded_and_sees_no_secrets(page, monkeypatch):
-    monkeypatch.setenv("RIGHTSIZE_DATABASE_URL", "postgresql://canary")
-    with PdfReader() as reader:
-        read(reader, page)
-        proc = Path(f"/proc/{reader.pid}")
-        limits = (proc / "limits").read_text()
-        assert b"canary" not in (proc / "environ").read_bytes()
-    (memory,) = (line.split() for line in limits.splitlines() if line.startswith("Max address space"))
-    assert memory[3:5] == ["2147483648", "2147483648"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        b"5",
-        b"{}",
-        b'{"pictures": []}',
-        b'{"pictures": ["\\"><script>"]}',
-        b'{"text": 5}',
-        b'{"error": "no_such_code"}',
-        b"garbage",
-    ],
-)
-def test_a13_an_answer_that_breaks_the_form_is_an_error(page, monkeypatch, tmp_path, answer):
-    child = tmp_path / "child.py"
-    child.write_text(
-        "import os, socket\nparent = socket.socket(fileno=0)\nwhile parent.recvmsg(65536, 64)[0]:\n"
-        f"    answer = {answer!r}\n    parent.sendall(len(answer).to_bytes(8, 'big') + answer)\n"
-    )
-    monkeypatch.setattr("orchestrator.documents.pdf._CHILD", child)
-    with PdfReader() as reader, pytest.raises(Unfit, match="broken"):
-        read(reader, page)
-
-
-def test_f24_a_process_that_always_dies_over_a_file_gives_one_error(page, monkeypatch, tmp_path):
-    child = tmp_path / "child.py"
-    child.write_text("import os, socket\nsocket.socket(fileno=0).recvmsg(65536, 64)\nos.abort()\n")
-    monkeypatch.setattr("orchestrator.documents.pdf._CHILD", child)
-    with PdfReader() as reader, pytest.raises(Unfit, match="ended over it"):
-        read(reader, page)
-
-
-def test_the_process_ends_when_its_parent_is_killed(page):
-    script = (
-        "import sys; from pathlib import Path; from orchestrator.documents.pdf import PdfReader; "
-        "from orchestrator.documents.lines import RowOptions\n"
-        "with PdfReader() as reader, open(sys.argv[1], 'rb') as stream:\n"
-        "    list(reader.read(stream, 'a.pdf', RowOptions()))\n"
-        "    print(reader.pid, flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    with subprocess.Popen(
-        [sys.executable, "-c", script, str(page)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as parent:
-        ended = os.pidfd_open(int(parent.stdout.readline()))
-        try:
-            parent.kill()
-            assert select.select([ended], [], [], 10)[0], "the reading process outlived its parent"
-        finally:
-            os.close(ended)
+def test_scanned_pages_do_not_go_to_an_endpoint_of_text(tmp_path):
+    options = RowOptions(endpoint="/v1/embeddings")
+    assert row(tmp_path, pdf(""), options)["error"]["code"] == "unsupported_file"
+    assert row(tmp_path, pdf(LONG), options)["body"]["input"] == f"[Page 1]\n{LONG}"

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from orchestrator.documents import pictures
+from orchestrator.documents.drafting import MAX_PICTURE_BYTES
+from orchestrator.documents.reading import Unreadable
 from orchestrator.documents.rows import RowOptions, rows_of
+from orchestrator.documents.tiff import count_pages
 
 
 def encoded(kind: str, size: tuple[int, int] = (40, 30)) -> bytes:
@@ -64,10 +66,10 @@ def test_a_picture_is_what_its_bytes_say_and_not_its_suffix(tmp_path):
     "data, code",
     [
         (b"", "empty_file"),
-        (b"just text", "unreadable_file"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unreadable_file"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "unsupported_file"),
+        (b"BM" + bytes(100), "unsupported_file"),
         (b"II*\0" + bytes(100), "unreadable_file"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unreadable_file"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "unsupported_file"),
         (b"\x89PNG\r\n\x1a\n", "unreadable_file"),
         (b"\xff\xd8\xff\xe0", "unreadable_file"),
         (b"RIFF\0\0\0\0WEBP", "unreadable_file"),
@@ -83,9 +85,51 @@ def test_a14_what_is_no_picture_or_too_large_is_refused_by_its_header(tmp_path, 
 
 
 def test_a14_a_file_over_20_mib_is_refused(tmp_path):
-    assert row(tmp_path, encoded("PNG") + bytes(pictures.MAX_BYTES), "a.png")["error"]["code"] == "file_too_large"
+    assert row(tmp_path, encoded("PNG") + bytes(MAX_PICTURE_BYTES), "a.png")["error"]["code"] == "file_too_large"
 
 
 def test_pictures_do_not_go_to_an_endpoint_of_text(tmp_path):
     error = row(tmp_path, encoded("PNG"), "a.png", RowOptions(endpoint="/v1/embeddings"))["error"]
     assert error["code"] == "unsupported_file"
+
+
+def test_the_pages_of_a_tiff_are_shown_as_jpegs(tmp_path):
+    pages = [Image.new("L", (40, 30), shade) for shade in (0, 128, 255)]
+    buffer = io.BytesIO()
+    pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
+    (message,) = row(tmp_path, buffer.getvalue(), "a.tif")["body"]["messages"]
+    text, *shown = message["content"]
+    assert text["text"] == "Describe this page."
+    data = [base64.b64decode(one["image_url"]["url"].removeprefix("data:image/jpeg;base64,")) for one in shown]
+    assert [Image.open(io.BytesIO(one)).convert("L").getpixel((5, 5)) for one in data] == pytest.approx(
+        [0, 128, 255], abs=2
+    )
+
+
+def test_a14_a_tiff_with_too_many_pages_is_refused_before_one_is_decoded(tmp_path):
+    page, buffer = Image.new("1", (8, 8)), io.BytesIO()
+    page.save(buffer, "TIFF", save_all=True, append_images=[page] * 20)
+    assert row(tmp_path, buffer.getvalue(), "a.tiff")["error"]["code"] == "too_many_pages"
+    again = buffer.getvalue()[:4] + struct.pack("<I", 8) + b"\0\0" + struct.pack("<I", 8)  # a chain without end
+    assert row(tmp_path, again, "a.tiff")["error"]["code"] == "too_many_pages"
+
+
+@pytest.mark.parametrize("is_big", [False, True])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_the_pages_of_a_tiff_are_counted_in_each_of_its_forms(is_big, order):
+    mark = b"II" if order == "<" else b"MM"
+    count, entry, place = ("Q", 20, "Q") if is_big else ("H", 12, "I")
+    head = mark + struct.pack(f"{order}H", 43 if is_big else 42) + (struct.pack(f"{order}HH", 8, 0) if is_big else b"")
+    at = len(head) + struct.calcsize(f"={place}")
+    data = head + struct.pack(f"{order}{place}", at)
+    for number in range(3):
+        size = struct.calcsize(f"={count}{place}") + 2 * entry
+        following = len(data) + size if number < 2 else 0
+        data += struct.pack(f"{order}{count}", 2) + bytes(2 * entry) + struct.pack(f"{order}{place}", following)
+    assert count_pages(io.BytesIO(data), 3) == 3
+    with pytest.raises(Unreadable) as caught:
+        count_pages(io.BytesIO(data), 2)
+    assert caught.value.code == "too_many_pages"
+    for cut in range(len(data)):
+        with pytest.raises(Unreadable):
+            count_pages(io.BytesIO(data[:cut]), 3)

@@ -44,12 +44,27 @@ def test_a_single_file_has_its_name_as_id(tmp_path):
     assert list(rows(tmp_path / "a.txt")) == ["a.txt"]
 
 
-@pytest.mark.parametrize("name", ["a.docx", "a.htm", "a.eml", "noext", ".hidden", "a.txt~"])
-def test_what_cannot_be_read_says_so_and_names_what_can(tmp_path, name):
+@pytest.mark.parametrize("name", ["a.docx", "a.htm", "a.eml", "noext", ".hidden", "a.txt~", "a.png", "a.zip"])
+def test_a_file_is_what_its_content_says_and_not_its_name(tmp_path, name):
     (tmp_path / name).write_bytes(b"whatever")
     (row,) = rows(tmp_path).values()
+    assert row["body"]["messages"] == [{"role": "user", "content": "whatever"}]
+
+
+@pytest.mark.parametrize(
+    "data, remedy",
+    [
+        (b"\x7fELF" + bytes(60), "as PDF or text"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Save it as"),
+        (b"\x1f\x8b\x08" + bytes(30), "Unpack it"),
+        (b"OggS" + bytes(60), "Convert it to WAV"),
+    ],
+)
+def test_what_cannot_be_read_says_what_it_is_and_what_to_do(tmp_path, data, remedy):
+    (tmp_path / "a.txt").write_bytes(data)
+    (row,) = rows(tmp_path).values()
     assert row["error"]["code"] == "unsupported_file"
-    assert ".pdf" in row["error"]["message"]
+    assert remedy in row["error"]["message"]
 
 
 def test_ten_thousand_files_stream_one_at_a_time(tmp_path):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
 import tempfile
+import wave
 from collections.abc import Iterator, Sequence
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +107,7 @@ def test_names_that_are_no_text_and_names_that_repeat_become_ids_of_their_own(po
     "page, policy, look",
     [
         (Page(1, (Block("x"),)), Policy(), False),
-        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.95)), Policy(), False),
+        (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.98)), Policy(), False),
         (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.5)), Policy(), True),
         (Page(1, (Block("x"),), "ocr", scan=Scan(10, 0, ink=0.1, confidence=0.5)), Policy(ocr_confidence=0.4), False),
         (Page(1, (), "none", scan=Scan(10, 0, ink=0.2)), Policy(), True),
@@ -124,3 +128,35 @@ def test_a_picture_that_needs_eyes_goes_as_it_is_seen(pool: Pool, tmp_path: Path
     pages[0].save(tmp_path / "photo.png")
     found, _ = lines(pool, tmp_path, policy=Policy(needs_eyes=True))
     assert [len(line["body"]["document"]["pictures"]) for line in found] == [2, 1]
+
+
+def test_a_sound_goes_as_it_is_heard(pool: Pool, tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "talk.wav"), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(bytes(16_000))
+    ((line,), _) = lines(pool, tmp_path)
+    document = line["body"]["document"]
+    assert (document["kind"], document["sounds"][0]["format"], document["pages"][0]["why"]) == (
+        "wav",
+        "wav",
+        "it is to be heard",
+    )
+    assert base64.b64decode(document["sounds"][0]["data"]) == (tmp_path / "talk.wav").read_bytes()
+
+
+def test_a_scan_within_a_mail_that_cannot_be_read_costs_the_mail_nothing(pool: Pool, tmp_path: Path) -> None:
+    mail = EmailMessage()
+    mail["Subject"] = "Scan"
+    mail.set_content("Please see the scan.")
+    noise = Image.effect_noise((600, 300), 90).convert("RGB")
+    data = io.BytesIO()
+    noise.save(data, "PNG")
+    mail.add_attachment(data.getvalue(), "image", "png", filename="noise.png")
+    (tmp_path / "a.eml").write_bytes(bytes(mail))
+    ((line,), _) = lines(pool, tmp_path, policy=Policy(needs_eyes=True))
+    document = line["body"]["document"]
+    assert document["pictures"] == []
+    assert any("Please see the scan." in block[1] for block in document["blocks"])
+    assert any("cannot be shown" in page["why"] for page in document["pages"])

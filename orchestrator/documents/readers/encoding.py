@@ -7,8 +7,6 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from charset_normalizer import from_bytes
-
 from orchestrator.documents.readers.alphabets import FREQUENT, WEIGHED, familiar, weight
 from orchestrator.documents.reading import Unreadable
 
@@ -141,6 +139,8 @@ def _guessed(sample: bytes) -> str:
     charset-normalizer knows whether it is one of several bytes a character. Within both families it often takes a neighbour (Polish for
     French, Korean for Chinese), so that the letters of languages decide there.
     """
+    from charset_normalizer import from_bytes  # only such texts need it
+
     best = from_bytes(sample, cp_isolation=[*MULTIBYTE, *WEIGHED], threshold=0.4).best()
     alone = len(_ALONE.findall(sample)) * 2 > sum(byte >= 0x80 for byte in sample)
     if best is not None and best.encoding in MULTIBYTE and not alone and not _is_half_kana(sample, best.encoding):

@@ -14,6 +14,7 @@ import pypdfium2.raw as pdfium
 from PIL import Image
 
 from orchestrator.documents.readers import pdf_drawings, pdf_glyphs, pdf_open
+from orchestrator.documents.readers.shown import pixels_of
 from orchestrator.documents.reading import Limits, Unreadable
 
 _LARGEST_SCALE: Final = 300 / 72
@@ -61,7 +62,10 @@ def drawn(
         _refuse_large_pictures(page, frame, number, limits)
         scale = min(_LARGEST_SCALE, dpi / 72, math.sqrt(limits.max_pixels / (frame.width * frame.height)))
         if long_side_px:
-            scale = min(scale, long_side_px / max(frame.width, frame.height))
+            pixels = pixels_of(long_side_px)
+            scale = min(
+                scale, long_side_px / max(frame.width, frame.height), math.sqrt(pixels / (frame.width * frame.height))
+            )
         wide, high = max(round(frame.width * scale), 1), max(round(frame.height * scale), 1)
         if wide * high > limits.max_pixels * 1.01:
             raise Unreadable(

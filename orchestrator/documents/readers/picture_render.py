@@ -10,7 +10,9 @@ from typing import Final
 from PIL import Image
 
 from orchestrator.documents.readers import picture
+from orchestrator.documents.readers.shown import pixels_of
 from orchestrator.documents.reading import Limits, Unreadable
+from orchestrator.media.picture import fitted
 
 _QUALITY: Final = 85
 
@@ -32,7 +34,8 @@ def render(data: bytes, pages: Sequence[int], limits: Limits) -> list[bytes]:
 
 def _jpeg(frame: Image.Image, long_side_px: int) -> bytes:
     shown = frame.convert("RGB")
-    shown.thumbnail((long_side_px, long_side_px))
+    width, height = fitted(*shown.size, pixels_of(long_side_px))
+    shown.thumbnail((min(width, long_side_px), min(height, long_side_px)))
     buffer = io.BytesIO()
     shown.save(buffer, "JPEG", quality=_QUALITY)
     return buffer.getvalue()
