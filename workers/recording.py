@@ -146,7 +146,9 @@ class RecordingThread(threading.Thread):
         if told and self._answer is not None:
             self._answer(told)
         # Whoever makes the next attempt has it from a lane, and not from the message that says where the caller waits.
-        kept = {item.job.public_id: item.job.reply_to for item in awaited if item.job.reply_to and not self._is_last(item)}
+        kept = {
+            item.job.public_id: item.job.reply_to for item in awaited if item.job.reply_to and not self._is_last(item)
+        }
         if kept:
             self._context.broker.keep_replies(kept)
         woken = {item.job.model for item in group if self._wakes or not self._is_last(item)}
