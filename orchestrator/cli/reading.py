@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import mimetypes
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,8 +36,9 @@ from orchestrator.cli.options import (
     some_id,
 )
 from orchestrator.cli.saving import STANDARD, check_target
+from orchestrator.client import Rightsize
 from orchestrator.client.ordering import result_files
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 
 MOST_LISTED = 20
 
@@ -133,9 +135,28 @@ def results(
         if failed:
             explain_failures(client, found)
         elif results_to is not None or report_to is None:
-            deliver(client, found, target, None)
+            deliver(client, found, target, _schema_of(client, found), documents=_is_of_documents(found))
         if report_to is not None:
-            report(client, found, report_to, "Documents", None)
+            report(client, found, report_to, "Documents", _schema_of(client, found))
+
+
+def _is_of_documents(batch: Mapping[str, Any]) -> bool:
+    """Whether a batch is of documents for a task that has a definition."""
+    return batch["rightsize"].get("task_version") is not None
+
+
+def _schema_of(client: Rightsize, batch: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The form of a batch's answers, where it is of documents; None where its task's version is gone."""
+    ours = batch["rightsize"]
+    if not _is_of_documents(batch):
+        return None
+    try:
+        found: dict[str, Any] | None = client.task(ours["task"], ours["task_version"])["definition"].get(
+            "output_schema"
+        )
+    except NotFound:
+        return None
+    return found
 
 
 def explain(

@@ -27,7 +27,8 @@ from orchestrator.tasks import prompt
 from orchestrator.tasks.choices import choices, sums
 from orchestrator.tasks.definition import Task
 from orchestrator.tasks.document import Block, Document, document_from
-from orchestrator.tasks.splitting import MOST_PIECES, SURE, pieces_of
+from orchestrator.tasks.measure import SURE, size_of
+from orchestrator.tasks.splitting import MOST_PIECES, pieces_of
 from orchestrator.tasks.text import laid_out, text_of
 from orchestrator.tasks.verdict import Held
 
@@ -35,7 +36,7 @@ FIELD: Final = "document"
 """The field of a row's body that makes it one of these."""
 KNOWN: Final = frozenset({"model", "rightsize", FIELD})
 LEAST_ROOM: Final = 500
-"""Characters of a piece, however long the instructions are."""
+"""Of a piece, however long the instructions are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +120,7 @@ def _pieces(
     if document.pictures or document.sounds:  # then its text does not count
         return None
     room = room_for(task, hints, now.fleet, model)
-    if room is None or document.chars <= room:
+    if room is None or document.size <= room:
         return None
     pieces = pieces_of(document.blocks, room, SURE * task.splitting.overlap_tokens)
     if len(pieces) > MOST_PIECES:
@@ -195,7 +196,7 @@ def _whole(asking: Asking) -> NewJob:
 
 
 def room_for(task: Task, hints: Hints, fleet: Fleet, model: str) -> int | None:
-    """How many characters of a document one request may hold; None where no model is told of.
+    """How large a text of a document one request may hold (`measure.size_of`); None where no model is told of.
 
     The largest model that may answer counts: a document is not parted because a smaller one would be enough for a shorter one.
     """
@@ -209,7 +210,7 @@ def room_for(task: Task, hints: Hints, fleet: Fleet, model: str) -> int | None:
     tokens = max((one.max_input_tokens for one in models), default=0)
     if task.splitting.max_tokens is not None:
         tokens = min(tokens or task.splitting.max_tokens, task.splitting.max_tokens)
-    spent = sum(len(str(message["content"])) for message in prompt.body_for(task, "")["messages"])
+    spent = sum(size_of(str(message["content"])) for message in prompt.body_for(task, "")["messages"])
     return max(tokens * SURE - spent, LEAST_ROOM) if tokens else None
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import is_number
+from orchestrator.tasks.measure import size_of
 
 HASH: Final = re.compile(r"[0-9a-f]{64}")
 MOST_BLOCKS: Final = 200_000
@@ -73,6 +74,11 @@ class Document:
     def chars(self) -> int:
         """Of its text."""
         return sum(len(block.text) for block in self.blocks)
+
+    @property
+    def size(self) -> int:
+        """Of its text, as models have room for it."""
+        return sum(size_of(block.text) for block in self.blocks)
 
     def told(self) -> dict[str, Any]:
         """What a result says of it."""

@@ -8,35 +8,34 @@ from dataclasses import replace
 from typing import Final
 
 from orchestrator.tasks.document import Block
+from orchestrator.tasks.measure import fitting, size_of
 
 MOST_PIECES: Final = 2_000
-SURE: Final = 3
-"""Characters that are taken for a token where a document is measured: fewer than usual, so that a piece fits."""
 _SEAMS: Final = (re.compile(r"\n\n"), re.compile(r"\n"), re.compile(r"(?<=[.!?。！？])\s"), re.compile(r"\s"))
 _LEAST: Final = 0.5
 """A piece is at least so full before it ends at a better place."""
 
 
-def pieces_of(blocks: Sequence[Block], most_chars: int, overlap_chars: int = 0) -> list[list[Block]]:
-    """The blocks in groups of at most so many characters each, in their order, none torn that need not be.
+def pieces_of(blocks: Sequence[Block], most: int, overlap: int = 0) -> list[list[Block]]:
+    """The blocks in groups of at most such a size each (`measure.size_of`), in their order, none torn that need not be.
 
     A group ends at the best seam near its end: before a heading (the higher the better), at the end of a page, else between two
-    blocks. Each group begins with the last blocks of the one before, up to `overlap_chars`.
+    blocks. Each group begins with the last blocks of the one before, up to `overlap`.
     """
-    small = [part for block in blocks for part in _parts(block, most_chars)]
+    small = [part for block in blocks for part in _parts(block, most)]
     found: list[list[Block]] = []
     first = 0
     while first < len(small):
-        end = _end(small, first, most_chars)
-        found.append(small[_with_overlap(small, first, overlap_chars) if found else first : end])
+        end = _end(small, first, most)
+        found.append(small[_with_overlap(small, first, overlap) if found else first : end])
         first = end
     return found
 
 
-def _end(blocks: Sequence[Block], first: int, most_chars: int) -> int:
+def _end(blocks: Sequence[Block], first: int, most: int) -> int:
     """Where a group that begins at `first` ends."""
     size, last = 0, first
-    while last < len(blocks) and (last == first or size + _size(blocks[last]) <= most_chars):
+    while last < len(blocks) and (last == first or size + _size(blocks[last]) <= most):
         size += _size(blocks[last])
         last += 1
     if last == len(blocks):
@@ -56,31 +55,32 @@ def _seam(before: Block, after: Block) -> float:
     return heading + (1.5 if before.page != after.page else 0.0)
 
 
-def _with_overlap(blocks: Sequence[Block], first: int, overlap_chars: int) -> int:
+def _with_overlap(blocks: Sequence[Block], first: int, overlap: int) -> int:
     size, place = 0, first
-    while place > 0 and size + _size(blocks[place - 1]) <= overlap_chars:
+    while place > 0 and size + _size(blocks[place - 1]) <= overlap:
         place -= 1
         size += _size(blocks[place])
     return place
 
 
 def _size(block: Block) -> int:
-    return len(block.text) + 2
+    return size_of(block.text) + 2
 
 
-def _parts(block: Block, most_chars: int) -> Iterator[Block]:
+def _parts(block: Block, most: int) -> Iterator[Block]:
     """A block, in parts where it is too long by itself; a table keeps its head in each."""
-    if _size(block) <= most_chars:
+    if _size(block) <= most:
         yield block
         return
     head = ""
     if block.kind == "table":
         lines = block.text.split("\n")
-        head = "\n".join(lines[:2]) + "\n" if len(lines) > 2 and len(lines[0]) + len(lines[1]) < most_chars // 2 else ""
+        head = "\n".join(lines[:2]) + "\n" if len(lines) > 2 and size_of(lines[0]) + size_of(lines[1]) < most // 2 else ""
     text = block.text[len(head) :]
-    room = max(1, most_chars - 2 - len(head))
+    room = max(1, most - 2 - size_of(head))
     while text:
-        cut = len(text) if len(text) <= room else _cut(text, room)
+        fits = fitting(text, room)
+        cut = fits if fits == len(text) else _cut(text, fits)
         yield replace(block, text=head + text[:cut].strip("\n"))
         text = text[cut:].lstrip("\n")
 

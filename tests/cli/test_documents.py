@@ -88,3 +88,13 @@ def test_flags_for_documents_without_a_task_say_what_is_missing(place: Place, in
         "--report needs --wait"
         in place.run("submit", str(invoices), "--task", "extract", "--report", "x.html", code=2).stderr
     )
+
+
+def test_results_read_later_have_the_columns_of_the_form_and_fill_a_folder(place: Place, invoices: Path) -> None:
+    made = json.loads(place.run("submit", str(invoices), *EXTRACT, "--json").stdout)
+    place.run("results", made["id"], "--out", "later.csv")
+    with (place.folder / "later.csv").open(encoding="utf-8", newline="") as file:
+        names = next(csv.reader(file))
+    assert {"issuer", "total", "currency"} <= {name.partition(".")[0] for name in names}
+    place.run("results", made["id"], "--out", "later/")
+    assert (place.folder / "later/2042.html.json").exists()

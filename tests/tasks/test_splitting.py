@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from orchestrator.tasks.builtin import builtin
 from orchestrator.tasks.document import Block
+from orchestrator.tasks.measure import fitting, size_of
 from orchestrator.tasks.parameters import resolved
 from orchestrator.tasks.reducing import keys_in, reduced
 from orchestrator.tasks.splitting import pieces_of
@@ -49,7 +50,7 @@ def test_a_piece_ends_before_a_heading_or_at_the_end_of_a_page_where_it_can() ->
 
 def test_pieces_overlap_by_whole_blocks_where_the_task_asks_for_it() -> None:
     blocks = [block(sign * 20) for sign in "abcdef"]
-    pieces = pieces_of(blocks, 70, overlap_chars=30)
+    pieces = pieces_of(blocks, 70, overlap=30)
     assert [[one.text[0] for one in piece] for piece in pieces] == [["a", "b", "c"], ["c", "d", "e", "f"]]
 
 
@@ -104,3 +105,18 @@ def test_entries_that_are_told_apart_by_a_field_are_merged_one_by_one() -> None:
     assert told == {"Who?": "Ann", "When?": "May"}
     assert found.conflicts == {"/answers/0/answer": ["Ann", "Bob"], "/answers/0/quote": ["Ann", "Bob"]}
     assert len(json.loads(found.answer)["answers"]) == 2
+
+
+def test_a_text_of_other_scripts_takes_the_room_that_its_tokens_do() -> None:
+    assert (size_of("abc"), size_of("äb"), size_of("漢字"), size_of("Приве́т"), size_of("😀!")) == (3, 3, 8, 14, 5)
+    pieces = pieces_of([block("漢字。" * 2_000)], 600)
+    assert all(sum(size_of(one.text) + 2 for one in piece) <= 600 for piece in pieces)
+    assert "".join(one.text for piece in pieces for one in piece) == "漢字。" * 2_000
+
+
+@given(st.text(st.sampled_from("ab 漢ж😀\n"), max_size=300), st.integers(4, 200))
+def test_what_fits_is_as_long_as_is_told(text: str, most: int) -> None:
+    count = fitting(text, most)
+    assert count <= len(text)
+    assert size_of(text[:count]) <= most or count == 1
+    assert count or not text
