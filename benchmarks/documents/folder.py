@@ -53,7 +53,7 @@ def measure(scale: Scale) -> list[Row]:
         runs = []
         for files in (count // FEWER, count):
             folder = Path(name, str(files))
-            made.many(folder, files, KINDS, SIZE)
+            made.many(folder, files, KINDS, SIZE, title=f"Of {files}")
             runs.append(_run(running, folder, files))
     return rows(*runs)
 

@@ -62,14 +62,17 @@ def collection(folder: Path) -> Path:
     return folder
 
 
-def many(folder: Path, count: int, kinds: Sequence[str], size: int) -> list[Path]:
-    """`count` documents of some kinds in turn, each of about `size` paragraphs and unlike all others; a hundred in a subfolder."""
+def many(folder: Path, count: int, kinds: Sequence[str], size: int, title: str = "Document") -> list[Path]:
+    """`count` documents of some kinds in turn, each of about `size` paragraphs and unlike all others; a hundred in a subfolder.
+
+    Those of another `title` are other documents.
+    """
     draw, found = random.Random(SEED), []
     for number in range(count):
         kind = kinds[number % len(kinds)]
         path = folder / f"{number // 100:03}" / f"{number:05}.{kind}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, [f"Document {number}", *paragraphs(draw, size)])
+        write(path, [f"{title} {number}", *paragraphs(draw, size)])
         found.append(path)
     return found
 
