@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import json
+import wave
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -270,3 +273,34 @@ def test_fields_of_which_pieces_differ_are_for_people_to_look_at(stack: Stack) -
     assert (noted.task, noted.state) == ("long", "open")
     assert noted.fields["/issuer"]["reasons"] == ["not_in_source"]
     assert line["response"]["body"]["rightsize_fields"]["/issuer"]["review"] == "not_in_source"
+
+
+def test_a_recording_is_heard_by_the_tier_that_has_ears(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm", "mllm")
+    wav = io.BytesIO()
+    with wave.open(wav, "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(8_000)
+        sound.writeframes(bytes(32_000))
+    recording = {
+        **document("talk.wav", "talk"), "kind": "wav", "pages": [{"number": 1, "source": "none", "why": "it is to be heard"}], "blocks": [],
+        "sounds": [{"data": base64.b64encode(wav.getvalue()).decode(), "format": "wav"}],
+    }  # fmt: skip
+    line = lines_of(stack, recording, hints={"task": "transcribe"})["talk.wav"]
+    assert line["error"] is None, line
+    assert (line["rightsize"]["tier"], line["rightsize"]["rule"]) == ("mllm", "needs_eyes_or_ears")
+    (asked,) = stack.query("SELECT audio_seconds FROM attempts")
+    assert asked.audio_seconds == 2
+
+
+def test_what_each_scanned_page_costs_either_way_stands_with_the_answer(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    pages = [{"number": 1, "source": "ocr", "confidence": 0.99, "why": "sure enough", "chars": 400}]
+    line = lines_of(stack, document("scan.pdf", "Hello scan", pages=pages))["scan.pdf"]
+    (choice,) = line["rightsize"]["document"]["choices"]
+    assert (choice["page"], choice["goes_as"], choice["why"]) == (1, "text", "sure enough")
+    assert Decimal(choice["picture_usd"]) > Decimal(choice["text_usd"]) > 0
+    assert line["rightsize"]["document"]["read_here"] == 1
