@@ -21,15 +21,19 @@ from orchestrator.cli.options import (
     ENDPOINT,
     AllowHosts,
     ApiKey,
+    Cascade,
     Config,
     DataDir,
     Deadline,
     EndpointOption,
+    Escalate,
     Given,
     IdColumn,
     Instructions,
     Labels,
     MaxCost,
+    MaxTier,
+    MinTier,
     Password,
     PathColumn,
     Questions,
@@ -42,6 +46,7 @@ from orchestrator.cli.options import (
     TierHint,
     Url,
     WorkPlace,
+    bounds_of,
     json_flag,
 )
 from orchestrator.cli.submitting import Work
@@ -64,6 +69,10 @@ def estimate(
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
+    cascade: Cascade = None,
+    min_tier: MinTier = None,
+    max_tier: MaxTier = None,
+    escalate: Escalate = False,
     instructions: Instructions = None,
     endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
@@ -97,7 +106,8 @@ def estimate(
       rightsize estimate scans/ --instructions "Give the total." --json | jq .total.cost_usd
     """
     wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
-    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd)
+    bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
+    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd, bounds)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
     documents = DocumentWork(
         wanted, task or "", parameters_of(labels, schema_file, question, given), hints, refresh, password

@@ -48,6 +48,18 @@ def named(value: str) -> str:
     return value
 
 
+def bounds_of(cascade: str | None, min_tier: str | None, max_tier: str | None, *, escalate: bool) -> dict[str, Any]:
+    """The hints of the flags that say which tiers may be asked; raises BadParameter, by the rule that the service itself has."""
+    tiers = None if cascade is None else [one.strip() for one in cascade.split(",") if one.strip()]
+    given = {"cascade": tiers, "min_tier": min_tier, "max_tier": max_tier, "escalate": escalate or None}
+    found = {name: value for name, value in given.items() if value is not None}
+    try:
+        hints_from(found)
+    except InvalidRequest as error:
+        raise typer.BadParameter(error.message.replace("rightsize.", "").replace("_tier", "-tier")) from error
+    return found
+
+
 def place(value: str | Path) -> Path:
     """A path as it was typed. An empty one, as of a variable that is not set, would mean the current folder."""
     if not str(value):
@@ -234,6 +246,27 @@ Refresh = Annotated[
     ),
 ]
 TierHint = Annotated[TierChoice, typer.Option("--tier", help="Where to run; auto asks the decision tree.")]
+Cascade = Annotated[
+    str | None,
+    typer.Option(
+        "--cascade",
+        metavar="A,B,...",
+        help="Ask these tiers one after the other, such as slm,llm, until an answer has the form that was asked for.",
+        rich_help_panel="Route",
+    ),
+]
+Escalate = Annotated[
+    bool,
+    typer.Option(
+        "--escalate", help="Where an answer has not that form, ask the next tier up.", rich_help_panel="Route"
+    ),
+]
+MinTier = Annotated[
+    str | None, typer.Option("--min-tier", help="The least tier: slm, llm or rlm.", rich_help_panel="Route")
+]
+MaxTier = Annotated[
+    str | None, typer.Option("--max-tier", help="The greatest tier: slm, llm or rlm.", rich_help_panel="Route")
+]
 StakesHint = Annotated[Stakes | None, typer.Option("--stakes", help="How much hangs on a right answer.")]
 MaxCost = Annotated[
     str | None,

@@ -21,10 +21,14 @@ from orchestrator.cli.options import (
     BATCH_SHAPE,
     ApiKey,
     BatchId,
+    Cascade,
     Config,
     DataDir,
+    Escalate,
     MaxCost,
     MaxLatency,
+    MaxTier,
+    MinTier,
     ReportTo,
     ResultsTo,
     StakesHint,
@@ -32,6 +36,7 @@ from orchestrator.cli.options import (
     TierChoice,
     TierHint,
     Url,
+    bounds_of,
     json_flag,
     some_id,
 )
@@ -164,6 +169,10 @@ def explain(
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
+    cascade: Cascade = None,
+    min_tier: MinTier = None,
+    max_tier: MaxTier = None,
+    escalate: Escalate = False,
     image: Annotated[
         list[Path] | None, typer.Option("--image", exists=True, dir_okay=False, help="An image that goes with it.")
     ] = None,
@@ -184,12 +193,13 @@ def explain(
     Example:
       rightsize explain "Analyse and compare these two strategies step by step" --stakes high
     """
+    bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
     hints = {"task": task, "stakes": stakes, "max_cost_usd": max_cost_usd, "max_latency_s": max_latency_s}
     content: Any = [{"type": "text", "text": text}, *map(_picture, image)] if image else text
     body = {
         "model": str(tier),
         "messages": [{"role": "user", "content": content}],
-        "rightsize": {key: value for key, value in hints.items() if value is not None},
+        "rightsize": {**{key: value for key, value in hints.items() if value is not None}, **bounds},
     }
     with connected(url, api_key, data_dir, config, workers=False) as client:
         found = client.explain(body)

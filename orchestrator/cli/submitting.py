@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Self
@@ -29,16 +29,20 @@ from orchestrator.cli.options import (
     ENDPOINT,
     AllowHosts,
     ApiKey,
+    Cascade,
     Config,
     DataDir,
     Deadline,
     EndpointOption,
+    Escalate,
     Given,
     IdColumn,
     Instructions,
     Labels,
     Manifest,
     MaxCost,
+    MaxTier,
+    MinTier,
     Password,
     PathColumn,
     Questions,
@@ -55,6 +59,7 @@ from orchestrator.cli.options import (
     TierHint,
     Url,
     WorkPlace,
+    bounds_of,
     json_flag,
 )
 from orchestrator.cli.sampling import Sampling, show_sample
@@ -75,6 +80,10 @@ def submit(
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
+    cascade: Cascade = None,
+    min_tier: MinTier = None,
+    max_tier: MaxTier = None,
+    escalate: Escalate = False,
     instructions: Instructions = None,
     endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
@@ -119,7 +128,8 @@ def submit(
     check_out(results_to, source, wait=wait, as_json=as_json, documents=task is not None)
     if report_to is not None and not wait:
         raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
-    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd)
+    bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
+    work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd, bounds)
     parameters = parameters_of(labels, schema_file, question, given)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
     sampling = None if sample is None else Sampling(sample, path)
@@ -149,14 +159,14 @@ class Work:
     @classmethod
     def of(
         cls, path: Path, task: str | None, tier: TierChoice, stakes: Stakes | None, instructions: str | None, endpoint: str,
-        max_cost_usd: str | None,
+        max_cost_usd: str | None, bounds: Mapping[str, Any],
     ) -> Self:  # fmt: skip
         """The work that a command's flags describe."""
         named = None if tier is TierChoice.AUTO else Tier(tier)
         options = RowOptions(task=task, tier=named, stakes=stakes, instructions=instructions, endpoint=endpoint)
         hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
         given = {key: str(value) for key, value in hints.items() if value is not None}
-        return cls(path, options, {**given, "on_invalid_row": "report"})
+        return cls(path, options, {**given, **bounds, "on_invalid_row": "report"})
 
     def lines(self) -> Iterator[bytes]:
         """The rows, each a line."""

@@ -109,3 +109,15 @@ def test_documents_are_estimated_without_running_any(place: Place, notes: Path) 
     told = place.run("estimate", "notes", *labels, "--json")
     assert json.loads(told.stdout)["total"]["jobs"] == 0
     assert "41 answered before" in place.run("estimate", "notes", *labels).stderr
+
+
+def test_tiers_are_bounded_and_asked_in_turn_as_flags_say(place: Place) -> None:
+    told = place.run("explain", "Where is my order?", "--cascade", "llm,rlm").stdout
+    assert "by the rule cascade" in " ".join(told.split())
+    assert "takes over" in told
+    told = place.run("explain", "Where is my order?", "--min-tier", "rlm", "--json").stdout
+    assert json.loads(told)["route"]["tier"] == "rlm"
+    assert "min-tier" in place.run("explain", "x", "--min-tier", "mllm", code=2).stderr
+    assert "cascade" in place.run("submit", str(place.rows("a.jsonl", "Hello")), "--cascade", "llm", code=2).stderr
+    made = place.run("submit", str(place.rows("b.jsonl", "Hello")), "--cascade", "llm,rlm", "--wait", "--json").stdout
+    assert json.loads(made)["request_counts"]["completed"] == 1

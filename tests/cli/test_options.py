@@ -66,7 +66,7 @@ def test_help_names_exit_codes_json_shapes_and_one_example_a_line(empty: Place) 
     assert "130 interrupted" in text
     assert "leaves with 0 also where rows of it failed" in text
     submit = empty.run("submit", "--help").stdout
-    assert sum(line.strip().startswith(("rightsize submit", "cat rows.jsonl")) for line in submit.splitlines()) == 4
+    assert sum(line.strip().startswith(("rightsize submit", "cat rows.jsonl")) for line in submit.splitlines()) == 5
     for command in (
         "submit",
         "status",
