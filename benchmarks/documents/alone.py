@@ -16,7 +16,7 @@ from pathlib import Path
 
 def ours() -> Callable[[str], str]:
     """The pool, with one process that reads."""
-    from orchestrator.documents.pool import Pool
+    from orchestrator.documents.apart.pool import Pool
 
     pool = Pool(children=1)
 

@@ -11,8 +11,8 @@ from benchmarks.documents.collection import collected
 from benchmarks.documents.reads import Read, read_all
 from benchmarks.documents.words import found_words
 from benchmarks.report import Row, Scale, at_least, at_most, told
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.choice import Policy, choose
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Page
 
 SHARE: Final = 0.40

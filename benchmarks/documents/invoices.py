@@ -9,7 +9,7 @@ from typing import Any, Final
 from benchmarks.documents.collection import Document, collected
 from benchmarks.documents.reads import Read, read_all
 from benchmarks.report import Row, Scale, at_least, told
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.tasks.sources import Source
 
 SHARE: Final = 0.95

@@ -12,8 +12,8 @@ from benchmarks.documents import broken
 from benchmarks.documents.collection import Document, collected
 from benchmarks.documents.reads import Memory, Read, read_all
 from benchmarks.report import FOLDER, Row, Scale, at_most, told
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.choice import Policy, choose
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Reading
 
 SECONDS: Final = 20.0

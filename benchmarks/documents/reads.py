@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from benchmarks.documents.collection import Document
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.reading import Reading, Unreadable
 from orchestrator.documents.work import Documents
 

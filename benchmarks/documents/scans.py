@@ -20,7 +20,7 @@ from benchmarks.documents.words import recall
 from benchmarks.processes import Process
 from benchmarks.report import Row, Scale, at_least, at_most, median, told
 from benchmarks.stack import ROOT
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 
 SHARE: Final = 0.85
 APART: Final = 0.02

@@ -14,8 +14,8 @@ from benchmarks.documents.running import SCHEMA, Service, service, settled
 from benchmarks.report import Row, Scale, at_most, told
 from benchmarks.stack import fleet
 from orchestrator.client import Rightsize
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.inputs import Wanted, inputs_of
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.work import Documents
 
 DOCUMENTS: Final = 1_000

@@ -18,7 +18,7 @@ from benchmarks.documents.reads import read_all
 from benchmarks.documents.words import word_f1
 from benchmarks.processes import Process, cpu_s
 from benchmarks.report import Row, Scale, at_least, median, spread, told
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 
 PEERS: Final = ("markitdown", "pdfplumber")
 TIMES: Final[Mapping[str, float]] = {"markitdown": 1.0, "pdfplumber": 3.0}

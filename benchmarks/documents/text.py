@@ -10,7 +10,7 @@ from benchmarks.documents.collection import collected
 from benchmarks.documents.reads import Read, read_all
 from benchmarks.documents.words import word_f1
 from benchmarks.report import Row, Scale, at_least, median, told
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 
 MEAN: Final = 0.95
 WORST: Final = 0.80

@@ -120,9 +120,9 @@ def spooled(work: DocumentWork, known: Known, tell: Tell = lambda lines, _: line
 
 def read_into(folder: Path, work: DocumentWork, known: Known, tell: Tell) -> Spooled:
     """Read what has no result yet, and write all of it into a file in a folder."""
+    from orchestrator.documents.apart.pool import Pool
     from orchestrator.documents.choice import Policy
     from orchestrator.documents.inputs import check, inputs_of
-    from orchestrator.documents.pool import Pool
     from orchestrator.documents.reading import Limits
     from orchestrator.documents.work import Counts, Documents
     from orchestrator.webhooks.fetch import Fetcher

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, Final, Self
 
 from orchestrator.documents import chat, jsonl, tables
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.drafting import Bodies, limits_of, picture_body
 from orchestrator.documents.files import Found, open_regular, unreadable
 from orchestrator.documents.lines import MIB, Draft, RowOptions, Unfit
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Unreadable
 from orchestrator.documents.small import SMALL_BYTES, read_small
 from orchestrator.media import picture

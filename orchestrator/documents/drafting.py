@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
 from orchestrator.documents import chat, tiff
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.files import read_whole
 from orchestrator.documents.kinds import kind_by_mark
 from orchestrator.documents.lines import MIB, RowOptions, Unfit, check_takes_parts
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Limits, Reading
 from orchestrator.media import picture
 from orchestrator.media.encoded import reader

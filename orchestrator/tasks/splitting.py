@@ -75,7 +75,9 @@ def _parts(block: Block, most: int) -> Iterator[Block]:
     head = ""
     if block.kind == "table":
         lines = block.text.split("\n")
-        head = "\n".join(lines[:2]) + "\n" if len(lines) > 2 and size_of(lines[0]) + size_of(lines[1]) < most // 2 else ""
+        head = (
+            "\n".join(lines[:2]) + "\n" if len(lines) > 2 and size_of(lines[0]) + size_of(lines[1]) < most // 2 else ""
+        )
     text = block.text[len(head) :]
     room = max(1, most - 2 - size_of(head))
     while text:

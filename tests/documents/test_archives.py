@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.documents.archives import Bounds, Member, archive_kind, members, safe_name
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
+from orchestrator.documents.packed.archives import Bounds, Member, archive_kind, members, safe_name
 from orchestrator.documents.reading import Unreadable
 
 MIB = 1024 * 1024

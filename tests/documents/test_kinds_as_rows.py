@@ -19,7 +19,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 
 from orchestrator.documents import ahead
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.rows import RowOptions, rows_of
 from tests.documents.readers.made import W, docx, xlsx
 from tests.documents.readers.test_sound import tone

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 import pytest
 
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.reading import Limits, Unreadable
 from orchestrator.errors import Broken
 
@@ -422,7 +422,7 @@ def test_a_closed_pool_reads_nothing_and_closes_again(pool):
 def test_processes_end_when_their_parent_is_killed(deed):
     script = (
         "import io, sys, threading, time\n"
-        "from orchestrator.documents.pool import Pool\n"
+        "from orchestrator.documents.apart.pool import Pool\n"
         f"with Pool(children=1, readers_module={FAULTY!r}) as pool:\n"
         "    pool.read(io.BytesIO(b'say x'), 'a.txt')\n"
         f"    threading.Thread(target=pool.read, args=(io.BytesIO({deed.encode()!r}), 'a.txt'), daemon=True).start()\n"

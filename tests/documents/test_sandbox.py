@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.documents.sandbox import MEMORY_BYTES, Guards
+from orchestrator.documents.apart.sandbox import MEMORY_BYTES, Guards
 
 CALLS = {
     "x86_64": {
@@ -31,7 +31,7 @@ CALLS = {
 
 BEFORE = """
 import ctypes, dataclasses, errno, json, os, sys
-from orchestrator.documents import sandbox
+from orchestrator.documents.apart import sandbox
 libc = ctypes.CDLL(None, use_errno=True)
 def call(*arguments):
     result = libc.syscall(*arguments)
@@ -181,7 +181,7 @@ def test_a11_python_code_opens_nothing_but_libraries(tmp_path):
 def test_of_a_checkout_only_the_package_can_be_opened():
     code = """
     from pathlib import Path
-    root = Path(sandbox.__file__).parents[2]
+    root = Path(sandbox.__file__).parents[3]
     result = [tried(lambda: (root / "pyproject.toml").read_text()), tried(lambda: os.listdir(root))]
     """
     assert within(code) == ["PermissionError"] * 2

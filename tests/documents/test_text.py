@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.documents.pool import Pool
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.reading import Limits
 from orchestrator.documents.rows import RowOptions, rows_of
 from orchestrator.documents.small import SMALL_BYTES, read_small

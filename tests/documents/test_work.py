@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.choice import Policy, choose
 from orchestrator.documents.inputs import Wanted, inputs_of
-from orchestrator.documents.pool import Pool
 from orchestrator.documents.reading import Block, Page, Scan
 from orchestrator.documents.work import Documents
 

@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.documents.archives import safe_name
 from orchestrator.documents.inputs.document import Input, refused, too_large
 from orchestrator.documents.inputs.keys import BadKey, Objects, Seen, is_key
 from orchestrator.documents.inputs.spool import MOST_BYTES, Fetched, Spool
 from orchestrator.documents.lines import MIB, Unfit
+from orchestrator.documents.packed.archives import safe_name
 from orchestrator.errors import InvalidRequest
 
 if TYPE_CHECKING:

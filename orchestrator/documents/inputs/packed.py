@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from orchestrator.documents.archives import Member, archive_kind, members
 from orchestrator.documents.inputs.document import Input, refused
 from orchestrator.documents.inputs.spool import Spool, kept
 from orchestrator.documents.lines import Unfit
+from orchestrator.documents.packed.archives import Member, archive_kind, members
+from orchestrator.documents.packed.unpacking import CHUNK_BYTES
 from orchestrator.documents.reading import Unreadable
-from orchestrator.documents.unpacking import CHUNK_BYTES
 
 
 def is_archive(stream: BinaryIO) -> bool:

@@ -13,7 +13,7 @@ from orchestrator.documents.inputs.paths import from_copy
 from orchestrator.documents.inputs.spool import MOST_BYTES, Spool
 from orchestrator.documents.kinds import packing_of
 from orchestrator.documents.lines import Unfit
-from orchestrator.documents.unpacking import CHUNK_BYTES, Bounds
+from orchestrator.documents.packed.unpacking import CHUNK_BYTES, Bounds
 
 NAME: Final = "stdin"
 MOST_ARCHIVE_BYTES: Final = Bounds().max_unpacked_bytes

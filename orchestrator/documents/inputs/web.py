@@ -16,12 +16,12 @@ from typing import Final, Protocol
 
 import httpx2
 
-from orchestrator.documents.archives import safe_name
 from orchestrator.documents.files import open_regular
 from orchestrator.documents.inputs.document import Input, refused, too_large
 from orchestrator.documents.inputs.spool import MOST_BYTES, Fetched, Spool
 from orchestrator.documents.lines import MIB, Unfit
 from orchestrator.documents.newlines import lines_of
+from orchestrator.documents.packed.archives import safe_name
 from orchestrator.errors import InvalidRequest, RightsizeError
 
 MOST_REDIRECTS: Final = 3

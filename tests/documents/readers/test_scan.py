@@ -241,7 +241,7 @@ def test_nothing_is_asked_of_the_network(monkeypatch):
 def test_a_page_is_read_behind_the_walls_of_a_reading_process_and_within_its_memory():
     program = """
         import sys
-        from orchestrator.documents import sandbox
+        from orchestrator.documents.apart import sandbox
         sandbox.enter(2 * 1024**3)
         from PIL import Image
         from orchestrator.documents.readers import scan

@@ -10,8 +10,8 @@ import sys
 import time
 from typing import Any, Final
 
-from orchestrator.documents import wire
-from orchestrator.documents.wire import Answer, Asked, Died
+from orchestrator.documents.apart import wire
+from orchestrator.documents.apart.wire import Answer, Asked, Died
 from orchestrator.errors import Broken
 
 _START_S: Final = 60.0
@@ -37,7 +37,7 @@ class Process:
         try:
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-X", "utf8", "-m", "orchestrator.documents.child", told],
+                    [sys.executable, "-P", "-X", "utf8", "-m", "orchestrator.documents.apart.child", told],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

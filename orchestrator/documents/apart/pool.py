@@ -16,12 +16,12 @@ from typing import IO, BinaryIO, Final, Self, TypeVar, get_args
 
 import orjson
 
-from orchestrator.documents import wire
-from orchestrator.documents.process import Process
+from orchestrator.documents.apart import wire
+from orchestrator.documents.apart.process import Process
+from orchestrator.documents.apart.sandbox import MEMORY_BYTES, Guards
+from orchestrator.documents.apart.wire import Answer, Asked, Died
+from orchestrator.documents.packed.unpacking import no_room
 from orchestrator.documents.reading import MOST_BLOCKS, Limits, Reading, Refusal, Unreadable, from_json
-from orchestrator.documents.sandbox import MEMORY_BYTES, Guards
-from orchestrator.documents.unpacking import no_room
-from orchestrator.documents.wire import Answer, Asked, Died
 from orchestrator.errors import Broken
 
 READERS: Final = "orchestrator.documents.readers"

@@ -19,10 +19,10 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any, Final
 
-from orchestrator.documents import wire
+from orchestrator.documents.apart import wire
+from orchestrator.documents.apart.sandbox import LIFETIME_CPU_S, enter
 from orchestrator.documents.kinds import ARCHIVES, kind_of
 from orchestrator.documents.reading import MOST_BLOCKS, Limits, Reading, Unreadable, to_json
-from orchestrator.documents.sandbox import LIFETIME_CPU_S, enter
 
 MOST_DOCUMENTS: Final = 5_000
 """What leaks in libraries is given back with the process."""

@@ -19,9 +19,18 @@ from typing import BinaryIO, Final
 
 from orchestrator.documents.containers import BROKEN, READABLE, ZIP_MARKS, Bounded, zip_kind
 from orchestrator.documents.kinds import packing_of
+from orchestrator.documents.packed.tapes import files_in
+from orchestrator.documents.packed.unpacking import (
+    CHUNK_BYTES,
+    Bounds,
+    Budget,
+    Counted,
+    Unpacked,
+    broken,
+    no_file,
+    no_room,
+)
 from orchestrator.documents.reading import Unreadable
-from orchestrator.documents.tapes import files_in
-from orchestrator.documents.unpacking import CHUNK_BYTES, Bounds, Budget, Counted, Unpacked, broken, no_file, no_room
 
 __all__ = ["Bounds", "Member", "archive_kind", "members", "safe_name"]
 

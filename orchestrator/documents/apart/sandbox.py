@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from orchestrator.documents.audit import refuse_all_but_reading
-from orchestrator.documents.landlock import read_only_below
-from orchestrator.documents.seccomp import refuse_calls
+from orchestrator.documents.apart.audit import refuse_all_but_reading
+from orchestrator.documents.apart.landlock import read_only_below
+from orchestrator.documents.apart.seccomp import refuse_calls
 
 MEMORY_BYTES: Final = 1024**3
 LIFETIME_CPU_S: Final = 3_600
@@ -103,7 +103,7 @@ def own_folders() -> list[str]:
     Of a checkout only the package itself: beside it may lie anything.
     """
     found = [entry for entry in sys.path if entry not in {"", os.sep} and not Path(entry, "pyproject.toml").exists()]
-    return [*found, str(Path(__file__).resolve().parents[1]), str(Path(sys.base_prefix, "lib"))]
+    return [*found, str(Path(__file__).resolve().parents[2]), str(Path(sys.base_prefix, "lib"))]
 
 
 def _limited(what: int, most: int) -> bool:

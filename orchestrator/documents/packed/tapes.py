@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Callable, Iterator
 from typing import IO, Final, Self, cast
 
+from orchestrator.documents.packed.unpacking import BROKEN_STREAM, Budget, Counted, broken, no_file
 from orchestrator.documents.reading import Unreadable
-from orchestrator.documents.unpacking import BROKEN_STREAM, Budget, Counted, broken, no_file
 
 _HEADER_BYTES: Final = 1024 * 1024
 """The most that headers between two files may have: names and notes are read into memory whole."""

@@ -1,0 +1,1 @@
+"""Archives of documents, bounded all together as they are unpacked: `archives.members` is the way in."""
