@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import date
 from random import Random
 
+from orchestrator.eligibility import estimate
 from orchestrator.fleet import parse
 from orchestrator.forecasting import (
     Forecast,
@@ -19,7 +20,6 @@ from orchestrator.forecasting import (
 from orchestrator.hints import Hints
 from orchestrator.pricing import ZERO
 from orchestrator.requests import CHAT, Features
-from orchestrator.routing import estimate
 
 DAY = date(2026, 11, 24)
 FLEET = parse(

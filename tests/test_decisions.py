@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from orchestrator import fleet, lifecycle
 from orchestrator.contracts import JobState, OutcomeKind, Owner, Tier, Usage
+from orchestrator.eligibility import Situation
 from orchestrator.errors import InvalidConfig, InvalidRequest, TierUnavailable, UnknownModel
 from orchestrator.fairness import MOST_BOOST, RAMP_S, Pace, Shares, boost, window
 from orchestrator.flow.dispatch import ANEW_S, START, Place
@@ -19,7 +20,7 @@ from orchestrator.forecasting.cascades import PRIOR_SHARE, GoingOn
 from orchestrator.hints import BOUNDED, NO_HINTS, hints_from
 from orchestrator.pricing import RateCard, price
 from orchestrator.requests import CHAT, CLASSIFY, EMBEDDINGS, SCORE, features_of
-from orchestrator.routing import REJECTED_SHARE, Route, Situation, route
+from orchestrator.routing import REJECTED_SHARE, Route, route
 from orchestrator.store.dispatches import Assigned
 from orchestrator.store.lanes import Lane
 

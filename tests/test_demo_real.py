@@ -9,10 +9,11 @@ from pathlib import Path
 
 from benchmarks import demo_real
 from orchestrator import fleet
+from orchestrator.eligibility import Situation
 from orchestrator.fleet import Config
 from orchestrator.hints import Hints
 from orchestrator.requests import features_of
-from orchestrator.routing import Situation, route
+from orchestrator.routing import route
 
 
 def config() -> Config:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from benchmarks.service import forecast as made_up
 from orchestrator.contracts import Tier, Usage
+from orchestrator.eligibility import estimate
 from orchestrator.fleet import Model
 from orchestrator.forecasting import (
     Basis,
@@ -25,7 +26,6 @@ from orchestrator.forecasting.prediction import student
 from orchestrator.forecasting.rows import MOST_GROUPS
 from orchestrator.pricing import ZERO, price
 from orchestrator.requests import EMBEDDINGS
-from orchestrator.routing import estimate
 from tests.forecasts import CARDS, DAY, MODELS, NOTHING, Job, history, job, request, rows, some_jobs, told, width
 
 # The interval

@@ -15,12 +15,12 @@ from typing import Final
 
 from benchmarks.report import Row, Scale, median, told
 from orchestrator.contracts import Usage
+from orchestrator.eligibility import estimate
 from orchestrator.fleet import Model, parse
 from orchestrator.forecasting import Figures, Histories, History, Load, Moments, Rows, forecast
 from orchestrator.hints import Hints
 from orchestrator.pricing import ZERO, price
 from orchestrator.requests import CHAT, Features
-from orchestrator.routing import estimate
 
 TRIALS: Final = 200
 LEAST, MOST = 0.72, 0.88

@@ -12,6 +12,7 @@ from sqlalchemy import Row
 
 from orchestrator import ids
 from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
+from orchestrator.eligibility import excluded
 from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
@@ -20,7 +21,6 @@ from orchestrator.flow.quotas import check_file_bytes
 from orchestrator.flow.submit import Repeat, create_batch
 from orchestrator.hints import BOUNDED, Hints, hints_from
 from orchestrator.requests import RESPONSES
-from orchestrator.routing import excluded
 from orchestrator.store import batches, files, jobs
 from orchestrator.store.files import NewFile
 

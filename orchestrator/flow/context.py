@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session
 
 from orchestrator.blobs import BlobStore, open_blobs
 from orchestrator.broker import Broker
+from orchestrator.eligibility import Situation
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fleet import Config, load
 from orchestrator.lifecycle import Limits
 from orchestrator.order import Lengths
 from orchestrator.patience import retrying
-from orchestrator.routing import Situation
 from orchestrator.settings import Settings
 from orchestrator.store import lengths, limits, versions
 from orchestrator.store.limits import Quota

@@ -11,6 +11,7 @@ import orjson
 
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner, Tier
+from orchestrator.eligibility import Situation, excluded
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
@@ -19,7 +20,6 @@ from orchestrator.flow.tasks import Version
 from orchestrator.hints import BOUNDED, Hints, hints_from, merged
 from orchestrator.pricing import ZERO, RateCard
 from orchestrator.requests import CHAT
-from orchestrator.routing import Situation, excluded
 from orchestrator.store import reuse
 from orchestrator.store.jobs import NewJob
 from orchestrator.store.reuse import Reused

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from orchestrator import ids
 from orchestrator.contracts import Owner, Tier
+from orchestrator.eligibility import Situation
 from orchestrator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
@@ -22,7 +23,7 @@ from orchestrator.forecasting import Forecast, Rows, forecast
 from orchestrator.forecasting.cascades import GoingOn
 from orchestrator.hints import Hints, window_seconds
 from orchestrator.requests import Features
-from orchestrator.routing import Situation, alternatives, route
+from orchestrator.routing import alternatives, route
 from orchestrator.store import files, history
 
 MOST_ROWS: Final = 100_000

@@ -10,6 +10,7 @@ from typing import Any, Final
 import orjson
 
 from orchestrator.contracts import ASKED, HELD_TO, JobState
+from orchestrator.eligibility import Situation
 from orchestrator.errors import TooLarge
 from orchestrator.flow.context import Context
 from orchestrator.forecasting import readings
@@ -18,7 +19,7 @@ from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
 from orchestrator.requests import CHAT, RESPONSES, Features, engine_body, features_of
 from orchestrator.responses.request import to_chat
-from orchestrator.routing import Route, Situation, route
+from orchestrator.routing import Route, route
 from orchestrator.settings import MIB
 from orchestrator.store.jobs import NewJob
 

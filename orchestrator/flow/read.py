@@ -19,6 +19,7 @@ from sqlalchemy.exc import DataError, IntegrityError
 from orchestrator import ids
 from orchestrator.contracts import BatchStatus, Owner
 from orchestrator.crashpoints import reached
+from orchestrator.eligibility import Situation
 from orchestrator.errors import Broken, BudgetExhausted, InvalidRequest, OverQuota, Refused
 from orchestrator.flow import documents, notify, tasks
 from orchestrator.flow.admit import OverBudget, admit_batch, note_refusal
@@ -34,7 +35,6 @@ from orchestrator.flow.submit import shared_in
 from orchestrator.hints import Hints, hints_from
 from orchestrator.pricing import usd
 from orchestrator.requests import CHAT
-from orchestrator.routing import Situation
 from orchestrator.settings import MIB
 from orchestrator.store import batches, budgets, files, jobs
 from orchestrator.store.jobs import Frame, NewJob

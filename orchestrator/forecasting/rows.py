@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Final
 
 from orchestrator.contracts import Tier
+from orchestrator.eligibility import Estimate, most_thought
 from orchestrator.fleet import Model
 from orchestrator.pricing import ZERO
 from orchestrator.requests import Features
-from orchestrator.routing import Estimate, most_thought
 
 MOST_GROUPS: Final = 1_000
 """So many kinds of rows are told apart. What comes after them is counted by model: a caller may invent a task for every row."""

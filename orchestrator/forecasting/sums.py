@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from orchestrator.contracts import Tier
+from orchestrator.eligibility import TYPICAL_OUTPUT_TOKENS
 from orchestrator.forecasting.history import Basis, Found, Histories, Weights
 from orchestrator.forecasting.prediction import Asked, Bounds, Fit, Part, added, alike, cut, fitted, total
 from orchestrator.forecasting.rows import Group
-from orchestrator.routing import TYPICAL_OUTPUT_TOKENS
 
 INPUT_RATIO: Final = Bounds(1.0, 0.75, 1.5)
 """Without history: tokens read for each that was expected, which was guessed by characters."""
