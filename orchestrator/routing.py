@@ -20,7 +20,7 @@ from orchestrator.hints import BOUNDED
 from orchestrator.pricing import usd
 from orchestrator.requests import POOLING, Features
 
-REJECTED_SHARE: Final = Decimal("0.2")
+REJECTED_SHARE: Final = Decimal("0.05")
 """The share of a cascade's answers that is taken to be not accepted until its task has been measured."""
 
 

@@ -41,6 +41,7 @@ class Service:
         self.finish_now = threading.Event()
         self.notify_now = threading.Event()
         self.alerts_now = threading.Event()
+        self._rejoining = coalesce.Rejoining(context)
         self._orphans_at = time.monotonic()
         """When they are looked for next."""
         self._all_passed_at = time.monotonic()
@@ -167,6 +168,7 @@ class Service:
         machines.close_ended(self.context)
 
     def _coalesce(self) -> None:
+        self._rejoining.look()
         if coalesce.coalesce_due(self.context):
             self.finish_now.set()
 

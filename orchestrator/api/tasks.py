@@ -67,7 +67,8 @@ def _known(serving: Serving, owner: Owner, wanted: schemas.KnownDocuments) -> di
     with context.database.unit_of_work(owner.tenant_id) as session:
         version = tasks.resolve(session, owner, wanted.task, wanted.task_version, wanted.parameters or {})
     hints = documents.within(version, hints_from(shared_in(wanted.rightsize or {}) or None))
-    keys = {documents.reuse_key(one, version.digest, "auto", hints): one for one in wanted.hashes}
+    fleet = context.config.fleet
+    keys = {documents.reuse_key(one, version.digest, "auto", hints, fleet): one for one in wanted.hashes}
     found = reuse.known(context.database, owner.tenant_id, list(keys))
     return {
         "object": "known_documents", "task": wanted.task, "task_version": version.version,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import typer
 
@@ -35,6 +35,22 @@ def form_of(path: Path, *, documents: bool = False) -> Form:
     if path != STANDARD and (path.is_dir() or (documents and not path.suffix and not path.exists())):
         return Form.FOLDER
     return {".csv": Form.CSV, ".parquet": Form.PARQUET}.get(path.suffix.lower(), Form.LINES)
+
+
+OFFICE: Final = frozenset({".xlsx", ".xls", ".ods", ".docx", ".pdf"})
+
+
+def check_apart(results_to: Path | None, report_to: Path | None, manifest: Path | None = None) -> None:
+    """Refuse, before any work is done, files that would overwrite one another, and folders that are not there."""
+    named = [one.absolute() for one in (results_to, report_to, manifest) if one is not None and one != STANDARD]
+    if len(set(named)) < len(named):
+        raise typer.BadParameter("--out, --report and --manifest name the same file: give each its own.")
+    if manifest is not None and not manifest.absolute().parent.is_dir():
+        raise typer.BadParameter(f"There is no folder {str(manifest.parent)!r} for the manifest: make it first.")
+    if results_to is not None and results_to.suffix.lower() in OFFICE:
+        raise typer.BadParameter(
+            f"{results_to.suffix} is not written: give --out a .jsonl, .csv or .parquet, or a folder."
+        )
 
 
 def check_form(path: Path | None, source: Path | None, *, documents: bool) -> None:

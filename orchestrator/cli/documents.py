@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,20 +53,28 @@ def is_defined(client: Rightsize, task: str | None, wanted: Wanted) -> bool:
     try:
         client.task(task)
     except NotFound:
+        _check_spelling(client, task)
         return False
     return True
 
 
-def check_is_documents(work: DocumentWork) -> None:
+def _check_spelling(client: Rightsize, task: str) -> None:
+    """Refuse a name that is hardly another than that of a task with a definition: without one the files are sent as they are."""
+    names = [str(one["name"]) for one in client.tasks()]
+    if near := difflib.get_close_matches(task, names, n=1, cutoff=0.75):
+        raise InvalidRequest(f"There is no task {task!r}. Did you mean {near[0]!r}? `rightsize tasks list` shows them.")
+
+
+def check_is_documents(work: DocumentWork, manifest: Path | None = None) -> None:
     """Refuse what is for documents alone where the task has no definition, or the rows are requests already."""
     if not is_plain(work.wanted):
         raise InvalidRequest(
             "Patterns, tables with columns, buckets and URLs are for documents of a task that is defined: give --task one of "
             "`rightsize tasks list`."
         )
-    if work.parameters or work.refresh or work.pick is not iter:
+    if work.parameters or work.refresh or work.pick is not iter or manifest is not None:
         raise InvalidRequest(
-            "--labels, --schema, --question, --set, --sample and --refresh are for documents of a task that is defined: give --task "
+            "--labels, --schema, --question, --set, --sample, --manifest and --refresh are for documents of a task that is defined: give --task "
             "one of `rightsize tasks list`, and files that are no JSONL."
         )
 

@@ -14,7 +14,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.completing import batch_ids
 from orchestrator.cli.connect import connected, reached
-from orchestrator.cli.delivering import Form, deliver, explain_failures, form_of, report
+from orchestrator.cli.delivering import Form, check_apart, deliver, explain_failures, form_of, report
 from orchestrator.cli.display import complain, money, note, out, print_json, show_batch, table
 from orchestrator.cli.following import follow, show_failures
 from orchestrator.cli.options import (
@@ -124,6 +124,11 @@ def results(
       rightsize results batch_0199 --failed
       rightsize results batch_0199 | jq 'select(.error != null)'
     """
+    if failed and results_to is not None:
+        raise typer.BadParameter(
+            "--failed explains on the screen: leave out --out, or leave out --failed for the lines."
+        )
+    check_apart(results_to, report_to)
     target = results_to or STANDARD
     if form_of(target) is not Form.FOLDER:
         check_target(target)

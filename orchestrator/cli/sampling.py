@@ -48,17 +48,17 @@ def show_sample(client: Rightsize, batch: Mapping[str, Any], found: int) -> None
 
 
 def forecast(results: Sequence[Result], found: int) -> str:
-    """What all documents would cost, in words. Those of the sample whose result was there already say nothing of it."""
-    costs = [one.cost_usd or Decimal(0) for one in results if not one.reused]
+    """What the other documents would cost, in words. Those whose result was there already are in the sample as they are among all: for nothing."""
     failed = sum(one.failure is not None for one in results)
     told = f"{failed:,} of {len(results):,} have no answer. " if failed else ""
-    left = found - (len(results) - len(costs))
-    total = total_of(costs, left)
-    if total is None:
-        return f"{told}Too few of them were run to say what all would cost. Submit it without --sample: these are not run again."
-    expected, low, high = (money(Decimal(f"{value:.3g}")) for value in total)
+    left = found - len(results)
+    total = total_of([one.cost_usd or Decimal(0) for one in results], found)
+    if total is None or not left:
+        return f"{told}Submit it without --sample: what was run now is not run, and not paid, again."
+    share = left / found
+    expected, low, high = (money(Decimal(f"{value * share:.3g}")) for value in total)
     return (
-        f"{told}All {left:,} that were not answered before would cost about {expected}, four times in five between {low} and {high}. "
+        f"{told}The other {left:,} would cost about {expected}, four times in five between {low} and {high}. "
         "Submit it without --sample: what was run now is not run, and not paid, again."
     )
 

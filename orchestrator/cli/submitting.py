@@ -12,7 +12,7 @@ import typer
 
 from orchestrator.cli.again import again
 from orchestrator.cli.connect import Service, reached
-from orchestrator.cli.delivering import check_form, deliver, report
+from orchestrator.cli.delivering import check_apart, check_form, deliver, report
 from orchestrator.cli.display import note, out, print_json, show_batch
 from orchestrator.cli.documents import (
     check_is_documents,
@@ -129,6 +129,7 @@ def submit(
     if report_to is not None and not wait:
         raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
     bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
+    check_apart(results_to, report_to, manifest)
     work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd, bounds)
     parameters = parameters_of(labels, schema_file, question, given)
     hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
@@ -202,7 +203,7 @@ def _hand_in(
     """The batch that is made of the work, and where it is of documents for a task that is defined the form of their answers."""
     if is_defined(client, documents.task or None, documents.wanted):
         return submit_documents(client, documents, deadline, manifest, quiet=quiet), schema_of(client, documents)
-    check_is_documents(documents)
+    check_is_documents(documents, manifest)
     return _send(client, work, deadline), None
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
@@ -72,7 +73,9 @@ class DocumentWork:
 
     @classmethod
     def of(cls, place: str | os.PathLike[str], task: str, options: DocumentOptions) -> DocumentWork:
-        """The work that a caller's options describe."""
+        """The work that a caller's options describe; raises TypeError for one that there is not."""
+        if unknown := options.keys() - DocumentOptions.__annotations__.keys():
+            raise TypeError(f"unknown options {sorted(unknown)}; hints such as max_cost_usd go into `rightsize`")
         from orchestrator.documents.inputs import Wanted
 
         hosts = tuple(options.get("hosts") or ())
@@ -118,8 +121,8 @@ def spooled(work: DocumentWork, known: Known, tell: Tell = lambda lines, _: line
         yield read_into(Path(folder), work, known, tell)
 
 
-def read_into(folder: Path, work: DocumentWork, known: Known, tell: Tell) -> Spooled:
-    """Read what has no result yet, and write all of it into a file in a folder."""
+def read_into(folder: Path, work: DocumentWork, known: Known, tell: Tell, stop: Stop | None = None) -> Spooled:
+    """Read what has no result yet, and write all of it into a file in a folder; `stop` ends it from another thread."""
     from orchestrator.documents.apart.pool import Pool
     from orchestrator.documents.choice import Policy
     from orchestrator.documents.inputs import check, inputs_of
@@ -140,6 +143,8 @@ def read_into(folder: Path, work: DocumentWork, known: Known, tell: Tell) -> Spo
     file, copies = folder / "rows.jsonl", folder / "copies"
     copies.mkdir()
     with Pool(children=at_once) as pool, file.open("wb") as rows:
+        if stop is not None:
+            stop.ends(pool.close)
         documents = Documents(pool, at_once, answered, policy, limits, work.note, counts)
         inputs = work.pick(inputs_of(work.wanted, copies, Fetcher(work.networks)))
         for line in tell(documents.lines(inputs), counts):
@@ -147,6 +152,30 @@ def read_into(folder: Path, work: DocumentWork, known: Known, tell: Tell) -> Spo
     if not counts.found:
         raise InvalidRequest(f"{work.wanted.place!r} holds no files.")
     return Spooled(file, counts, version)
+
+
+class Stop:
+    """Ends a reading from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._end: Callable[[], None] | None = None
+        self._is_set = False
+
+    def ends(self, end: Callable[[], None]) -> None:
+        """What ends it; called at once where it was stopped before it began."""
+        with self._lock:
+            self._end = end
+            is_late = self._is_set
+        if is_late:
+            end()
+
+    def set(self) -> None:
+        """End it: its processes at once, and so those who wait for them."""
+        with self._lock:
+            self._is_set, end = True, self._end
+        if end is not None:
+            end()
 
 
 class DocumentVerbs(Batches, Tasks):
@@ -193,7 +222,7 @@ class AsyncDocumentVerbs(AsyncBatches, AsyncTasks):
         """Read documents and hand them in for a task; see `DocumentVerbs.submit_documents`."""
         work = DocumentWork.of(place, task, options)
         with tempfile.TemporaryDirectory(prefix="rightsize-") as folder:
-            made = await asyncio.to_thread(read_into, Path(folder), work, self.known_of(work), lambda lines, _: lines)
+            made = await self._read(Path(folder), work)
             file = await self.upload(made.file, filename=work.filename)
         batch = await self.create_batch(
             file["id"], completion_window=options.get("completion_window", "24h"), metadata=options.get("metadata"),
@@ -207,9 +236,23 @@ class AsyncDocumentVerbs(AsyncBatches, AsyncTasks):
         """What the same documents would cost, use and take; see `DocumentVerbs.estimate_documents`."""
         work = DocumentWork.of(place, task, options)
         with tempfile.TemporaryDirectory(prefix="rightsize-") as folder:
-            made = await asyncio.to_thread(read_into, Path(folder), work, self.known_of(work), lambda lines, _: lines)
+            made = await self._read(Path(folder), work)
             with made.file.open("rb") as lines:
                 return await self.estimate(iter(lines), rightsize=work.batch_hints(made.version))
+
+    async def _read(self, folder: Path, work: DocumentWork) -> Spooled:
+        """Read on a thread, which ends with this call, also where it is cancelled: the folder goes right after."""
+        stop = Stop()
+        reading = asyncio.ensure_future(
+            asyncio.to_thread(read_into, folder, work, self.known_of(work), lambda lines, _: lines, stop)
+        )
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            stop.set()
+            with suppress(Exception):
+                await reading
+            raise
 
     def known_of(self, work: DocumentWork) -> Known:
         """Asks on the loop, for a thread that waits for it."""

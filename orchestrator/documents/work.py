@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final, Protocol
 import orjson
 
 from orchestrator.documents.choice import Chosen, Policy, choose
-from orchestrator.documents.inputs import Input, Known, hashed
+from orchestrator.documents.inputs import Input, Known, hash_of, hashed
 from orchestrator.documents.lines import Unfit, clean_id, error_line
 from orchestrator.documents.readers.sound import NAMES
 from orchestrator.documents.reading import Limits, Page, Reading, Unreadable
@@ -86,7 +86,8 @@ class Documents:
     limits: Limits = field(default_factory=Limits)
     note: Callable[[dict[str, Any]], None] = lambda _: None
     counts: Counts = field(default_factory=Counts)
-    _seen: set[int] = field(default_factory=set)
+    _seen: dict[int, int] = field(default_factory=dict)
+    """By hash of an id: how often it came. A million of them fit into memory."""
 
     def lines(self, inputs: Iterable[Input]) -> Iterator[bytes]:
         """A line for each input, in their order: a document's row, or why there is none."""
@@ -143,6 +144,11 @@ class Documents:
             with one.input.open() as stream:
                 reading = self.reading_of(stream, one.input.name)
                 told, looked_at = self._told(reading, stream)
+                stream.seek(0)
+                if (
+                    hash_of(stream, self.limits.max_bytes)[0] != one.hash
+                ):  # its answer would be found under another's name
+                    raise Unfit("unreadable_file", "The file changed while it was read. Submit it again.")
         except Unreadable as error:
             return Unfit(error.code, error.message)
         except Unfit as unfit:
@@ -245,11 +251,12 @@ class Documents:
 
     def _unique(self, name: str) -> str:
         """A custom_id of its own: the name, and a count where it is taken."""
-        custom_id, count = name, 1
+        custom_id, count = name, self._seen.get(hash(name), 0)
         while hash(custom_id) in self._seen:
             count += 1
-            custom_id = clean_id(f"{name}~{count}")
-        self._seen.add(hash(custom_id))
+            custom_id = clean_id(f"{name}~{count + 1}")
+        self._seen[hash(name)] = count  # the next of them goes on from here
+        self._seen.setdefault(hash(custom_id), 0)
         return custom_id
 
 

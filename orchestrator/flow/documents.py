@@ -12,13 +12,13 @@ import orjson
 from orchestrator import ids
 from orchestrator.contracts import JobState, Owner, Tier
 from orchestrator.eligibility import Situation, excluded
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import InvalidRequest, NotFound, TierUnavailable
 from orchestrator.fleet import Fleet
 from orchestrator.flow.context import Context
 from orchestrator.flow.prepare import About, prepare
 from orchestrator.flow.tasks import Version
 from orchestrator.hints import BOUNDED, Hints, hints_from, merged
-from orchestrator.pricing import ZERO, RateCard
+from orchestrator.pricing import ZERO, RateCard, usd
 from orchestrator.requests import CHAT
 from orchestrator.store import reuse
 from orchestrator.store.jobs import NewJob
@@ -70,7 +70,7 @@ def prepare_document(context: Context, work: Work, body: Mapping[str, Any], now:
     Raises InvalidRequest, UnknownModel or TierUnavailable with the remedy.
     """
     document, model, hints = _checked(work, body)
-    key = reuse_key(document.hash, work.version.digest, model, hints)
+    key = reuse_key(document.hash, work.version.digest, model, hints, now.fleet)
     if (found := _answered(context, work, key, row.public_id)) is not None:
         return [_reused(document, work, row, key, found)]
     if document.pages is None:
@@ -109,8 +109,8 @@ def _checked(work: Work, body: Mapping[str, Any]) -> tuple[Document, str, Hints]
     document = document_from(body[FIELD])
     if document.pages is not None:
         _check(work.version.task, document)
-    hints = within(work.version, merged(hints_from(body.get("rightsize")), work.hints))
-    return document, body.get("model") or "auto", hints
+    model = body.get("model") or "auto"
+    return document, model, within(work.version, merged(hints_from(body.get("rightsize")), work.hints), model)
 
 
 def _pieces(
@@ -228,6 +228,7 @@ def _in_pieces(asking: Asking, pieces: Sequence[list[Block]], room: int) -> list
         jobs.append(
             replace(job, reuse_key=key, parent=asking.row.public_id, level=1, prefix_hash=job.prefix_hash + number % 2)
         )
+    _check_cost(asking, jobs)
     first = jobs[0]
     told = f"It is asked in {len(pieces)} pieces of at most {room:,} characters, whose answers become one by the rule {task.splitting.reduce}."
     whole = NewJob(
@@ -237,6 +238,22 @@ def _in_pieces(asking: Asking, pieces: Sequence[list[Block]], room: int) -> list
         document_hash=bytes.fromhex(document.hash), reuse_key=asking.key, task_version=asking.work.version.version, pieces=len(pieces), level=1,
     )  # fmt: skip
     return [whole, *jobs]
+
+
+def _check_cost(asking: Asking, pieces: Sequence[NewJob]) -> None:
+    """Refuse a document all of whose pieces, and what makes one answer of them, could cost more than one document may."""
+    bound = asking.hints.max_cost_usd
+    if bound is None:
+        return
+    most = sum((job.worst_usd for job in pieces), start=ZERO)
+    if asking.task.splitting.reduce == "tree":
+        most += max(job.worst_usd for job in pieces)
+    if most > bound:
+        raise TierUnavailable(
+            f"Its {len(pieces)} pieces could cost {usd(most)}, over the bound of {usd(bound)} for one document. Raise the bound, let the task "
+            "take longer pieces, or ask for shorter answers (limits.max_output_tokens).",
+            param="max_cost_usd",
+        )
 
 
 def _piece_again(asking: Asking, key: bytes, public_id: str) -> NewJob | None:
@@ -287,7 +304,7 @@ def told_of(found: Reused) -> str:
     return f"The same document was answered before, by {ids.public('job', found.public_id)}: its result is taken, and nothing is charged."
 
 
-def within(version: Version, hints: Hints) -> Hints:
+def within(version: Version, hints: Hints, model: str = "auto") -> Hints:
     """The hints of a row with what its task says: its stakes, the tiers that it may be answered on, the cap on one document."""
     task = version.task
     if task.tiers and hints.tier is not None and hints.tier not in task.tiers:
@@ -309,13 +326,21 @@ def within(version: Version, hints: Hints) -> Hints:
         min_tier=hints.min_tier or (bounded[0] if bounded else None),
         max_tier=hints.max_tier or (bounded[-1] if bounded else None),
         max_cost_usd=hints.max_cost_usd if hints.max_cost_usd is not None else cap,
-        escalate=task.escalate and not hints.cascade if hints.escalate is None else hints.escalate,
+        # An explicit choice of tier or model is the caller's last word, but for what the caller says itself.
+        escalate=task.escalate and not hints.cascade and hints.tier is None and model == "auto"
+        if hints.escalate is None
+        else hints.escalate,
     )
 
 
-def reuse_key(document_hash: str, digest: str, model: str, hints: Hints) -> bytes:
-    """What a result is found again by: the document, the task's version, what was said of the route, and the engine's parameters."""
+def reuse_key(document_hash: str, digest: str, model: str, hints: Hints, fleet: Fleet) -> bytes:
+    """What a result is found again by: the document, the task's version, what was said of the route, and the engine's parameters.
+
+    Where tiers of a fleet are simulated, what they say is found again only while they are: nobody takes it for an answer later.
+    """
+    simulated = sorted({one.tier for one in fleet.models if one.engine == "simulated"})
     said = [
+        simulated,
         document_hash, digest, model, hints.tier, list(hints.cascade), hints.min_tier, hints.max_tier, hints.stakes, hints.adapter,
         hints.samples, hints.vote, hints.thinking_tokens, hints.instructions,
     ]  # fmt: skip

@@ -11,6 +11,7 @@ from uuid import UUID
 from orchestrator import ids
 from orchestrator.contracts import Owner, Tier
 from orchestrator.eligibility import Situation
+from orchestrator.eligibility import estimate as expected
 from orchestrator.errors import InvalidRequest, NotFound, Refused, TooLarge
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
@@ -148,12 +149,13 @@ def _add(counted: Counted, features: Features, now: Situation) -> None:
     for name in chosen.cascade:
         if not counted.cascades.goes_on(features.hints.task, asked):
             break
-        counted.routed.add(features, now.fleet.named(name), None)
+        model = now.fleet.named(name)
+        counted.routed.add(features, model, expected(features, model, now.day), again=True)
         asked = name
     for one in alternatives(features, now):
-        model: Model = now.fleet.named(one.model)
-        if one.problem is None and now.fleet.is_default(model):
-            counted.on.setdefault(one.tier, Rows()).add(features, model, one.estimate)
+        served: Model = now.fleet.named(one.model)
+        if one.problem is None and now.fleet.is_default(served):
+            counted.on.setdefault(one.tier, Rows()).add(features, served, one.estimate)
 
 
 def as_object(found: Estimated) -> dict[str, Any]:

@@ -290,9 +290,10 @@ def _store(context: Context, reading: Reading, chunk: list[NewJob]) -> None:
     with context.database.unit_of_work() as session:
         if not batches.reads_on(session, reading.row.id, reading.stored):
             raise Overtaken
-        if reading.work is not None and not reading.work.refresh:
+        if reading.work is not None:
             held = _held(chunk)
-            chunk = coalesced(session, reading.frame.owner, chunk, reading.frame.deadline)
+            only = reading.row.id if reading.work.refresh else None
+            chunk = coalesced(session, reading.frame.owner, chunk, reading.frame.deadline, only_batch=only)
             reading.hold_usd -= held - _held(chunk)
         jobs.put(session, chunk, reading.frame)
     reading.loose.clear()

@@ -19,7 +19,7 @@ from orchestrator.store import batches, pieces
 from orchestrator.store.batches import Tally
 from orchestrator.structured import checked_schema, differences
 from orchestrator.tasks.definition import Task
-from orchestrator.tasks.reducing import reduced
+from orchestrator.tasks.reducing import is_in_list, reduced
 from orchestrator.telemetry import log_fault
 
 MOST_WORDS: Final = 2_000
@@ -111,7 +111,7 @@ def _made(
         "choices": [{"index": 0, "message": {"role": "assistant", "content": found.answer}, "finish_reason": "stop"}],
         "usage": _usage(bodies),
     }
-    fields = _fields(bodies, found.conflicts)
+    fields = _fields(bodies, texts, found.conflicts)
     return {**whole, FIELDS: fields} if fields else whole
 
 
@@ -121,12 +121,14 @@ def _usage(bodies: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {name: sum(int((body.get("usage") or {}).get(name) or 0) for body in bodies) for name in names}
 
 
-def _fields(bodies: Sequence[Mapping[str, Any]], conflicts: Mapping[str, Any]) -> dict[str, Any]:
+def _fields(
+    bodies: Sequence[Mapping[str, Any]], texts: Sequence[str], conflicts: Mapping[str, Any]
+) -> dict[str, Any]:  # fmt: skip
     """Where each value stands: found by the piece that it is from; of which the pieces differ, people should look at it."""
     fields: dict[str, Any] = {}
-    for body in bodies:
+    for body, text in zip(bodies, texts, strict=True):
         for pointer, one in (body.get(FIELDS) or {}).items():
-            if any(step.isdigit() for step in pointer.split("/")):
+            if is_in_list(text, pointer):
                 continue  # the entries of a list have other places in the one answer
             known = fields.get(pointer)
             if known is None or (one["found"] and not known["found"]):

@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from orchestrator import ids
-from orchestrator.contracts import Owner
+from orchestrator.contracts import Owner, Tier
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow import tasks
 from orchestrator.flow.coalesce import coalesced
@@ -46,10 +46,12 @@ class Asking:
     job: Row[Any]
     task: Task
     hints: Hints
+    model: str
+    """The one that its row named, or auto."""
 
     def made(self, text: str, public_id: str) -> NewJob:
         """A request about some answers; it is held to the task's form, and to nothing that stands in the document."""
-        body = {**prompt.body_for(self.task, text), "model": "auto"}
+        body = {**prompt.body_for(self.task, text), "model": self.model}
         about = About(orjson.loads(self.job.features).get("document", {}), Held(self.task.checks).to_json())
         now = self.context.situation(self.job.tenant_id)
         return prepare(self.context, CHAT, body, self.hints, now, public_id=public_id, custom_id="", about=about)
@@ -61,9 +63,13 @@ def ask_once_more(context: Context, session: Session, job: Row[Any], task: Task,
     Raises InvalidRequest, or what routing raises, where no model can do that.
     """
     batch = batches.get(session, job.batch_id)
-    hints = within(tasks.Version(task, job.task_version, ""), hints_from(shared_in(batch.hints) or None))
-    asking = Asking(context, session, job, task, hints)
-    room = room_for(task, hints, context.situation(job.tenant_id).fleet, "auto")
+    model = job.model if job.rule == "explicit_model" else "auto"
+    given = hints_from(shared_in(batch.hints) or None)
+    if job.rule == "explicit_tier":  # its row's own choice, where the batch has none
+        given = replace(given, tier=Tier(job.tier), cascade=())
+    hints = within(tasks.Version(task, job.task_version, ""), given, model)
+    asking = Asking(context, session, job, task, hints, model)
+    room = room_for(task, hints, context.situation(job.tenant_id).fleet, model)
     blocks = [Block(number, text, "paragraph", 0, None) for number, text in enumerate(answers, 1)]
     groups = [blocks] if room is None else pieces_of(blocks, room - len(SOME))
     if len(groups) == 1:

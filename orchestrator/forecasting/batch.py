@@ -91,7 +91,7 @@ def _figures(
 ) -> Figures:  # fmt: skip
     # A row that goes on to another tier is work of both, and still one row.
     jobs = sum(group.jobs - (group.again if whole else 0) for group in groups)
-    at_most = sum((group.hold_usd for group in groups), ZERO)
+    at_most = sum((group.hold_usd + (ZERO if whole else group.again_usd) for group in groups), ZERO)
     most_tokens = sum(group.per_job(group.choices) * (group.output_limit + group.thought_limit) for group in groups)
     succeeded = sums.of(groups, lambda _: SUCCEEDED).expected
     return Figures(

@@ -1,6 +1,6 @@
 """How much of a cascade is asked: which of its rows go on to the next model, by how often answers were not accepted so far. Pure.
 
-Of a thousand rows whose answers are accepted four times in five, two hundred are counted for the next model as well, evenly spread: rows are
+Of a thousand rows whose answers are accepted nineteen times in twenty, fifty are counted for the next model as well, evenly spread: rows are
 counted whole, so that a file of a million takes no more memory than one of ten.
 """
 
@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-PRIOR_SHARE: Final = 0.2
+PRIOR_SHARE: Final = 0.05
 """Of answers that are not accepted, before any were seen; `routing.REJECTED_SHARE` holds the same for a single request."""
-PRIOR_SEEN: Final = 5
+PRIOR_SEEN: Final = 10
 """So many answers that guess is worth."""
 
 Seen = Mapping[tuple[str | None, str], tuple[int, int]]

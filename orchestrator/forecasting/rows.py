@@ -48,6 +48,8 @@ class Group:
     """The most that they may be charged."""
     again: int = 0
     """So many of the jobs were counted for another model as well, whose answer was not accepted."""
+    again_usd: Decimal = ZERO
+    """The most that those may be charged: within the most that their rows may be, which is counted where they begin."""
 
     def per_job(self, total: int | Decimal) -> float:
         """What each row has of a total."""
@@ -65,8 +67,8 @@ class Rows:
 
     _groups: dict[Kind, Group] = field(default_factory=dict)
 
-    def add(self, features: Features, model: Model, estimate: Estimate | None) -> None:
-        """Count one row that would run on a model, where it is estimated so; None for one that another model has passed on."""
+    def add(self, features: Features, model: Model, estimate: Estimate, *, again: bool = False) -> None:
+        """Count one row that would run on a model, where it is estimated so; `again` says that another model has passed it on."""
         samples, read = features.hints.samples or 1, readings(features)
         kind = (model.name, features.hints.task, features.choices, read)
         group = self._groups.get(kind)
@@ -79,8 +81,11 @@ class Rows:
         group.thought_limit += most_thought(features, model)
         group.choices += features.choices
         group.readings += read
-        group.hold_usd += estimate.hold_usd if estimate else ZERO
-        group.again += estimate is None
+        if again:
+            group.again += 1
+            group.again_usd += estimate.hold_usd
+        else:
+            group.hold_usd += estimate.hold_usd
         if features.images:
             group.images += features.images * samples
         if features.audio_seconds:

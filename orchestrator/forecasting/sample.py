@@ -25,4 +25,4 @@ def total_of(seen: Sequence[Decimal], count: int) -> Bounds | None:
         return None
     expected = mean(values) * count
     off = student(len(values) - 1) * count * stdev(values) * math.sqrt(max(0.0, 1 - len(values) / count) / len(values))
-    return Bounds(expected, max(sum(values), expected - off), expected + off)
+    return Bounds(expected, max(0.0, expected - off), expected + off)

@@ -113,6 +113,19 @@ class _Merging:
         return joined
 
 
+def is_in_list(answer: str, pointer: str) -> bool:
+    """Whether a pointer leads through a list of an answer, and not only through keys that look like places."""
+    try:
+        value = json.loads(answer)
+    except (ValueError, RecursionError):
+        return False
+    for step in pointer.split("/")[1:]:
+        if isinstance(value, list):
+            return True
+        value = value.get(step.replace("~1", "/").replace("~0", "~")) if isinstance(value, dict) else None
+    return False
+
+
 def _of(entry: Any, key: str) -> str:
     return json.dumps(entry.get(key) if isinstance(entry, dict) else entry, sort_keys=True)
 

@@ -91,7 +91,7 @@ def test_a_sample_shows_answers_and_what_all_would_cost_and_is_not_run_again(pla
     labels = ("--task", "classify", "--labels", "yes,no")
     told = place.run("submit", "notes", *labels, "--sample", "20")
     assert "A sample of 20 of 41 documents" in told.stdout
-    assert "All 41 that were not answered before would cost about $" in " ".join(told.stderr.split())
+    assert "The other 21 would cost about $" in " ".join(told.stderr.split())
     again = place.run("submit", "notes", *labels, "--sample", "20")
     assert "20 answered before" in again.stderr
     whole = place.run("submit", "notes", *labels, "--wait")

@@ -98,3 +98,15 @@ def test_results_read_later_have_the_columns_of_the_form_and_fill_a_folder(place
     assert {"issuer", "total", "currency"} <= {name.partition(".")[0] for name in names}
     place.run("results", made["id"], "--out", "later/")
     assert (place.folder / "later/2042.html.json").exists()
+
+
+def test_flags_that_would_destroy_or_do_nothing_are_refused(place: Place, invoices: Path) -> None:
+    same = ("--out", "same.html", "--report", "same.html")
+    assert "same file" in place.run("submit", str(invoices), *EXTRACT, *same, code=2).stderr
+    assert "not written" in place.run("submit", str(invoices), *EXTRACT, "--out", "x.xlsx", code=2).stderr
+    nowhere = ("--manifest", "nowhere/man.jsonl")
+    assert "make it first" in place.run("submit", str(invoices), *EXTRACT, *nowhere, code=2).stderr
+    told = place.run("submit", str(invoices), "--task", "sumarise", "--wait", code=1).stderr
+    assert "Did you mean 'summarise'?" in told
+    made = json.loads(place.run("submit", str(invoices), *EXTRACT, "--json").stdout)
+    assert "leave out" in place.run("results", made["id"], "--failed", "--out", "x.csv", code=2).stderr

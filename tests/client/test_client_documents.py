@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 
 import pydantic
 import pytest
+from PIL import Image
 
 from orchestrator.client import AsyncRightsize, Rightsize
 from orchestrator.errors import InvalidRequest, NotFound
@@ -59,6 +61,27 @@ def test_the_same_for_asynchronous_code(api: Api, folder: Path) -> None:
             assert {json.loads(one)["label"] for one in answers} <= {"paid", "open"}
 
     asyncio.run(run())
+
+
+def test_a_reading_that_is_cancelled_ends_at_once(api: Api, tmp_path: Path) -> None:
+    """Scans take seconds each: the thread that reads them must not outlive the call."""
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    for number in range(60):
+        Image.effect_noise((1_200, 900), 60 + number).convert("RGB").save(folder / f"{number}.png")
+
+    async def run() -> int:
+        async with AsyncRightsize(api.url, api.key) as client:
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(client.submit_documents(folder, "summarise"), 3)
+        return len([one for one in threading.enumerate() if one.name.startswith("rightsize-read")])
+
+    assert asyncio.run(run()) == 0
+
+
+def test_an_option_that_there_is_not_is_refused(api: Api, folder: Path) -> None:
+    with api.client as client, pytest.raises(TypeError, match="max_cost_usd"):
+        client.submit_documents(folder, "summarise", max_cost_usd="1")  # type: ignore[call-arg]
 
 
 def test_a_task_may_be_defined_with_a_model(api: Api) -> None:

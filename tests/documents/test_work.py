@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tempfile
+import time
 import wave
 from collections.abc import Iterator, Sequence
 from email.message import EmailMessage
@@ -160,3 +161,27 @@ def test_a_scan_within_a_mail_that_cannot_be_read_costs_the_mail_nothing(pool: P
     assert document["pictures"] == []
     assert any("Please see the scan." in block[1] for block in document["blocks"])
     assert any("cannot be shown" in page["why"] for page in document["pages"])
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_answered_under_its_old_name(pool: Pool, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("ORIGINAL")
+
+    def changed(hashes: Sequence[str]) -> set[str]:
+        del hashes
+        path.write_text("TAMPERED")
+        return set()
+
+    documents = Documents(pool, 2, changed)
+    with tempfile.TemporaryDirectory() as spool:
+        (line,) = [json.loads(one) for one in documents.lines(inputs_of(Wanted(str(tmp_path)), Path(spool)))]
+    assert "changed while it was read" in line["error"]["message"]
+
+
+def test_many_rows_of_one_name_have_ids_of_their_own_at_once(pool: Pool) -> None:
+    documents = Documents(pool, 2, lambda _: set())
+    began = time.process_time()
+    found = {documents._unique("same") for _ in range(20_000)}
+    assert len(found) == 20_000
+    assert time.process_time() - began < 20  # it took minutes
+    assert documents._unique("same~2") not in found

@@ -74,16 +74,35 @@ def test_nobody_waits_for_a_batch_that_is_paused(stack: Stack) -> None:
     for batch in (second, third):
         assert stack.wait(batch).final["completed"] == 1
     assert stack.count(CHARGES) == 1
-    pause.resume_batch(stack.context, OWNER, stack.batch(first).public_id)
-    assert stack.wait(first).final["completed"] == 1
+    assert stack.wait(first).final["completed"] == 1  # by what the others made
+    assert stack.count(CHARGES) == 1
 
 
-def test_who_wants_everything_asked_anew_waits_for_nobody(stack: Stack) -> None:
+def test_who_wants_everything_asked_anew_has_each_document_asked_once_and_takes_nothing_of_before(stack: Stack) -> None:
     stack.orchestrator()
     stack.worker("llm")
+    stack.wait(submit(stack, "Same"))
     batch = submit(stack, "Same", "Same", more={"refresh": True})
     assert stack.wait(batch).final["completed"] == 2
+    stack.must_hold(batch, 2)
     assert stack.count(CHARGES) == 2
+    lines = {line["custom_id"]: line["rightsize"]["reused"] for line in stack.lines(batch)}
+    assert lines == {"0.txt": False, "1.txt": True}
+
+
+def test_a_batch_that_stood_still_pays_for_nothing_that_another_made_meanwhile(stack: Stack) -> None:
+    stack.orchestrator()
+    first = submit(stack, *(f"Document {n}" for n in range(5)), "Only here")
+    until(lambda: stack.batch(first).status == "in_progress")
+    pause.pause_batch(stack.context, OWNER, stack.batch(first).public_id)
+    second = submit(stack, *(f"Document {n}" for n in range(5)))
+    stack.worker("llm")
+    assert stack.wait(second).final["completed"] == 5
+    until(lambda: stack.count("SELECT count(*) FROM jobs WHERE batch_id = :b AND state = 10", b=first) == 5)
+    pause.resume_batch(stack.context, OWNER, stack.batch(first).public_id)
+    assert stack.wait(first).final["completed"] == 6
+    stack.must_hold(first, 6)
+    assert stack.count(CHARGES) == 6
 
 
 def test_the_pieces_of_equal_documents_are_asked_once(stack: Stack) -> None:

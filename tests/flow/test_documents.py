@@ -304,3 +304,26 @@ def test_what_each_scanned_page_costs_either_way_stands_with_the_answer(stack: S
     assert (choice["page"], choice["goes_as"], choice["why"]) == (1, "text", "sure enough")
     assert Decimal(choice["picture_usd"]) > Decimal(choice["text_usd"]) > 0
     assert line["rightsize"]["document"]["read_here"] == 1
+
+
+def test_the_bound_on_one_document_holds_for_all_of_its_pieces_together(stack: Stack) -> None:
+    stack.orchestrator()
+    stack.worker("llm")
+    long, limits = long_document("a.pdf", 60), {"max_output_tokens": 100}
+    task = define(stack, splitting={"reduce": "concat", "max_tokens": 1_000}, limits={**limits, "max_cost_usd": "0.02"})
+    line = lines_of(
+        stack, long, document("b.txt"), hints={"task": task, "escalate": False, "on_invalid_row": "report"}
+    )["a.pdf"]
+    assert "pieces could cost" in line["error"]["message"]
+    assert stack.count("SELECT count(*) FROM transfers WHERE kind = 'charge'") == 1
+
+
+def test_a_tier_that_the_caller_names_is_not_left_for_a_dearer_one(stack: Stack) -> None:
+    stack.orchestrator()
+    schema = {"type": "object", "properties": {"x": {"type": "string", "pattern": "^never$"}}, "required": ["x"]}
+    task = define(stack, output_schema=schema)
+    stack.worker("llm", "rlm")
+    lines_of(stack, document("a.txt"), hints={"task": task, "tier": "llm"})
+    assert {one.tier for one in stack.query("SELECT tier FROM attempts")} == {"llm"}
+    lines_of(stack, document("b.txt", "Other"), hints={"task": task})
+    assert {one.tier for one in stack.query("SELECT tier FROM attempts")} == {"llm", "rlm"}

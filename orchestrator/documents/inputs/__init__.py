@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.documents.inputs.checking import check
-from orchestrator.documents.inputs.document import Input, Known, hashed
+from orchestrator.documents.inputs.document import Input, Known, hash_of, hashed
 from orchestrator.documents.inputs.globs import matching
 from orchestrator.documents.inputs.paths import from_found, from_path
 from orchestrator.documents.inputs.spool import Spool
@@ -22,7 +22,7 @@ from orchestrator.errors import InvalidRequest
 if TYPE_CHECKING:
     from orchestrator.documents.inputs.web import Get
 
-__all__ = ["Input", "Known", "Wanted", "check", "hashed", "inputs_of", "name_of"]
+__all__ = ["Input", "Known", "Wanted", "check", "hash_of", "hashed", "inputs_of", "name_of"]
 
 
 def inputs_of(wanted: Wanted, spool: Path, get: Get | None = None) -> Iterator[Input]:

@@ -62,23 +62,26 @@ def too_large(most_bytes: int) -> Unfit:
 
 def hashed(one: Input, most_bytes: int) -> Known:
     """A document with its hash; one that cannot be read, is empty or too large says why."""
-    digest, size = hashlib.sha256(), 0
+    digest, size = "", 0
     try:
         with one.open() as stream:
-            while piece := stream.read(PIECE):
-                size += len(piece)
-                if size > most_bytes:
-                    raise too_large(most_bytes)
-                digest.update(piece)
+            digest, size = hash_of(stream, most_bytes)
         if not size:
             raise Unfit("empty_file", "The file is empty. Give it some content, or leave it out.")
     except Unfit as unfit:
-        return Known(one, digest.hexdigest(), size, unfit)
+        return Known(one, digest, size, unfit)
     except OSError as error:
-        return Known(
-            one,
-            digest.hexdigest(),
-            size,
-            Unfit("unreadable_file", f"The file cannot be read: {error.strerror}. Check the disk."),
-        )
-    return Known(one, digest.hexdigest(), size)
+        unread = Unfit("unreadable_file", f"The file cannot be read: {error.strerror}. Check the disk.")
+        return Known(one, digest, size, unread)
+    return Known(one, digest, size)
+
+
+def hash_of(stream: BinaryIO, most_bytes: int) -> tuple[str, int]:
+    """The SHA-256 of what is left of a stream, as 64 hexadecimal digits, and its size; raises Unfit for one of more than that."""
+    digest, size = hashlib.sha256(), 0
+    while piece := stream.read(PIECE):
+        size += len(piece)
+        if size > most_bytes:
+            raise too_large(most_bytes)
+        digest.update(piece)
+    return digest.hexdigest(), size
