@@ -246,6 +246,8 @@ def answer_stream(job_public_id: str) -> str:
     return f"rightsize.answer.{job_public_id}"
 
 
+SIMULATED_BODY: Final = b'"system_fingerprint":"simulated"'
+"""Stands in each body that a simulated model wrote."""
 REPLIES: Final = "rightsize.replies."
 """Begins the name of each Redis stream on which an API process reads the answers to all that it has asked."""
 

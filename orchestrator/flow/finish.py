@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import Row
 
 from orchestrator import ids
-from orchestrator.contracts import BatchStatus, JobState, Owner
+from orchestrator.contracts import SIMULATED_BODY, BatchStatus, JobState, Owner
 from orchestrator.crashpoints import reached
 from orchestrator.errors import Broken
 from orchestrator.flow import notify
@@ -178,7 +178,7 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
         {
             **_about(row),
             "tier": row.tier, "model": row.model, "rule": row.rule, "reasons": row.reasons.split("\n"),
-            "attempts": row.attempts, "cost_usd": f"{row.charge_usd:f}", "simulated": row.simulated,
+            "attempts": row.attempts, "cost_usd": f"{row.charge_usd:f}", "simulated": row.simulated or _was_simulated(row, body),
             "engine_s": row.engine_s,
         }
     )  # fmt: skip
@@ -191,6 +191,11 @@ def output_line(row: Row[Any], body: bytes | None) -> bytes:
         error = {"code": code or "unknown", "message": message or "The request failed."}
         response = b',"response":null,"error":' + orjson.dumps(error)
     return head + response + b',"rightsize":' + note + b"}\n"
+
+
+def _was_simulated(row: Row[Any], body: bytes | None) -> bool:
+    """Whether a result that was taken over is a simulated model's: no attempt of this job says so, and the body does."""
+    return row.reused_job_id is not None and body is not None and SIMULATED_BODY in body
 
 
 def _about(row: Row[Any]) -> dict[str, Any]:

@@ -68,6 +68,7 @@ def test_what_was_answered_before_is_taken_and_costs_nothing(stack: Stack) -> No
     assert [again[name]["rightsize"]["reused"] for name in ("renamed.txt", "b.txt", "b-old.txt")] == [True, False, True]
     assert again["renamed.txt"]["response"]["body"] == first["a.txt"]["response"]["body"]
     assert again["renamed.txt"]["rightsize"]["document"]["name"] == "renamed.txt"
+    assert again["renamed.txt"]["rightsize"]["simulated"] is True
     assert Decimal(again["renamed.txt"]["rightsize"]["cost_usd"]) == 0
     ran = stack.query("SELECT count(*) AS jobs, sum(amount_usd) AS usd FROM transfers WHERE kind = 'charge'")[0]
     assert ran.jobs == 3
