@@ -108,9 +108,8 @@ def estimate(
     wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
     bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
     work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd, bounds)
-    hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
     documents = DocumentWork(
-        wanted, task or "", parameters_of(labels, schema_file, question, given), hints, refresh, password
+        wanted, task or "", parameters_of(labels, schema_file, question, given), work.own_hints, refresh, password
     )
     with connected(url, api_key, data_dir, config, workers=False) as client:
         if_interrupted("Interrupted. Nothing was run.")

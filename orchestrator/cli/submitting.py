@@ -123,19 +123,15 @@ def submit(
       cat rows.jsonl | rightsize submit - --wait --out - | jq .custom_id
     """
     wanted = wanted_of(path, text_column, path_column, id_column, allow_host)
-    source = Path(path) if is_plain(wanted) else None
     wait = wait or sample is not None
+    source = Path(path) if is_plain(wanted) else None
     check_out(results_to, source, wait=wait, as_json=as_json, documents=task is not None)
-    if report_to is not None and not wait:
-        raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
+    check_beside(results_to, report_to, manifest, wait=wait)
     bounds = bounds_of(cascade, min_tier, max_tier, escalate=escalate)
-    check_apart(results_to, report_to, manifest)
     work = Work.of(Path(path), task, tier, stakes, instructions, endpoint, max_cost_usd, bounds)
-    parameters = parameters_of(labels, schema_file, question, given)
-    hints = {key: value for key, value in work.hints.items() if key not in ("task", "on_invalid_row")}
     sampling = None if sample is None else Sampling(sample, path)
-    pick = iter if sampling is None else sampling.pick
-    documents = DocumentWork(wanted, task or "", parameters, hints, refresh, password, pick=pick)
+    parameters, pick = parameters_of(labels, schema_file, question, given), sampling.pick if sampling else iter
+    documents = DocumentWork(wanted, task or "", parameters, work.own_hints, refresh, password, pick=pick)
     with reached(url, api_key, data_dir, config) as service:
         batch, schema = _hand_in(service.client, work, documents, deadline, manifest, quiet=as_json)
         if not wait:
@@ -144,9 +140,16 @@ def submit(
         batch = finish(service, batch, results_to, as_json=as_json, schema=schema, documents=task is not None)
         if report_to is not None:
             report(service.client, batch, report_to, name_of(wanted), schema)
-        if sampling is not None and not as_json and results_to != STANDARD:
+        if sampling and not as_json and results_to != STANDARD:
             show_sample(service.client, batch, sampling.found)
     leave(batch, strict=strict)
+
+
+def check_beside(results_to: Path | None, report_to: Path | None, manifest: Path | None, *, wait: bool) -> None:
+    """Refuse a report that would come before there is anything to tell, and files that would overwrite one another."""
+    if report_to is not None and not wait:
+        raise typer.BadParameter("--report needs --wait: a report is of what became of the documents.")
+    check_apart(results_to, report_to, manifest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,11 @@ class Work:
         hints = {"task": task, "tier": named, "stakes": stakes, "max_cost_usd": max_cost_usd}
         given = {key: str(value) for key, value in hints.items() if value is not None}
         return cls(path, options, {**given, **bounds, "on_invalid_row": "report"})
+
+    @property
+    def own_hints(self) -> dict[str, Any]:
+        """Its hints beside the task, and what is done with wrong rows: a batch of documents says those by itself."""
+        return {key: value for key, value in self.hints.items() if key not in ("task", "on_invalid_row")}
 
     def lines(self) -> Iterator[bytes]:
         """The rows, each a line."""
