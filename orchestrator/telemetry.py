@@ -61,6 +61,7 @@ METRICS: Final[Mapping[str, str]] = {
     "rightsize_queued_work_seconds": "seconds of one worker's work that are queued or on their way, by model",
     "rightsize_workers": "live workers, by model",
     "rightsize_slots": "slots of live workers, by model",
+    "rightsize_rejected_share": "share of a model's answers in cascades that was not accepted, among the newest jobs",
 }
 
 

@@ -56,9 +56,9 @@ async def metrics(request: Request) -> Response:
     state = request.app.state
     if time.monotonic() - getattr(state, "gauges_read_at", float("-inf")) > FRESH_S:
         state.gauges_read_at = time.monotonic()
-        found = await serving.probe(WITHIN_S, lambda: _gauges(serving))
+        found, rejected = await serving.probe(WITHIN_S, lambda: _gauges(serving)) or ([], {})
         serving.metrics.forget()
-        serving.metrics.show(found or [], serving.context.config.fleet)
+        serving.metrics.show(found, rejected, serving.context.config.fleet)
     return Response(serving.metrics.text(), media_type=TEXT)
 
 
@@ -103,11 +103,11 @@ async def _redis(serving: Serving) -> str:
     return "ok"
 
 
-def _gauges(serving: Serving) -> list[gauges.Gauge]:
+def _gauges(serving: Serving) -> tuple[list[gauges.Gauge], dict[str, float]]:
     context = serving.context
     names = [model.name for model in context.config.fleet.models]
     try:
         with context.house.unit_of_work() as session:
-            return gauges.gauges(session, names, context.settings.lease_s)
+            return gauges.gauges(session, names, context.settings.lease_s), gauges.rejected_shares(session)
     except RightsizeError:
-        return []
+        return [], {}

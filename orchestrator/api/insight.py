@@ -177,6 +177,7 @@ def _sum(one: costs.Sum) -> dict[str, Any]:
         "jobs": one.jobs,
         "attempts": one.attempts,
         "charge_usd": f"{one.charge_usd:f}",
+        "rejected_usd": f"{one.rejected_usd:f}",
         "cost_usd": f"{one.cost_usd:f}",
         "house_usd": f"{one.house_usd:f}",
     }

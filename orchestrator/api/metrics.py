@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -38,9 +38,10 @@ class Metrics:
         self._work = self._gauge("rightsize_queued_work_seconds")
         self._workers = self._gauge("rightsize_workers")
         self._slots = self._gauge("rightsize_slots")
+        self._rejected = self._gauge("rightsize_rejected_share")
 
-    def show(self, found: Sequence[gauges.Gauge], fleet: Fleet) -> None:
-        """Take over what the store says."""
+    def show(self, found: Sequence[gauges.Gauge], rejected: Mapping[str, float], fleet: Fleet) -> None:
+        """Take over what the store says: of each model where it stands, and the share of its answers that was not accepted."""
         for one in found:
             self._queued.labels(one.model).set(one.queued)
             self._dispatches.labels(one.model).set(one.dispatches)
@@ -48,10 +49,20 @@ class Metrics:
             self._work.labels(one.model).set(one.work_s(fleet.named(one.model)))
             self._workers.labels(one.model).set(one.workers)
             self._slots.labels(one.model).set(one.slots)
+        for model, share in rejected.items():
+            self._rejected.labels(model).set(share)
 
     def forget(self) -> None:
         """Drop what the store said last: a figure that cannot be read is absent, never old."""
-        for gauge in (self._queued, self._dispatches, self._oldest, self._work, self._workers, self._slots):
+        for gauge in (
+            self._queued,
+            self._dispatches,
+            self._oldest,
+            self._work,
+            self._workers,
+            self._slots,
+            self._rejected,
+        ):
             gauge.clear()
 
     def text(self) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Final, cast
 
 import typer
@@ -60,7 +61,8 @@ def cost(
     """Show what was used, what was charged and what it cost, exact to the last digit of the ledger.
 
     Read and written are tokens; charged is what callers pay, cost what the work took, and `borne by us` the part of it that
-    whoever runs the service pays: failed and lost attempts, and audits.
+    whoever runs the service pays: failed and lost attempts, and audits. Where a model's answers were not accepted and another took
+    over, `not accepted` is the part of the charge that they have.
 
     Examples:
       rightsize cost --by tier,day --since 2026-11-01
@@ -118,18 +120,20 @@ def _print_csv(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> None:
 
 def _show(rows: Sequence[Mapping[str, Any]], found: Usage) -> None:
     sums = ("jobs", "read", "written", "charged", "cost", "borne by us")
+    if Decimal(found["total"]["rejected_usd"]):
+        sums = (*sums, "not accepted")
     keys = [_column(one) for one in found["by"]]
     shown = table("", *keys, *sums, right=sums, whole=(*sums[:-1], "day", "tier"))
     for row in rows:
-        shown.add_row(*("-" if row[key] is None else str(row[key]) for key in keys), *_cells(row))
+        shown.add_row(*("-" if row[key] is None else str(row[key]) for key in keys), *_cells(row)[: len(sums)])
     shown.add_section()
-    shown.add_row("all", *[""] * (len(keys) - 1), *_cells(found["total"]))
+    shown.add_row("all", *[""] * (len(keys) - 1), *_cells(found["total"])[: len(sums)])
     out.print(shown)
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
     counts = [f"{row[name]:,}" for name in ("jobs", "input_tokens", "output_tokens")]
-    return [*counts, money(row["charge_usd"]), money(row["cost_usd"]), money(row["house_usd"])]
+    return [*counts, *(money(row[name]) for name in ("charge_usd", "cost_usd", "house_usd", "rejected_usd"))]
 
 
 def prices(

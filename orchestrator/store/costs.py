@@ -26,6 +26,7 @@ def _sums(key: str, where: str) -> TextClause:
             count(*) FILTER (WHERE t.kind = 'charge') AS jobs,
             count(*) FILTER (WHERE t.kind = 'cost') AS attempts,
             coalesce(sum(t.amount_usd) FILTER (WHERE t.kind IN ('charge', 'rejected')), 0) AS charge_usd,
+            coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'rejected'), 0) AS rejected_usd,
             coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost'), 0) AS cost_usd,
             coalesce(sum(t.amount_usd) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house'), 0) AS house_usd
         FROM transfers t LEFT JOIN batches b ON b.id = t.batch_id
@@ -48,6 +49,8 @@ class Sum:
     """Jobs that were charged."""
     attempts: int
     charge_usd: Decimal
+    rejected_usd: Decimal
+    """The part of the charge that is for answers which were not accepted, and of which another model took over."""
     cost_usd: Decimal
     """Of every attempt, those that failed included."""
     house_usd: Decimal
@@ -69,6 +72,7 @@ def total(parts: Sequence[Sum]) -> Sum:
         sum(one.jobs for one in parts),
         sum(one.attempts for one in parts),
         sum((one.charge_usd for one in parts), zero),
+        sum((one.rejected_usd for one in parts), zero),
         sum((one.cost_usd for one in parts), zero),
         sum((one.house_usd for one in parts), zero),
     )

@@ -1,4 +1,4 @@
-"""Figures of the whole installation for /metrics: one statement, cheap however long the backlog is."""
+"""Figures of the whole installation for /metrics: two statements, cheap however long the backlog is."""
 
 from __future__ import annotations
 
@@ -55,6 +55,17 @@ GAUGES: Final = text("""
     ) w ON w.model = m.model
 """)
 
+LOOKED_AT: Final = 20_000
+"""The newest jobs, among which answers of cascades are looked for."""
+REJECTED: Final = text("""
+    SELECT a.model, count(*) FILTER (WHERE a.outcome = 'rejected')::float8 / count(*) AS share
+    FROM (
+        SELECT id FROM jobs WHERE id > (SELECT max(id) FROM jobs) - :among AND state >= 10
+            AND (cascade IS NOT NULL OR earlier_attempts > 0)
+    ) j JOIN attempts a ON a.job_id = j.id AND a.outcome IN ('succeeded', 'rejected')
+    GROUP BY a.model
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Gauge:
@@ -94,3 +105,8 @@ def gauges(session: Session, models: Sequence[str], seen_s: float) -> list[Gauge
         )
         for row in rows
     ]  # fmt: skip
+
+
+def rejected_shares(session: Session) -> dict[str, float]:
+    """By model, the share of its answers in cascades that was not accepted, among the newest jobs: 0 to 1."""
+    return {row.model: row.share for row in session.execute(REJECTED, {"among": LOOKED_AT})}

@@ -136,6 +136,13 @@ def test_a_batch_counts_each_row_once_and_its_cost_whole(api: Api) -> None:
         mine = client.usage(by=["tier"], batch=ids.public("batch", api.stack.batch(batch).public_id))
     assert Decimal(usage["total"]["rejected_usd"]) >= 20 * Decimal(PRICE["small"])
     assert Decimal(mine["total"]["rejected_usd"]) == 20 * Decimal(PRICE["small"])
+    name = ids.public("batch", api.stack.batch(batch).public_id)
+    cost = api.http.get(f"/v1/cost?by=tier&batch={name}").json()
+    assert {one["key"]: Decimal(one["rejected_usd"]) for one in cost["data"]} == {
+        "slm": 20 * Decimal(PRICE["small"]),
+        "llm": 0,
+    }
+    assert 'rightsize_rejected_share{model="small"}' in api.http.get("/metrics").text
 
 
 def test_a_cap_leaves_out_the_models_that_could_pass_it(api: Api) -> None:

@@ -32,10 +32,10 @@ def test_costs_by_several_keys_are_the_same_in_json_csv_and_the_table(place: Pla
 
 def test_costs_by_api_key_keep_the_joined_key_apart(place: Place) -> None:
     place.batch("One")
-    found = orjson.loads(place.run("cost", "--by", "project,key,task", "--json").stdout)["data"][0]
-    assert found["api_key"].startswith("key_")
-    assert found["key"] == f"{found['project']},{found['api_key']},"
-    assert found["task"] is None
+    found = orjson.loads(place.run("cost", "--by", "project,key,task", "--json").stdout)["data"]
+    (bare,) = [one for one in found if one["task"] is None]  # other tests of this worker's place have tasks
+    assert bare["api_key"].startswith("key_")
+    assert bare["key"] == f"{bare['project']},{bare['api_key']},"
 
 
 def test_a_batch_s_own_costs_are_those_of_its_status(place: Place) -> None:

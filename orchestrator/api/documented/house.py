@@ -80,6 +80,8 @@ class CostSum(Told):
     jobs: Count
     attempts: Count
     charge_usd: Usd
+    rejected_usd: Usd
+    """The part of the charge that is for answers which were not accepted, and of which another model took over."""
     cost_usd: Usd
     house_usd: Usd
 
