@@ -119,9 +119,9 @@ def _print_csv(rows: Sequence[Mapping[str, Any]], by: Sequence[str]) -> None:
 
 
 def _show(rows: Sequence[Mapping[str, Any]], found: Usage) -> None:
-    sums = ("jobs", "read", "written", "charged", "cost", "borne by us")
+    sums = ["jobs", "read", "written", "charged", "cost", "borne by us"]
     if Decimal(found["total"]["rejected_usd"]):
-        sums = (*sums, "not accepted")
+        sums.append("not accepted")
     keys = [_column(one) for one in found["by"]]
     shown = table("", *keys, *sums, right=sums, whole=(*sums[:-1], "day", "tier"))
     for row in rows:
