@@ -40,6 +40,12 @@ REFERS: Final = (
 )  # fmt: skip
 """Bodies that name a thing: method, path, the rest of the body, the field, and which thing."""
 ID: Final = "[0-9a-f]{32}"
+REVIEWED: Final = """
+    INSERT INTO reviews (public_id, tenant_id, batch_id, job_id, stored_on, task, task_version, document_name, document_hash, fields)
+    SELECT gen_random_uuid(), j.tenant_id, j.batch_id, j.id, j.stored_on, 'extract', 1, %s, '\\x00'::bytea, '{}'
+    FROM jobs j JOIN results r ON r.job_id = j.id WHERE j.tenant_id = %s AND j.batch_id <> 0 ORDER BY j.id DESC LIMIT 1
+    RETURNING public_id
+"""
 REFUSED: Final = (
     "INSERT INTO refusals (tenant_id, task_id, code, message, request) VALUES (%s, 'x', 'bad', %s, '{}') RETURNING id"
 )
@@ -159,12 +165,16 @@ def _things(ours: Ours, tenant: Tenant) -> dict[str, str]:
     with ours.stack.connect() as connection:
         row = connection.execute("SELECT id FROM tenants WHERE name = %s", [tenant.name]).fetchone()
         refused = connection.execute(REFUSED, [*(row or ()), secret]).fetchone()
+        review = connection.execute(REVIEWED, [secret, *(row or ())]).fetchone()
     assert refused is not None
+    assert review is not None
+    task = {"name": secret, "instructions": f"Sort what {secret} sends.", "description": "Text."}
     return {
         "batch_id": batch.id, "file_id": upload(api, lines), "endpoint_id": hook["id"], "delivery_id": deliveries[0]["id"],
         "job_id": answered(api.post("/v1/jobs", {"body": tests_stack.chat(secret)}))["id"],
         "response_id": answered(api.post("/v1/responses", {"model": "auto", "input": secret}))["id"],
         "key": answered(api.post("/v1/keys", {"name": secret}))["id"], "project": project["name"], "refusal_id": str(refused[0]),
+        "task_name": answered(api.post("/v1/tasks", {"definition": task}))["name"], "review_id": f"review_{review[0].hex}",
     }  # fmt: skip
 
 
