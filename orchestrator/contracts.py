@@ -42,6 +42,12 @@ ASKED: Final = "responses"
 
 HELD_TO: Final = "held"
 """The field of a stored chat that says what its answer is held to beyond its form: checks of fields, and where the text stands."""
+ACCEPT: Final = "accept"
+"""The field of a stored chat that says from which score on an answer of one model is accepted: `at`, `model`, and the `specialist`'s version."""
+SCORE: Final = "rightsize_score"
+"""The field of a specialist's answer by which it is accepted or not: 0 to 1, and 0 for what lies outside of what it has learnt."""
+CONFIDENCE: Final = "rightsize_confidence"
+"""The field with the probability of a specialist's label: the score of one that tells no other."""
 FIELDS: Final = "rightsize_fields"
 """The field of an answer in which it stands where each of its values was found in the document."""
 
@@ -215,6 +221,8 @@ class ClaimedJob:
     """Those that earlier models of its cascade took."""
     is_piece: bool = False
     """Whether it is about a piece of a document: its batch counts the document, once."""
+    unbilled: bool = False
+    """Whether it is for us alone, as an audit is: its cost is ours, and nobody is charged."""
 
     @property
     def turn(self) -> int:

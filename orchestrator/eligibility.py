@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
@@ -13,6 +13,7 @@ from orchestrator.fleet import Fleet, Model, Policy
 from orchestrator.hints import BOUNDED, Hints
 from orchestrator.order import Lengths
 from orchestrator.pricing import price, usd
+from orchestrator.promotion import Promotion
 from orchestrator.requests import CLASSIFY, POOLING, SCORE, Features
 
 TYPICAL_OUTPUT_TOKENS: Final = 200
@@ -41,6 +42,8 @@ class Situation:
     specialists: Set[str]
     day: date
     lengths: Lengths = field(default_factory=dict)
+    promotions: Mapping[str, Promotion] = field(default_factory=dict)
+    """By task, how far its specialist is promoted; one without a promotion answers as the decision tree says."""
 
 
 def excluded(hints: Hints, tier: Tier) -> str | None:

@@ -28,6 +28,7 @@ HINTS: Final = frozenset(
         "max_tier",
         "cascade",
         "escalate",
+        "min_confidence",
         "deadline",
     }
 )
@@ -70,6 +71,8 @@ class Hints:
     """Tiers that are asked one after the other until an answer is accepted."""
     escalate: bool | None = None
     """Whether an answer that is not accepted is asked of the next tier up: a cascade that begins wherever the route does."""
+    min_confidence: float | None = None
+    """The least score with which an answer of a cascade is accepted; the last model's always is."""
     deadline_s: float | None = None
     """How long a single request may take, where that is less than any may."""
 
@@ -131,12 +134,19 @@ def hints_from(raw: object) -> Hints:
         max_tier=_bound(raw, "max_tier"),
         cascade=tuple(Tier(one) for one in raw.get("cascade") or ()),
         escalate=raw.get("escalate"),
+        min_confidence=_confidence(raw.get("min_confidence")),
         deadline_s=_deadline_s(raw.get("deadline")),
     )
 
 
 def _bound(raw: Mapping[str, object], name: str) -> Tier | None:
     return Tier(str(raw[name])) if raw.get(name) is not None else None
+
+
+def _confidence(value: object) -> float | None:
+    if value is not None and not is_number(value, 0.0, 1.0):
+        raise InvalidRequest("`rightsize.min_confidence` must be a number from 0 to 1.", param="min_confidence")
+    return None if value is None else float(str(value))
 
 
 def _deadline_s(value: object) -> float | None:
@@ -248,6 +258,7 @@ def merged(row: Hints, batch: Hints) -> Hints:
         max_tier=row.max_tier or batch.max_tier,
         cascade=row.cascade if chooses else batch.cascade,
         escalate=batch.escalate if row.escalate is None else row.escalate,
+        min_confidence=batch.min_confidence if row.min_confidence is None else row.min_confidence,
         deadline_s=row.deadline_s or batch.deadline_s,
     )
 

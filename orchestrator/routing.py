@@ -18,6 +18,7 @@ from orchestrator.errors import TierUnavailable
 from orchestrator.fleet import Model
 from orchestrator.hints import BOUNDED
 from orchestrator.pricing import usd
+from orchestrator.promotion import CERTIFIED
 from orchestrator.requests import POOLING, Features
 
 REJECTED_SHARE: Final = Decimal("0.05")
@@ -38,10 +39,15 @@ class Route:
     """Models that take over, in this order, where an answer is not accepted."""
 
 
-def route(features: Features, now: Situation) -> Route:
-    """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier."""
+def route(features: Features, now: Situation, lot: float = 0.0) -> Route:
+    """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier.
+
+    `lot` was drawn for the request, from 0 to 1: by it a canary takes its share.
+    """
     if features.hints.cascade and features.model == "auto":
         return _down_the_cascade(features, now)
+    if (promoted := _by_certificate(features, now, lot)) is not None:
+        return promoted
     found = _of_one(features, now)
     return _with_the_next(features, found, now) if features.hints.escalate else found
 
@@ -63,6 +69,29 @@ def _of_one(features: Features, now: Situation) -> Route:
     return _first_that_serves(features, now, wanted, rule, reasons, explicit=named_tier is not None)
 
 
+def _by_certificate(features: Features, now: Situation, lot: float) -> Route | None:
+    """The specialist first and the reference behind it, where a certificate allows it and the caller says nothing against it."""
+    hints = features.hints
+    promotion = now.promotions.get(hints.task) if hints.task is not None else None
+    chosen = features.model != "auto" or hints.tier is not None or hints.stakes is Stakes.HIGH
+    if promotion is None or chosen or features.images or features.audio or not promotion.asks_first(lot):
+        return None
+    known = now.fleet.by_name
+    models = [known[name] for name in (promotion.model, promotion.reference) if name in known]
+    if len(models) < 2 or any(problem_of(features, one, now) or excluded(hints, one.tier) for one in models):
+        return None
+    if _over_the_bound(features, models, now):
+        return None
+    first, then = models
+    reasons = (
+        f"Task {hints.task} is promoted ({promotion.stage}) by {promotion.certificate}.",
+        f"Its specialist answers alone where its score is {promotion.threshold:.4f} or more; otherwise {then.name} takes over.",
+    )
+    hold, likely = _hold_of_all(features, models, now), _expected_of(features, models, now)
+    expected = replace(estimate(features, first, now.day), hold_usd=hold, cost_usd=likely)
+    return Route(first.tier, first.name, CERTIFIED, reasons, expected, (then.name,))
+
+
 def _ask(features: Features, now: Situation) -> tuple[Tier, str, list[str]]:
     """The four questions, in their order; each answer is a reason."""
     if features.images or features.audio:
@@ -74,7 +103,7 @@ def _ask(features: Features, now: Situation) -> tuple[Tier, str, list[str]]:
     hints, thresholds = features.hints, now.policy.thresholds
     if hints.stakes is Stakes.HIGH:
         return Tier.RLM, "high_stakes", [*reasons, "The caller declares high stakes: accuracy goes before speed."]
-    has_specialist = hints.task is not None and hints.task in now.specialists
+    has_specialist = hints.task is not None and hints.task in now.specialists and hints.task not in now.promotions
     depth = len(features.signals) + (features.input_tokens > thresholds.long_input_tokens)
     if depth >= thresholds.complex_signals and hints.stakes is not Stakes.LOW and not has_specialist:
         signs = ", ".join(features.signals)
@@ -89,7 +118,12 @@ def _ask(features: Features, now: Situation) -> tuple[Tier, str, list[str]]:
             [*reasons, f"Task {hints.task} is repetitive and has a trained specialist."],
         )
     if hints.task is not None:
-        reasons.append(f"Task {hints.task} has no specialist yet.")
+        promotion = now.promotions.get(hints.task)
+        reasons.append(
+            f"Task {hints.task} has no specialist yet."
+            if promotion is None
+            else f"The specialist of task {hints.task} does not answer this one: it is in stage {promotion.stage}."
+        )
     default = now.policy.default_tier
     return default, "default", [*reasons, f"Varied work of moderate complexity goes to {default}."]
 

@@ -18,6 +18,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
+from orchestrator.rightsizing import auditing
 from orchestrator.telemetry import log, log_away, log_fault
 from orchestrator.webhooks.send import Sender
 
@@ -62,6 +63,7 @@ class Service:
             "coalesce": lambda: self._repeat(threading.Event(), settings.poll_s, self._coalesce),
             "sweep": lambda: self._repeat(self.sweep_now, settings.recover_every_s, self._sweep),
             "finish": lambda: self._repeat(self.finish_now, settings.poll_s, self._finish),
+            "audit": lambda: self._repeat(threading.Event(), settings.poll_s, self._audit),
             "alerts": lambda: self._repeat(self.alerts_now, settings.poll_s, self._tell_alerts),
             "notify": self._notify_loop,
             "upkeep": lambda: self._repeat(threading.Event(), UPKEEP_EVERY_S, self._upkeep),
@@ -171,6 +173,11 @@ class Service:
         self._rejoining.look()
         if coalesce.coalesce_due(self.context):
             self.finish_now.set()
+
+    def _audit(self) -> None:
+        while auditing.audit_due(self.context):
+            if self.stop.is_set():
+                return
 
     def _sweep(self) -> None:
         if recover.sweep_cancelling(self.context):

@@ -34,6 +34,8 @@ EVENTS: Final[Mapping[str, str]] = {
     "orphans_erased": "bodies, results and uploads past the retention that no row knew were deleted",
     "webhooks_sent": "events were sent to webhook endpoints",
     "budget_alerts": "budgets came to 50, 80 or 100% of their limit",
+    "demoted": "a specialist no longer answers alone: its quality is below its target, or its certificate expired",
+    "promoted": "a specialist came to its next stage, as its certificate allows",
     "given_back": "jobs were given back uncounted at an orderly stop",
     "lease_lost": "a worker held dispatches whose lease it has lost; their results are dropped",
     "unexpected_outcome": "an engine raised something that is not an EngineFault; the job failed",

@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,6 +41,8 @@ class Wanted:
     """How a response was asked for, where the answer is to be one and no chat."""
     held: Held | None = None
     """What the answer is held to beyond its form, where it is about a document."""
+    accept: Mapping[str, Any] | None = None
+    """From which score on it is accepted, see `contracts.ACCEPT`."""
 
 
 async def perform(engine: Engine, request: EngineRequest, wanted: Wanted) -> Answer:

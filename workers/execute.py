@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from orchestrator.contracts import ASKED, HELD_TO, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
+from orchestrator.contracts import ACCEPT, ASKED, HELD_TO, Answer, ClaimedJob, Fault, Outcome, OutcomeKind, Usage
 from orchestrator.crashpoints import reached
 from orchestrator.errors import EngineFault
 from orchestrator.incoming import holds_nul
@@ -17,7 +17,8 @@ from orchestrator.media.picture import MAX_IMAGE_PIXELS
 from orchestrator.responses.answer import from_chat
 from orchestrator.tasks.verdict import Held
 from orchestrator.telemetry import log_fault
-from workers import deliberation, fields, media, telling
+from workers import accepting, deliberation, fields, media, telling
+from workers.accepting import NotAccepted
 from workers.deliberation import Wanted
 from workers.engines.base import Engine, EngineRequest
 from workers.forms import WrongForm
@@ -25,6 +26,8 @@ from workers.streaming import Pieces
 
 MAX_TOKENS = 100_000_000
 MAX_MESSAGE = 2_000
+CANNOT = frozenset({"not_accepted", "no_specialist", "bad_specialist"})
+"""Faults of a model that the next one of a cascade does not share."""
 
 
 async def run(
@@ -41,11 +44,15 @@ async def run(
             if media.has_media(request.body):
                 request = await media.cleaned(request, engine.limits(), max_image_pixels)
             reached("execute.before_perform")
-            if wanted.stream and pieces is not None:
+            if (
+                wanted.stream and pieces is not None and wanted.accept is None
+            ):  # one that may not be accepted is not told yet
                 answer = await telling.perform(engine, request, wanted, pieces)
             else:
                 answer = await deliberation.perform(engine, request, wanted)
             reached("execute.after_perform")
+        if wanted.accept is not None:
+            accepting.check(job, answer, wanted.accept)
         if wanted.held is not None:
             fields.tell(request, answer, wanted.held)
         outcome = normalise(job, answer, wanted, time.monotonic() - started)
@@ -73,6 +80,7 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
     body.pop("stream_options", None)
     asked_as = body.pop(ASKED, None)
     held = body.pop(HELD_TO, None)
+    accept = body.pop(ACCEPT, None)
     request = EngineRequest(
         job_id=job.public_id,
         endpoint=job.engine_endpoint,
@@ -82,6 +90,7 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         interactive=job.interactive,
         thinking_tokens=hints.get("thinking_tokens"),
         adapter=hints.get("adapter"),
+        specialist=(accept or {}).get("specialist"),
     )
     asked = Wanted(
         bool(hints.get("reasoning")),
@@ -90,6 +99,7 @@ def prepare(job: ClaimedJob) -> tuple[EngineRequest, Wanted]:
         stream,
         asked_as,
         None if held is None else Held.from_json(held),
+        accept,
     )
     return request, asked
 
@@ -171,8 +181,9 @@ def broken_off(outcome: Outcome | None) -> Outcome:
 def from_fault(fault: EngineFault, engine_s: float, *, may_escalate: bool = False) -> Outcome:
     """The outcome of a fault: its class says whether another attempt may help, or another model."""
     kind = OutcomeKind.RETRY if fault.retryable else OutcomeKind.FAILED
-    if may_escalate and isinstance(fault, WrongForm) and not fault.was_cut:
+    is_rejected = fault.fault_code in CANNOT or (isinstance(fault, WrongForm) and not fault.was_cut)
+    if may_escalate and is_rejected:
         kind = OutcomeKind.REJECTED
-    detail, usage = (fault.detail, fault.usage) if isinstance(fault, WrongForm) else (None, Usage())
+    detail, usage = (fault.detail, fault.usage) if isinstance(fault, (WrongForm, NotAccepted)) else (None, Usage())
     told = Fault(fault.fault_code, fault.message[:MAX_MESSAGE], fault.http_status, fault.retry_after_s, detail)
     return Outcome(kind, usage, fault=told, engine_s=engine_s)

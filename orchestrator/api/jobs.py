@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query, Request
@@ -12,16 +13,17 @@ from starlette.responses import Response
 
 from orchestrator import ids
 from orchestrator.api import schemas
-from orchestrator.api.auth import Reader, Submitter
+from orchestrator.api.auth import Reader, Submitter, Submitting
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import Backpressure, Refused
+from orchestrator.errors import Backpressure, InvalidRequest, Refused
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.context import Context
 from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, is_settled, show_job
 from orchestrator.hints import window_seconds
+from orchestrator.rightsizing.labelling import give_feedback
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -90,6 +92,18 @@ async def _wait(request: Request, serving: Serving, owner: Owner, job_id: str, w
         if await serving.watch(is_settled, serving.context, owner, job_id):
             return
         pause_s = min(MOST_LOOK_S, 1.5 * pause_s)
+
+
+@router.post("/{job_id}/feedback", openapi_extra=schemas.body_of(schemas.Feedback))
+async def feedback(job_id: str, request: Request, who: Submitting) -> Response:
+    """Say whether a job's answer was good, or what the right one is: right-sizing measures the quality of its task by it."""
+    serving, public_id = serving_of(request), ids.parse("job", job_id)
+    said = checked(schemas.Feedback, await read_object(request))
+    if said.good is None and said.label is None:
+        raise InvalidRequest("Give `good` (true or false), or `label` (the right answer), or both.", param="good")
+    given = partial(give_feedback, good=said.good, label=said.label, given_by=f"key_{who.key}")
+    await serving.submit(given, serving.context, who.owner.tenant_id, public_id)
+    return answer({"object": "feedback", "job": job_id, "good": said.good, "label": said.label})
 
 
 @router.post("/{job_id}/cancel")

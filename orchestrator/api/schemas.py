@@ -182,6 +182,18 @@ class CreateJob(Exact):
     deadline: Window = "24h"
 
 
+MAX_LABEL_CHARS: Final = 1_000
+
+
+class Feedback(Exact):
+    """What a caller says of an answer."""
+
+    good: bool | None = None
+    """Whether it was right."""
+    label: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARS)] | None = None
+    """What the right one is."""
+
+
 Weight = Annotated[int, Field(ge=1, le=1_000), INTEGRAL]
 Days = Annotated[int, Field(ge=1, le=3_650), INTEGRAL]
 Named = Annotated[str, StringConstraints(min_length=1, max_length=128)]

@@ -18,6 +18,7 @@ from orchestrator.cli import (
     jobs,
     learning,
     models,
+    promoting,
     reading,
     refusals,
     review,
@@ -48,7 +49,10 @@ COMMANDS: Final = {
         steering.retry, jobs.job, review.review, forget.forget,
     ),
     "Reasons and costs": (reading.explain, costing.cost, costing.prices),
-    "Models and specialists": (learning.train, learning.evaluate),
+    "Models and specialists": (
+        learning.train, learning.evaluate, promoting.label, promoting.certify, promoting.promote, promoting.demote, promoting.freeze,
+        promoting.stages,
+    ),
     "Try and measure": (demo, benching.bench),
     "Servers": (
         serving.up, serving.doctor, serving.migrate, serving.orchestrator, serving.api, serving.worker, serving.intake,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -19,8 +19,9 @@ from orchestrator.fleet import Config, load
 from orchestrator.lifecycle import Limits
 from orchestrator.order import Lengths
 from orchestrator.patience import retrying
+from orchestrator.promotion import Promotion
 from orchestrator.settings import Settings
-from orchestrator.store import lengths, limits, versions
+from orchestrator.store import lengths, limits, stages, versions
 from orchestrator.store.limits import Quota
 from orchestrator.store.migrate import check_schema
 from orchestrator.store.session import Database, Role
@@ -55,6 +56,7 @@ class Context:
     process is no API, it is the same as `database`."""
     backlog: Backlog = field(default_factory=Backlog)
     _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
+    _promotions: dict[int, tuple[float, Mapping[str, Promotion]]] = field(default_factory=dict)
     _lengths: dict[int, tuple[float, Lengths]] = field(default_factory=dict)
     _quotas: dict[int, tuple[float, dict[tuple[str, int], Quota]]] = field(default_factory=dict)
 
@@ -67,8 +69,9 @@ class Context:
     def situation(self, tenant_id: int) -> Situation:
         """What is known besides a request; the tenant's specialists are read again after two seconds, its lengths after a minute."""
         names = self._fresh(self._specialists, tenant_id, SPECIALISTS_FRESH_S, versions.specialists)
+        promoted = self._fresh(self._promotions, tenant_id, SPECIALISTS_FRESH_S, stages.in_force)
         learnt = self._fresh(self._lengths, tenant_id, LENGTHS_FRESH_S, lengths.learnt)
-        return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date(), learnt)
+        return Situation(self.config.fleet, self.config.policy, names, datetime.now(UTC).date(), learnt, promoted)
 
     def may_have_quotas(self, tenant_id: int) -> bool:
         """Whether a tenant has quotas, or it is to be looked up; does not wait for the database."""

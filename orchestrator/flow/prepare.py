@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -9,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.contracts import ASKED, HELD_TO, JobState
+from orchestrator.contracts import ACCEPT, ASKED, HELD_TO, JobState
 from orchestrator.eligibility import Situation
 from orchestrator.errors import TooLarge
 from orchestrator.flow.context import Context
@@ -17,6 +18,7 @@ from orchestrator.forecasting import readings
 from orchestrator.hints import Hints, check_no_deadline
 from orchestrator.order import run_order
 from orchestrator.pricing import ZERO
+from orchestrator.promotion import CERTIFIED, Promotion, drawn
 from orchestrator.requests import CHAT, RESPONSES, Features, engine_body, features_of
 from orchestrator.responses.request import to_chat
 from orchestrator.routing import Route, route
@@ -50,11 +52,16 @@ def prepare(
     asked, features = seen(endpoint, body, batch_hints, streams=interactive)
     if custom_id is not None:
         check_no_deadline(features.hints)
-    chosen = route(features, now)
+    chosen = route(features, now, random.random())  # noqa: S311 - a sample, not a secret
     task = features.hints.task
+    promotion = now.promotions.get(task) if task else None
     learnt = now.lengths.get((task, chosen.model)) if task else None
     stored = _stored(endpoint, body, engine_body(asked, features.hints))
-    content = orjson.dumps({**stored, HELD_TO: about.held} if about is not None else stored)
+    if about is not None:
+        stored = {**stored, HELD_TO: about.held}
+    if accept := _accept(features.hints, chosen, promotion):
+        stored = {**stored, ACCEPT: accept}
+    content = orjson.dumps(stored)
     if len(content) > settings.max_row_bytes:
         raise TooLarge(f"The body has {len(content)} bytes; at most {settings.max_row_bytes // MIB} MiB are taken.")
     blob_key = None
@@ -79,8 +86,18 @@ def prepare(
         body=None if blob_key else content,
         blob_key=blob_key,
         cascade=chosen.cascade,
+        drawn=drawn(promotion, chosen.rule, chosen.model, random.random()),  # noqa: S311 - a sample, not a secret
         within_s=features.hints.deadline_s,
     )
+
+
+def _accept(hints: Hints, chosen: Route, promotion: Promotion | None) -> dict[str, object] | None:
+    """From which score on an answer is accepted: as the certificate says, or the caller of a cascade."""
+    if chosen.rule == CERTIFIED and promotion is not None:
+        return promotion.accept()
+    if chosen.cascade and hints.min_confidence is not None:
+        return {"at": hints.min_confidence}
+    return None
 
 
 def seen(endpoint: str, body: Any, batch_hints: Hints, *, streams: bool = False) -> tuple[Any, Features]:

@@ -96,7 +96,7 @@ class Recorder:
         amount = price(outcome.usage, self._card(job)) if outcome.usage != NOTHING or outcome.body is not None else ZERO
         # Nobody is charged more than was held for it: what a model takes beyond the most that was told is ours.
         most = amount if job.worst_usd is None else min(amount, job.worst_usd)
-        charge = most if state is JobState.SUCCEEDED or then else ZERO
+        charge = most if (state is JobState.SUCCEEDED or then) and not job.unbilled else ZERO
         blob_key = self._blob(job, outcome, state)
         fields = noted(outcome.body) if state is JobState.SUCCEEDED and job.task and not job.is_piece else None
         return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key, then, fields)

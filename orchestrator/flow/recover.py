@@ -118,7 +118,7 @@ def _claimed(row: Row[Any], dispatch_id: int) -> ClaimedJob:
         dispatch_id=dispatch_id, attempt=row.attempts + 1, tier=row.tier, model=row.model, endpoint=row.endpoint, task=row.task,
         price_version=row.price_version, policy_version=row.policy_version, fleet_version=row.fleet_version,
         interactive=row.interactive, deadline=row.deadline, seconds_left=0.0, held_usd=row.held_usd, stored_on=row.stored_on, body=b"",
-        earlier_attempts=row.earlier_attempts, is_piece=row.parent_job_id is not None,
+        earlier_attempts=row.earlier_attempts, is_piece=row.parent_job_id is not None, unbilled=row.unbilled,
     )  # fmt: skip
 
 

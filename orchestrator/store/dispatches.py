@@ -84,7 +84,7 @@ IS_SUSPECT: Final = text("""
 """)
 CLAIMED: Final = """j.id, j.public_id, j.tenant_id, j.project_id, j.api_key_id, j.batch_id, j.attempts, j.tier, j.model, j.endpoint, j.task,
         j.price_version, j.policy_version, j.fleet_version, j.interactive, j.deadline, j.held_usd, j.worst_usd, j.cascade, j.parent_job_id,
-        j.stored_on, j.earlier_attempts,
+        j.stored_on, j.earlier_attempts, j.unbilled,
         extract(epoch FROM j.deadline - now())::float8 AS seconds_left, r.body, r.blob_key"""
 CLAIMED_JOBS: Final = text(f"""
     SELECT {CLAIMED}
@@ -304,6 +304,7 @@ def claimed_job(row: Row[Any], dispatch_id: int) -> ClaimedJob:
         cascade=tuple((row.cascade or "").split()),
         earlier_attempts=row.earlier_attempts,
         is_piece=row.parent_job_id is not None,
+        unbilled=row.unbilled,
     )
 
 

@@ -92,7 +92,7 @@ CHECKS: Final = (
     Check(
         "I3-charge", "a succeeded job has exactly one charge, and no other job has any",
         "SELECT j.id FROM jobs j WHERE j.state >= 10 AND (SELECT count(*) FROM transfers t WHERE t.job_id = j.id "
-        "AND t.kind = 'charge') <> CASE WHEN j.state = 10 AND j.reused_job_id IS NULL AND (j.pieces = 0 OR j.attempts > 0) THEN 1 ELSE 0 END",
+        "AND t.kind = 'charge') <> CASE WHEN j.state = 10 AND NOT j.unbilled AND j.reused_job_id IS NULL AND (j.pieces = 0 OR j.attempts > 0) THEN 1 ELSE 0 END",
     ),
     Check(
         "I3-rejected", "an answer that was not accepted, and no other attempt, is charged apart",

@@ -13,6 +13,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import TERMINAL, JobState, Owner
+from orchestrator.promotion import Drawn
+from orchestrator.store import audits
 from orchestrator.store.reuse import Reused
 from orchestrator.store.session import copy_rows
 
@@ -166,6 +168,8 @@ class NewJob:
     """How many pieces a document is asked in."""
     parent: int | str | None = None
     """The document's job: its id, or the public id of one that is put in together with its pieces."""
+    drawn: Drawn | None = None
+    """Whether another model answers it as well, which was decided before anything is answered."""
     level: int = 0
     """Of a piece 1, of what makes one answer of several 2 and so on; of a document, the level that is asked now."""
 
@@ -217,6 +221,7 @@ def put(session: Session, jobs: Sequence[NewJob], frame: Frame) -> None:
             (stored_on, i, 0, j.reused.body, j.reused.blob_key) for i, j in zip(ids, jobs, strict=True) if j.reused
         )
         copy_rows(session, "results", RESULT_COLUMNS, taken)
+    audits.draw(session, frame.owner.tenant_id, [(job.public_id, job.drawn) for job in jobs if job.drawn])
 
 
 def _job_rows(

@@ -19,9 +19,9 @@ from orchestrator.store.failures import explained, refused
 from orchestrator.store.session import Database
 
 FIRST: Final = "0001"
-OLDEST: Final = "0009"
+OLDEST: Final = "0010"
 """The oldest schema that this release can run on."""
-NEWEST: Final = "0009"
+NEWEST: Final = "0010"
 """The schema that this release migrates to. Revisions are numbered, so that they can be compared."""
 OLDEST_SERVER: Final = 150000
 SERVER: Final = text("""

@@ -181,13 +181,13 @@ def _attempt(m: Move, interval_id: int | None) -> tuple[object, ...]:
 
 
 def _transfers(m: Move) -> list[tuple[object, ...]]:
-    """A cost for every attempt, borne by the caller if it answered and by us if not; a charge for a success.
+    """A cost for every attempt, borne by the caller if it answered and by us if not or if it was for us; a charge for a success.
 
     An answer that was not accepted is charged as well, apart. What an answer took beyond the most that was held for it is an
     overrun, which we bear.
     """
     job, owner = m.job, m.job.owner
-    succeeded = m.state is JobState.SUCCEEDED or m.then is not None
+    succeeded = (m.state is JobState.SUCCEEDED or m.then is not None) and not job.unbilled
     tail = (owner.tenant_id, owner.project_id, owner.api_key_id, job.batch_id, job.tier, job.model, job.price_version)
     bearer = "cost:caller" if succeeded else "cost:house"
     rows: list[tuple[object, ...]] = [(job.id, job.attempt, "cost", bearer, f"model:{job.model}", m.cost_usd, *tail)]

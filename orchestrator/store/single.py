@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import JobState, Owner
+from orchestrator.store import audits
 from orchestrator.store.jobs import NewJob
 from orchestrator.store.versions import Versions
 
@@ -91,6 +92,7 @@ def add(
         "cascade": " ".join(job.cascade) or None,
     }  # fmt: skip
     dispatch_id: int | None = session.execute(ADD, values).scalar_one()
+    audits.draw(session, owner.tenant_id, [(job.public_id, job.drawn)] if job.drawn else [])
     return dispatch_id
 
 
@@ -108,7 +110,9 @@ def add_now(
         "tenant": owner.tenant_id, "project": owner.project_id, "api_key": owner.api_key_id, "claim_by": claim_by_s,
         "state": int(JobState.ASSIGNED), "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
     }  # fmt: skip
-    return list(session.execute(ADD_NOW, values).scalars())
+    made = list(session.execute(ADD_NOW, values).scalars())
+    audits.draw(session, owner.tenant_id, [(job.public_id, job.drawn) for job in jobs if job.drawn])
+    return made
 
 
 def remember_keys(session: Session, tenant_id: int, keys: Iterable[tuple[str, bytes, UUID]]) -> set[UUID]:

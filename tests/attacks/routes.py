@@ -37,6 +37,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "/v1/score": {"model": "fast", "queries": "a", "documents": ["b"]},
     "/v1/explain": {"endpoint": "/v1/chat/completions", "body": chat("Hello")},
     "/v1/jobs": {"endpoint": "/v1/chat/completions", "body": chat("Hello"), "deadline": "1h"},
+    "/v1/jobs/{job_id}/feedback": {"good": True, "label": "billing"},
     "/v1/tasks": {"definition": {"name": "sorting", "instructions": "Sort it.", "description": "Text."}},
     "/v1/documents/known": {"task": "summarise", "hashes": ["0" * 64], "rightsize": {"stakes": "low"}},
     "/v1/documents/forget": {"hash": "0" * 64},

@@ -32,6 +32,8 @@ class EngineRequest:
     """How long the sound in its messages is."""
     adapter: str | None = None
     """The LoRA adapter that the model answers with, by its name in the fleet."""
+    specialist: str | None = None
+    """The version of the task's specialist that is to answer; the current one where nothing is said."""
 
     def with_body(self, body: dict[str, Any]) -> EngineRequest:
         """The same request with another body."""

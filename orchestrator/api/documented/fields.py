@@ -116,6 +116,7 @@ HINTS: Final[Schema] = {
             "description": "Tiers that are asked one after the other until an answer is accepted.",
         },
         "escalate": FLAG,
+        "min_confidence": {"type": "number", "minimum": 0, "maximum": 1},
         "deadline": {"type": ["string", "null"], "pattern": patterns.window(), "description": "Of a single request."},
     },
 }

@@ -38,7 +38,11 @@ OF_BATCH: Final = {
     "errors": Link("file_content", {"file_id": "$response.body#/error_file_id"}),
     "next": Link("list_batches", {"after": ID}),
 }
-OF_JOB: Final = {"object": Link("show_job", {"job_id": ID}), "cancel": Link("cancel_job", {"job_id": ID})}
+OF_JOB: Final = {
+    "object": Link("show_job", {"job_id": ID}),
+    "cancel": Link("cancel_job", {"job_id": ID}),
+    "feedback": Link("give_feedback", {"job_id": ID}, body={"good": True}),
+}
 OF_REVIEW: Final = {
     "confirm": Link("decide_review", {"review_id": ID}, body={"action": "confirm"}),
     "job": Link("show_job", {"job_id": "$response.body#/job_id"}),
@@ -82,6 +86,7 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "GET /v1/models/{name}": ("show_model", shown(work.Model, 404)),
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
     "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404, 429)),
+    "POST /v1/jobs/{job_id}/feedback": ("give_feedback", done(work.Feedback, 400, 404)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
     "GET /v1/tasks": ("list_tasks", shown(tasks.Tasks)),
     "POST /v1/tasks": ("define_task", taken(tasks.DefinedTask)),

@@ -46,6 +46,15 @@ class FilePage(Page):
     data: list[File]
 
 
+class Feedback(Told):
+    """What was said of a job's answer."""
+
+    object: Literal["feedback"]
+    job: JobId
+    good: bool | None
+    label: str | None
+
+
 class DeletedFile(Told):
     """A file that is gone."""
 

@@ -3,7 +3,7 @@
 A test holds these against the migrated schema, so that the two cannot part. Queries are in the modules beside this folder.
 """
 
-from orchestrator.store.models import ledger, reviews, running, tenants, webhooks, work
+from orchestrator.store.models import ledger, reviews, rightsizing, running, tenants, webhooks, work
 from orchestrator.store.models.base import Base
 
-__all__ = ["Base", "ledger", "reviews", "running", "tenants", "webhooks", "work"]
+__all__ = ["Base", "ledger", "reviews", "rightsizing", "running", "tenants", "webhooks", "work"]

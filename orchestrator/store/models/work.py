@@ -174,6 +174,8 @@ class Job(Base):
     """Those that earlier models of its cascade took: each model may be tried as often as any."""
     forgotten_at: Mapped[When | None]
     """From then on nothing is stored of what it was about, and what was answered."""
+    unbilled: Mapped[bool]
+    """Whether it is for us alone, as an audit is: its cost is ours, and nobody is charged."""
 
 
 class JobRequest(Base):

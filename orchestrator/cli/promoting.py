@@ -1,0 +1,200 @@
+"""Commands that hold a specialist to its quality: certify, promote, demote, freeze, stages, label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from orchestrator.cli.again import again
+from orchestrator.cli.connect import server_command, settings_of, with_servers
+from orchestrator.cli.display import note, out, print_json, table
+from orchestrator.cli.options import Config, DataDir, Task, json_flag
+
+STAGES: Final = ("shadow", "canary", "full")
+Shown = Annotated[
+    bool,
+    json_flag("`stage`, `certificate`, `threshold`, `audits` by kind, `certificates` and the `history` of its stages"),
+]
+
+
+def _stage_named(value: str) -> str:
+    if value not in STAGES:
+        raise typer.BadParameter(f"{value!r} is no stage. Give one of {', '.join(STAGES)}.")
+    return value
+
+
+def certify(
+    task: Task,
+    target: Annotated[float, typer.Option("--target", min=0.5, max=0.9999, help="The least quality of what it answers alone.")] = 0.98,
+    delta: Annotated[float, typer.Option("--delta", min=1e-6, max=0.5, help="The chance that the certificate is wrong, over all attempts.")] = 0.05,
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="FILE.csv", help="Labelled rows that it was not trained on; else those kept aside at training."),
+    ] = None,
+    measure: Annotated[
+        str | None, typer.Option("--measure", help="`accuracy` of labels, or `agreement` with the reference, from audits of the shadow.")
+    ] = None,
+    reference_quality: Annotated[
+        float | None,
+        typer.Option("--reference-quality", min=0.5, max=1.0, help="The least accuracy of the reference; audits are judged by it."),
+    ] = None,
+    text_column: Annotated[str, typer.Option("--text-column", help="The column with the text.")] = "text",
+    label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long the certificate holds.")] = 90,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[
+        bool, json_flag("`issued`, `threshold`, `share`, `share_interval`, `target`, `delta`, `n`, `bound`, `more_labels`, `reason`")
+    ] = False,
+) -> None:  # fmt: skip
+    """Certify that a specialist may answer alone: on which share of the rows, and how sure of it one can be.
+
+    The statement holds for the number of rows that there are, without an approximation. Every attempt uses rows that none used before,
+    and spends a part of delta. Where the rows do not suffice it says how many more would, and issues nothing.
+
+    Example:
+      rightsize certify support-triage --target 0.98 --delta 0.05
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("certify")(
+            settings, task, target=target, delta=delta, labels=labels, text_column=text_column, label_column=label_column,
+            measure=measure, reference_quality=reference_quality, days=days,
+        )  # fmt: skip
+    if as_json:
+        print_json(found)
+    else:
+        _show_certificate(found)
+    if not found["issued"]:
+        raise typer.Exit(1)
+
+
+def _show_certificate(found: Mapping[str, Any]) -> None:
+    if found["issued"]:
+        low, high = found["share_interval"]
+        out.print(
+            f"[bold]{found['task']}[/]: certified. It may answer alone where its score is {found['threshold']:.4f} or more: "
+            f"{found['share']:.1%} of the rows ({low:.1%} to {high:.1%})."
+        )
+        out.print(
+            f"  {found['measure']} of {found['target']:.1%} or more on those, but for a chance of {found['delta']:g}; shown by {found['n']:,} rows, "
+            f"{found['errors']} of {found['accepted']:,} answers wrong"
+        )
+        note(f"Next: {again('promote ' + found['task'] + ' --to canary')}")
+    else:
+        out.print(f"[bold]{found['task']}[/]: not certified. {found['reason']}")
+        if found["more_labels"]:
+            note(f"About {found['more_labels']:,} more labelled rows should do.")
+
+
+def promote(
+    task: Task,
+    to: Annotated[str, typer.Option("--to", callback=_stage_named, help="shadow, canary or full.")],
+    reference: Annotated[str | None, typer.Option("--reference", help="The model that takes over and is asked for audits; the default tier's otherwise.")] = None,
+    share: Annotated[float | None, typer.Option("--share", min=0.001, max=1.0, help="Of a canary: the share of the requests that ask the specialist first.")] = None,
+    audit_share: Annotated[float | None, typer.Option("--audit-share", min=0.0, max=1.0, help="The probability with which a job is audited.")] = None,
+    automatic: Annotated[bool, typer.Option("--automatic", help="Take further steps without being asked, as far as certificates allow.")] = False,
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Shown = False,
+) -> None:  # fmt: skip
+    """Let a specialist take its next step: shadow, canary, full.
+
+    In the shadow the reference answers, and the specialist is asked beside it. In a canary a share of the requests asks the specialist
+    first, in full all do; both need a certificate, and what it is not sure enough of goes on to the reference. Audits go on all the time:
+    once they say that its quality is below the target, it no longer answers alone.
+
+    Examples:
+      rightsize promote support-triage --to shadow
+      rightsize promote support-triage --to canary --share 0.1
+      rightsize promote support-triage --to full
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("promote")(
+            settings, task, to, reference=reference, share=share, audit_share=audit_share, automatic=automatic
+        )
+    print_json(found) if as_json else _show(found)
+
+
+def demote(
+    task: Task,
+    reason: Annotated[str, typer.Option("--reason", help="Why; it stands in the history.")] = "By hand.",
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Shown = False,
+) -> None:
+    """Take a specialist's right to answer alone; what waits for it goes on to the reference.
+
+    Example:
+      rightsize demote support-triage --reason "New product line"
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("demote")(settings, task, reason=reason)
+    print_json(found) if as_json else _show(found)
+
+
+def freeze(task: Task, data_dir: DataDir = None, config: Config = None, as_json: Shown = False) -> None:
+    """Let a task stay in its stage: nothing is promoted by itself any more. Audits go on, and may demote.
+
+    Example:
+      rightsize freeze support-triage
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("freeze")(settings, task)
+    print_json(found) if as_json else _show(found)
+
+
+def stages(task: Task, data_dir: DataDir = None, config: Config = None, as_json: Shown = False) -> None:
+    """Show the stage of a task, what its audits say, its certificates, and how it came there.
+
+    Example:
+      rightsize stages support-triage
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("stages")(settings, task)
+    print_json(found) if as_json else _show(found)
+
+
+def label(
+    task: Task,
+    labels: Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="A job's id and the right answer a line: CSV with a header.")],
+    job_column: Annotated[str, typer.Option("--job-column", help="The column with the job's id.")] = "job",
+    label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",
+    data_dir: DataDir = None,
+    config: Config = None,
+    as_json: Annotated[bool, json_flag("`task` and the number of `labels` stored")] = False,
+) -> None:  # fmt: skip
+    """Say what the right answers to a task's jobs are: the quality of every model that answered them is measured by it.
+
+    Example:
+      rightsize label support-triage --labels checked.csv
+    """
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        found = server_command("label")(settings, task, labels, job_column=job_column, label_column=label_column)
+    print_json(found) if as_json else out.print(f"{found['labels']:,} labels of task {task} are stored.")
+
+
+def _show(found: Mapping[str, Any]) -> None:
+    certificate = found["certificate"] or "no certificate"
+    out.print(
+        f"[bold]{found['task']}[/] is in stage [bold]{found['stage']}[/] since {_day(found['since'])} ({certificate})."
+    )
+    out.print(f"  {found['reason']}")
+    for kind, counted in found["audits"].items():
+        missing = f", {counted['missing']} never answered" if counted["missing"] else ""
+        out.print(f"  {kind}: {counted['agreed']:,} of {counted['decided']:,} agree{missing}; {counted['open']:,} open")
+    _show_history(found["history"])
+
+
+def _show_history(history: Sequence[Mapping[str, Any]]) -> None:
+    rows = table("", "since", "stage", "share", "by", "reason", right=("share",), whole=("since", "stage", "share"))
+    for one in history:
+        rows.add_row(_day(one["since"]), one["stage"], f"{one['share']:.0%}", one["set_by"], one["reason"])
+    out.print(rows)
+
+
+def _day(stamp: int) -> str:
+    return datetime.fromtimestamp(stamp, UTC).strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,86 @@
+"""What stored requests and answers say: the text that was asked about, what was answered, how sure of it, and whether two agree. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import orjson
+
+from orchestrator.contracts import ACCEPT, CONFIDENCE, SCORE
+
+_EDGES: Final = " \t\r\n.,;:!?\"'`*"
+_BLANKS: Final = re.compile(r"\s+")
+
+
+def text_hash(text: str) -> bytes:
+    """SHA-256 of a text without regard to case and blanks: equal texts are one row, wherever they come from."""
+    return hashlib.sha256(_BLANKS.sub(" ", text).strip().casefold().encode()).digest()
+
+
+def asked_text(body: bytes) -> str:
+    """The text of the last message of a stored chat; empty where there is none."""
+    for message in reversed(orjson.loads(body).get("messages") or []):
+        if isinstance(message, Mapping) and message.get("role") == "user":
+            content = message.get("content")
+            if isinstance(content, str):
+                return content
+            parts = content if isinstance(content, list) else []
+            return "\n".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+    return ""
+
+
+def asked_again(body: bytes, specialist: str | None = None) -> bytes:
+    """A stored chat for a model whose answer is taken as it comes; of a specialist a version may be named."""
+    found = orjson.loads(body)
+    found.pop(ACCEPT, None)
+    if specialist is not None:
+        found[ACCEPT] = {"at": 0.0, "specialist": specialist}
+    return orjson.dumps(found)
+
+
+def answer_of(body: bytes) -> str | None:
+    """What a stored answer says in its first choice; None for one that says no text."""
+    choices = orjson.loads(body).get("choices") or [{}]
+    content = (choices[0].get("message") or {}).get("content")
+    return content if isinstance(content, str) else None
+
+
+def score_of(body: bytes) -> float | None:
+    """How sure a specialist was of its answer."""
+    found = orjson.loads(body)
+    score = found.get(SCORE, found.get(CONFIDENCE))
+    return float(score) if isinstance(score, (int, float)) else None
+
+
+def agrees(one: str | None, other: str | None) -> bool:
+    """Whether two answers say the same: JSON by its values, a label without regard to case, blanks and what stands around it."""
+    if one is None or other is None:
+        return False
+    left, right = _value(one), _value(other)
+    return left == right and left is not None
+
+
+def _value(answer: str) -> Any:
+    """An object with one field is that field's value: a label is the same inside an object as without one."""
+    try:
+        found = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return _plain(answer)
+    if isinstance(found, dict) and len(found) == 1:
+        (found,) = found.values()
+    return _normal(found)
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _normal(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_normal(one) for one in value]
+    return _plain(value) if isinstance(value, str) else value
+
+
+def _plain(text: str) -> str:
+    return _BLANKS.sub(" ", text.replace("_", " ")).strip(_EDGES).casefold()

@@ -1,0 +1,127 @@
+"""Audit: drawn jobs are answered by another model as well, and the two answers are held against each other.
+
+A specialist whose audits say that its quality is below its target no longer answers alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from orchestrator import ids
+from orchestrator.contracts import JobState
+from orchestrator.crashpoints import reached
+from orchestrator.flow.context import Context
+from orchestrator.promotion import CERTIFIED
+from orchestrator.rightsizing.answers import agrees, answer_of, asked_again, asked_text, score_of, text_hash
+from orchestrator.rightsizing.promoting import demote
+from orchestrator.rightsizing.sequential import Watch
+from orchestrator.store import audits, stages
+from orchestrator.store.audits import Verdict
+
+WITHIN_S: Final = 3_600.0
+"""An audit without an answer after so long counts as one that does not agree, unless nobody serves the reference: then it waits."""
+
+
+def audit_due(context: Context) -> int:
+    """Take every step of audits that is due; returns how many audits were asked, decided or given up."""
+    return ask_due(context) + decide_due(context) + watch_all(context)
+
+
+def ask_due(context: Context) -> int:
+    """Queue the second answer of each drawn job that has its first; those without anything to compare are void."""
+    with context.database.unit_of_work() as session:
+        found = audits.answered(session)
+        void = [row.id for row in found if not _ask(context, session, row)]
+        if void:
+            audits.void(session, void)
+        reached("audit.before_commit")
+    if len(void) < len(found):
+        context.broker.wake()
+    return len(found)
+
+
+def _ask(context: Context, session: Session, row: Row[Any]) -> bool:
+    """Whether the other model was asked: only where the drawn one was answered by the model that its kind is about."""
+    first, second = row.specialist_model, row.reference
+    if row.kind == "shadow":
+        first, second = second, first
+    model = context.config.fleet.by_name.get(second)
+    is_answer = (
+        row.state == JobState.SUCCEEDED and row.model == first and (row.rule == CERTIFIED) == (row.kind == "audit")
+    )
+    if model is None or not is_answer or row.pieces or row.forgotten_at is not None:
+        return False
+    body = row.body if row.body is not None else context.blobs.get(row.blob_key) if row.blob_key else None
+    if body is None:
+        return False
+    asked = asked_again(bytes(body), row.specialist if row.kind == "shadow" else None)
+    audits.ask(session, row, ids.uuid7(), asked, context.versions, tier=model.tier, model=model.name, within_s=WITHIN_S)
+    return True
+
+
+def decide_due(context: Context) -> int:
+    """Hold the two answers of each audit against each other whose second one has come, or never will."""
+    with context.database.unit_of_work() as session:
+        found = audits.ended(session, context.settings.lease_s)
+        waits = [row.id for row in found if row.audit_state != JobState.SUCCEEDED and not row.is_served]
+        verdicts = [_verdict(context, row) for row in found if row.id not in waits]
+        if waits:  # nobody could have answered: that says nothing of the specialist
+            audits.ask_again(session, waits)
+        if verdicts:
+            audits.decide(session, verdicts)
+    return len(verdicts)
+
+
+def _verdict(context: Context, row: Row[Any]) -> Verdict:
+    """What the two answers say; one that never came is one that does not agree."""
+    first, second = _body(context, row.answer, row.answer_key), _body(context, row.other, row.other_key)
+    request = _body(context, row.request, row.request_key)
+    of_specialist = second if row.kind == "shadow" else first
+    return Verdict(
+        row.id,
+        agrees=first is not None and second is not None and agrees(answer_of(first), answer_of(second)),
+        missing=second is None,
+        score=None if of_specialist is None else score_of(of_specialist),
+        text_hash=None if request is None else text_hash(asked_text(request)),
+    )
+
+
+def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:
+    if body is not None:
+        return bytes(body)
+    return context.blobs.get(blob_key) if blob_key else None
+
+
+def watch_all(context: Context) -> int:
+    """Let the watch of every promoted task see its new audits; returns how many were seen."""
+    with context.database.unit_of_work() as session:
+        found = [row for row in stages.every(session) if row.stage in ("canary", "full")]
+    return sum(_watch(context, row) for row in found)
+
+
+def _watch(context: Context, stage: Row[Any]) -> int:
+    """Demote a specialist whose certificate has expired, or whose audits say that it is below its target."""
+    with context.database.unit_of_work() as session:
+        seen = audits.unseen(session, stage.id, stage.watched_to)
+        watch = Watch.from_dict(stage.watch)
+        for _, agreed in seen:
+            watch.add(agreed)
+            if watch.demotes:
+                break
+        if seen and not stages.watched(session, stage.id, watch.as_dict(), seen[-1][0]):
+            return 0  # another orchestrator was quicker
+        is_expired = stages.is_expired(session, stage.certificate_id)
+    if watch.demotes:
+        demote(context, stage, f"Audits say that its quality is below the target: {watch.told}", audits=watch.seen)
+    elif is_expired:
+        demote(
+            context,
+            stage,
+            "Its certificate has expired. Certify it again on fresh rows, and promote it.",
+            audits=watch.seen,
+        )
+    return len(seen)
+

@@ -1,0 +1,150 @@
+"""Certify: gather rows that fitting never saw and no attempt has used, hold the specialist's answers to them, and store what comes of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Literal
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from orchestrator import ids
+from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.flow.context import Context
+from orchestrator.rightsizing.certify import Demand, Finding, Scored, certify, grid
+from orchestrator.store import audits, certificates, stages
+from orchestrator.store.certificates import NewCertificate
+
+Measure = Literal["accuracy", "agreement"]
+WINDOW_DAYS: Final = 30
+DAYS: Final = 90
+"""How long a certificate holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A row that a specialist's answer can be held to."""
+
+    text_hash: bytes
+    score: float
+    right: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one sampling frame, and the scores on which thresholds are laid without looking at them."""
+
+    held: Sequence[Held]
+    unlabelled: Sequence[float]
+    """Scores of other texts: the grid of thresholds comes from these."""
+    frame: dict[str, Any]
+    fitted: Sequence[Scored] = ()
+    """Labelled rows that are not certified with: they say where to begin, and decide nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be certified."""
+
+    task: str
+    target: float
+    delta: float
+    measure: Measure
+    days: int = DAYS
+    reference_low: float | None = None
+    """The least accuracy of the reference, for the watch over a certificate of accuracy."""
+
+
+def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None) -> dict[str, Any]:
+    """Make one attempt to certify the newest specialist of a task; gives what it says as JSON has it.
+
+    `rows` are labelled rows for `accuracy`; for `agreement` they are read from the shadow's audits. Raises NotFound or InvalidRequest.
+    """
+    with context.database.unit_of_work() as session:
+        stages.hold(session, tenant_id, asked.task)
+        trained = certificates.trained(session, tenant_id, asked.task)
+        if trained is None:
+            raise NotFound(
+                f"Task {asked.task} has no specialist yet. Train one: rightsize train {asked.task} --labels FILE.csv"
+            )
+        if rows is None:
+            rows = _of_shadow(session, tenant_id, asked.task, trained)
+        fresh, known, double = _fresh(session, tenant_id, asked.task, rows.held)
+        number = certificates.last_attempt(session, tenant_id, asked.task) + 1
+        if not fresh:
+            raise InvalidRequest(
+                f"None of the {len(rows.held)} rows can be used: {known} were used by an earlier attempt, {double} stand twice. "
+                f"Certify on new rows: rightsize certify {asked.task} --labels FILE.csv",
+                param="labels",
+            )
+        found = certify(
+            [Scored(one.score, one.right) for one in fresh],
+            grid(rows.unlabelled),
+            Demand(target=asked.target, delta=asked.delta, attempt=number),
+            rows.fitted,
+        )
+        frame = {**rows.frame, "used_before": known, "duplicates": double}
+        new = _stored(asked, trained, found, number, fresh, frame)
+        made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
+    return told(new, found, made)
+
+
+def _fresh(session: Session, tenant_id: int, task: str, held: Sequence[Held]) -> tuple[list[Held], int, int]:
+    """Rows by text, each once and none that was used: with how many were used, and how many stood twice."""
+    by_text = {one.text_hash: one for one in held}
+    used = certificates.used(session, tenant_id, task, list(by_text))
+    fresh = [one for text_hash, one in by_text.items() if text_hash not in used]
+    return fresh, len(used), len(held) - len(by_text)
+
+
+def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -> Rows:
+    """What the reference said of jobs that it answered itself: drawn with a known probability, whatever the specialist's score."""
+    since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
+    found = audits.pairs(session, tenant_id, task, str(trained.specialist), since)
+    # Only equal weights make a binomial: of audits that were drawn with several probabilities those of the commonest one count.
+    probability = next((share for share, _ in Counter(row.probability for row in found).most_common(1)), None)
+    held = [
+        Held(bytes(row.text_hash), row.score, bool(row.agrees))
+        for row in found
+        if row.text_hash is not None and row.probability == probability
+    ]
+    half = len(held) // 2
+    # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
+    first = held[:half]
+    frame = {"source": "shadow", "since": since.isoformat(), "probability": probability, "for_the_grid": half}
+    return Rows(held[half:], [one.score for one in first] or [0.5], frame, [Scored(one.score, one.right) for one in first])
+
+
+def _stored(
+    asked: Request, trained: Row[Any], found: Finding, number: int, fresh: Sequence[Held], frame: dict[str, Any]
+) -> NewCertificate:
+    low, high = found.share_interval if found.share_interval is not None else (None, None)
+    return NewCertificate(
+        ids.uuid7(), asked.task, trained.version, str(trained.specialist), asked.measure, None, asked.reference_low, number,
+        asked.target, asked.delta, found.delta_spent, found.issued, found.threshold, found.share, low, high, found.n, found.accepted,
+        found.errors, found.bound, frame, _digest(fresh), found.reason, asked.days,
+    )  # fmt: skip
+
+
+def _digest(fresh: Sequence[Held]) -> bytes:
+    """Of the rows with what was said of them, in an order of their own."""
+    digest = hashlib.sha256()
+    for one in sorted(fresh, key=lambda held: held.text_hash):
+        digest.update(one.text_hash + f"{one.score!r} {one.right}".encode())
+    return digest.digest()
+
+
+def told(new: NewCertificate, found: Finding, made: Row[Any]) -> dict[str, Any]:
+    """A certificate as JSON has it."""
+    return {
+        "id": ids.public("cert", new.public_id), "task": new.task, "task_version": new.task_version, "specialist": new.specialist,
+        "measure": new.measure, "attempt": new.attempt, "issued": new.issued, "threshold": new.threshold, "share": new.share,
+        "share_interval": None if new.share_low is None else [new.share_low, new.share_high], "target": new.target,
+        "delta": new.delta, "delta_spent": new.delta_spent, "n": new.n, "accepted": new.accepted, "errors": new.errors,
+        "bound": new.bound, "more_labels": found.more_labels, "reason": new.reason, "frame": new.frame,
+        "data_sha256": new.data_sha256.hex(), "expires_at": int(made.expires_at.timestamp()),
+    }  # fmt: skip

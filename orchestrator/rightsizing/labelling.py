@@ -1,0 +1,69 @@
+"""Label: people say what the right answers of a task's jobs are, by file or one by one, and whether an answer was good."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from orchestrator import ids
+from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.flow.context import Context
+from orchestrator.rightsizing.answers import asked_text, text_hash
+from orchestrator.rightsizing.labels import read_labels
+from orchestrator.store import labels
+from orchestrator.store.labels import NewLabel
+
+CHUNK: Final = 1_000
+MOST_SHOWN: Final = 5
+
+
+def label_file(
+    context: Context, tenant_id: int, task: str, file: Path, job_column: str, label_column: str, *, given_by: str
+) -> dict[str, Any]:
+    """Store the labels of a CSV file with a job's id and a label a line; raises InvalidRequest that names what does not fit."""
+    names, given = read_labels(file, job_column, label_column)
+    pairs = [(ids.parse("job", name.strip()), one) for name, one in zip(names, given, strict=True)]
+    stored = 0
+    for start in range(0, len(pairs), CHUNK):
+        stored += _chunk(context, tenant_id, task, pairs[start : start + CHUNK], given_by)
+    return {"task": task, "labels": stored}
+
+
+def _chunk(context: Context, tenant_id: int, task: str, pairs: list[tuple[UUID, str]], given_by: str) -> int:
+    with context.database.unit_of_work() as session:
+        found = labels.jobs(session, tenant_id, [job for job, _ in pairs])
+        strange = [job for job, _ in pairs if job not in found or found[job].task != task]
+        if strange:
+            shown = ", ".join(ids.public("job", job) for job in strange[:MOST_SHOWN])
+            raise InvalidRequest(
+                f"{len(strange)} of the jobs are none of task {task}: {shown}. Nothing of these {len(pairs)} lines was stored. Give the ids that "
+                "`rightsize results` shows.",
+                param="labels",
+            )
+        new = [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
+        return labels.put(session, tenant_id, new, source="label", given_by=given_by)
+
+
+def give_feedback(
+    context: Context, tenant_id: int, job: UUID, *, good: bool | None, label: str | None, given_by: str
+) -> None:
+    """Store what a caller says of an answer; raises NotFound for a job that is not the tenant's, InvalidRequest for one without a task."""
+    with context.database.unit_of_work(tenant_id) as session:
+        found = labels.jobs(session, tenant_id, [job]).get(job)
+        if found is None:
+            raise NotFound(f"There is no job {ids.public('job', job)}.")
+        if found.task is None:
+            raise InvalidRequest(
+                "The job has no task, so nothing could learn from it. Name one in `rightsize.task` when you submit.",
+                param="task",
+            )
+        new = NewLabel(job, _hash(context, found), label, good)
+        labels.put(session, tenant_id, [new], source="feedback", given_by=given_by)
+
+
+def _hash(context: Context, row: Row[Any]) -> bytes:
+    body = row.body if row.body is not None else context.blobs.get(row.blob_key) if row.blob_key else None
+    return text_hash(asked_text(bytes(body)) if body is not None else "")

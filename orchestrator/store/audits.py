@@ -1,0 +1,175 @@
+"""Audits: jobs that were drawn to be answered by another model as well, and what the two answers say of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from orchestrator.promotion import Drawn
+from orchestrator.store.versions import Versions
+
+DRAW: Final = text("""
+    INSERT INTO audits (tenant_id, task, stage_id, kind, probability, job)
+    SELECT :tenant, x.* FROM unnest(CAST(:tasks AS text[]), CAST(:stages AS bigint[]), CAST(:kinds AS text[]),
+        CAST(:probabilities AS real[]), CAST(:jobs AS uuid[])) AS x(task, stage_id, kind, probability, job)
+""")
+# Of documents in pieces there is no one request that could be asked again.
+ANSWERED: Final = text("""
+    SELECT a.id, a.kind, a.task, s.model AS specialist_model, s.reference, s.specialist, j.id AS job_id, j.state, j.rule, j.model,
+        j.pieces, j.forgotten_at, r.body, r.blob_key
+    FROM audits a JOIN stages s ON s.id = a.stage_id JOIN jobs j ON j.public_id = a.job
+    LEFT JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    WHERE a.state = 'drawn' AND j.state >= 10 ORDER BY a.id LIMIT :limit FOR UPDATE OF a SKIP LOCKED
+""")
+VOID: Final = text("""
+    UPDATE audits SET state = 'void', decided_at = now() WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+# It queues with its project's single work, and nobody is charged for it.
+ASK: Final = text("""
+    WITH new AS MATERIALIZED (
+        SELECT nextval('jobs_id_seq') AS id, (now() AT TIME ZONE 'UTC')::date AS stored_on
+    ), job AS (
+        INSERT INTO jobs (id, stored_on, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline, fleet_version,
+            policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task, task_version, unbilled)
+        SELECT new.id, new.stored_on, :public_id, j.tenant_id, j.project_id, j.api_key_id, -j.project_id, j.prefix_hash,
+            now() + make_interval(secs => :within), :fleet, :policy, :prices, 1, false, 0, :tier, :model, j.endpoint, :rule, j.task,
+            j.task_version, true
+        FROM jobs j, new WHERE j.id = :job
+    ), request AS (
+        INSERT INTO job_requests (stored_on, job_id, body, reasons, features)
+        SELECT new.stored_on, new.id, :body, :reasons, r.features FROM new, jobs j
+        JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on WHERE j.id = :job
+    )
+    UPDATE audits SET state = 'asked', asked_at = now(), audit_job_id = new.id FROM new WHERE audits.id = :audit
+""")
+ENDED: Final = text("""
+    SELECT a.id, a.kind, a.task, c.state AS audit_state, c.model AS audit_model, c.attempts AS audit_attempts,
+        q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key,
+        o.body AS other, o.blob_key AS other_key,
+        EXISTS (SELECT FROM workers w WHERE w.model = c.model AND w.last_seen > now() - make_interval(secs => :seen)) AS is_served
+    FROM audits a JOIN jobs c ON c.id = a.audit_job_id JOIN jobs j ON j.public_id = a.job
+    LEFT JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
+    LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    LEFT JOIN results o ON o.job_id = c.id AND o.stored_on = c.stored_on
+    WHERE a.state = 'asked' AND c.state >= 10 ORDER BY a.id LIMIT :limit FOR UPDATE OF a SKIP LOCKED
+""")
+DECIDE: Final = text("""
+    UPDATE audits SET state = 'decided', decided_at = now(), agrees = x.agrees, missing = x.missing, score = x.score, text_hash = x.hash
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:agrees AS boolean[]), CAST(:missing AS boolean[]), CAST(:scores AS float8[]),
+        CAST(:hashes AS bytea[])) AS x(id, agrees, missing, score, hash) WHERE audits.id = x.id
+""")
+AGAIN: Final = text("""
+    UPDATE audits SET state = 'drawn', audit_job_id = NULL, asked_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))
+""")
+# In the order in which they were asked, up to the first that is still open.
+UNSEEN: Final = text("""
+    SELECT audit_job_id, agrees FROM audits
+    WHERE stage_id = :stage AND kind = 'audit' AND state = 'decided' AND audit_job_id > :after
+        AND audit_job_id < coalesce((
+            SELECT min(audit_job_id) FROM audits WHERE stage_id = :stage AND kind = 'audit' AND state = 'asked'
+        ), 9223372036854775807)
+    ORDER BY audit_job_id LIMIT :limit
+""")
+PAIRS: Final = text("""
+    SELECT text_hash, score, agrees, missing, probability, kind FROM audits
+    WHERE tenant_id = :tenant AND task = :task AND state = 'decided' AND score IS NOT NULL AND created_at >= :since
+        AND stage_id IN (SELECT id FROM stages WHERE tenant_id = :tenant AND task = :task AND specialist = :specialist)
+        AND kind = 'shadow'
+    ORDER BY id LIMIT :limit
+""")
+COUNTS: Final = text("""
+    SELECT kind, count(*) FILTER (WHERE state = 'decided') AS decided, count(*) FILTER (WHERE agrees) AS agreed,
+        count(*) FILTER (WHERE missing) AS missing, count(*) FILTER (WHERE state IN ('drawn', 'asked')) AS open
+    FROM audits WHERE tenant_id = :tenant AND task = :task AND created_at >= :since GROUP BY kind
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of an audit."""
+
+    audit_id: int
+    agrees: bool
+    missing: bool = False
+    score: float | None = None
+    """Of the specialist's answer."""
+    text_hash: bytes | None = None
+
+
+def draw(session: Session, tenant_id: int, jobs: Sequence[tuple[str, Drawn | None]]) -> None:
+    """Write down which of some new jobs were drawn: their public ids, each with the draw."""
+    drawn = [(job, one) for job, one in jobs if one is not None]
+    if not drawn:
+        return
+    values = {
+        "tenant": tenant_id, "tasks": [one.task for _, one in drawn], "stages": [one.stage_id for _, one in drawn],
+        "kinds": [one.kind for _, one in drawn], "probabilities": [one.probability for _, one in drawn], "jobs": [job for job, _ in drawn],
+    }  # fmt: skip
+    session.execute(DRAW, values)
+
+
+def answered(session: Session, *, limit: int = 200) -> Sequence[Row[Any]]:
+    """Drawn jobs that have ended, locked, with their requests and the two models of their stage."""
+    return session.execute(ANSWERED, {"limit": limit}).all()
+
+
+def void(session: Session, audit_ids: Sequence[int]) -> None:
+    """Say that there is nothing to compare."""
+    session.execute(VOID, {"ids": list(audit_ids)})
+
+
+def ask(
+    session: Session, audit: Row[Any], public_id: UUID, body: bytes, versions: Versions, *, tier: str, model: str, within_s: float
+) -> None:  # fmt: skip
+    """Queue the job that answers a drawn one again, on another model and for us alone."""
+    values = {
+        "audit": audit.id, "job": audit.job_id, "public_id": public_id, "body": body, "tier": tier, "model": model,
+        "within": within_s, "rule": audit.kind, "reasons": f"It answers a job of task {audit.task} again, to compare the two answers.",
+        "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
+    }  # fmt: skip
+    session.execute(ASK, values)
+
+
+def ended(session: Session, seen_s: float, *, limit: int = 200) -> Sequence[Row[Any]]:
+    """Audits whose second answer has come, or never will, locked, with both answers."""
+    return session.execute(ENDED, {"seen": seen_s, "limit": limit}).all()
+
+
+def decide(session: Session, verdicts: Sequence[Verdict]) -> None:
+    """Store what came of some audits."""
+    values = {
+        "ids": [one.audit_id for one in verdicts], "agrees": [one.agrees for one in verdicts],
+        "missing": [one.missing for one in verdicts], "scores": [one.score for one in verdicts],
+        "hashes": [one.text_hash for one in verdicts],
+    }  # fmt: skip
+    session.execute(DECIDE, values)
+
+
+def ask_again(session: Session, audit_ids: Sequence[int]) -> None:
+    """Let audits be asked once more: nobody served the model that they were asked of."""
+    session.execute(AGAIN, {"ids": list(audit_ids)})
+
+
+def unseen(session: Session, stage_id: int, after: int, *, limit: int = 10_000) -> list[tuple[int, bool]]:
+    """What the watch of a stage has not seen yet: an audit's job and whether it agreed, in the order in which they were asked."""
+    values = {"stage": stage_id, "after": after, "limit": limit}
+    return [(row.audit_job_id, row.agrees) for row in session.execute(UNSEEN, values)]
+
+
+def pairs(
+    session: Session, tenant_id: int, task: str, specialist: str, since: datetime, *, limit: int = 100_000
+) -> Sequence[Row[Any]]:
+    """Scores of a specialist's version with what the reference said to them, of jobs that the reference answered: all scores are among them."""
+    values = {"tenant": tenant_id, "task": task, "specialist": specialist, "since": since, "limit": limit}
+    return session.execute(PAIRS, values).all()
+
+
+def counts(session: Session, tenant_id: int, task: str, since: datetime) -> dict[str, Row[Any]]:
+    """By kind, how many audits were decided, agreed, never answered, and are open."""
+    return {row.kind: row for row in session.execute(COUNTS, {"tenant": tenant_id, "task": task, "since": since})}

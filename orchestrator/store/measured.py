@@ -1,0 +1,105 @@
+"""What a task's jobs took: volume, charges, costs, tokens, times and faults of each model, and what audits and labels say of its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+AMONG: Final = 2_000_000
+"""The newest jobs, whosever they are: a bounded scan of the primary key, whatever the history holds."""
+TASKS: Final = text("""
+    SELECT j.task, count(*) AS jobs FROM jobs j
+    WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task IS NOT NULL AND j.state = 10 AND NOT j.unbilled
+        AND j.parent_job_id IS NULL AND j.created_at >= :since AND j.created_at < :until
+    GROUP BY j.task ORDER BY count(*) DESC LIMIT :limit
+""")
+_JOBS: Final = """
+    work AS MATERIALIZED (
+        SELECT j.id, j.model, j.state, j.unbilled, j.rule, j.attempts FROM jobs j
+        WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task = :task AND j.state >= 10
+            AND j.created_at >= :since AND j.created_at < :until AND j.parent_job_id IS NULL
+    )"""
+# What was charged stands by the model of its attempt: of a cascade each model has its own part.
+MODELS: Final = text(f"""
+    WITH {_JOBS}, answers AS (
+        SELECT a.job_id, a.attempt, a.model, a.tier, a.outcome, a.engine_s, a.input_tokens, a.output_tokens, a.simulated, a.model_revision,
+            a.fault_code, w.unbilled, c.amount_usd AS charge, k.amount_usd AS cost
+        FROM work w JOIN attempts a ON a.job_id = w.id
+        LEFT JOIN transfers c ON c.job_id = a.job_id AND c.attempt = a.attempt AND c.kind IN ('charge', 'rejected')
+        LEFT JOIN transfers k ON k.job_id = a.job_id AND k.attempt = a.attempt AND k.kind = 'cost'
+    )
+    SELECT model, max(tier) AS tier, bool_or(simulated) AS simulated,
+        (array_agg(model_revision ORDER BY job_id DESC) FILTER (WHERE model_revision <> ''))[1] AS revision,
+        count(*) FILTER (WHERE outcome = 'succeeded' AND NOT unbilled) AS jobs,
+        count(*) FILTER (WHERE outcome = 'rejected' AND NOT unbilled) AS rejected,
+        coalesce(sum(charge), 0) AS charge_usd, coalesce(sum(charge) FILTER (WHERE outcome = 'rejected'), 0) AS rejected_usd,
+        sum(charge * charge) AS charge_squares, coalesce(sum(cost) FILTER (WHERE NOT unbilled), 0) AS cost_usd,
+        percentile_cont(0.5) WITHIN GROUP (ORDER BY engine_s) FILTER (WHERE outcome IN ('succeeded', 'rejected')) AS latency_s,
+        coalesce(sum(input_tokens) FILTER (WHERE NOT unbilled), 0)::bigint AS input_tokens,
+        coalesce(sum(output_tokens) FILTER (WHERE NOT unbilled), 0)::bigint AS output_tokens
+    FROM answers GROUP BY model ORDER BY count(*) DESC
+""")
+FAULTS: Final = text(f"""
+    WITH {_JOBS}
+    SELECT a.model, a.fault_code AS code, count(*) AS attempts FROM work w JOIN attempts a ON a.job_id = w.id
+    WHERE a.outcome NOT IN ('succeeded', 'rejected') AND a.fault_code IS NOT NULL GROUP BY a.model, a.fault_code
+""")
+AUDITS: Final = text(f"""
+    WITH {_JOBS}
+    SELECT count(*) AS audits, coalesce(sum(k.amount_usd), 0) AS cost_usd, sum(k.amount_usd * k.amount_usd) AS squares,
+        count(*) FILTER (WHERE w.attempts > 1 AND NOT w.unbilled) AS escalated
+    FROM work w JOIN transfers k ON k.job_id = w.id AND k.kind = 'cost' WHERE w.unbilled
+""")
+ESCALATED: Final = text(f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10")
+# By the probability with which they were drawn: within one of these all verdicts weigh the same.
+AGREEMENT: Final = text("""
+    SELECT a.kind, a.probability, s.share, count(*) AS n, count(*) FILTER (WHERE a.agrees) AS agreed,
+        count(*) FILTER (WHERE a.score >= coalesce(s.threshold, 0)) AS accepted,
+        count(*) FILTER (WHERE a.agrees AND a.score >= coalesce(s.threshold, 0)) AS accepted_agreed
+    FROM audits a JOIN stages s ON s.id = a.stage_id
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.state = 'decided' AND a.created_at >= :since AND a.created_at < :until
+    GROUP BY a.kind, a.probability, s.share
+""")
+
+
+def tasks(session: Session, tenant_id: int, since: datetime, until: datetime, *, limit: int = 1_000) -> list[tuple[str, int]]:
+    """The tasks of which something was delivered in a period, and how much, the busiest first."""
+    values = {"tenant": tenant_id, "since": since, "until": until, "among": AMONG, "limit": limit}
+    return [(row.task, row.jobs) for row in session.execute(TASKS, values)]
+
+
+def models(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+    """What each model did for a task."""
+    return session.execute(MODELS, _values(tenant_id, task, since, until)).all()
+
+
+def faults(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> dict[str, dict[str, int]]:
+    """By model, how many attempts failed, by code."""
+    found: dict[str, dict[str, int]] = {}
+    for row in session.execute(FAULTS, _values(tenant_id, task, since, until)):
+        found.setdefault(row.model, {})[row.code] = row.attempts
+    return found
+
+
+def audits(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Row[Any]:
+    """How many audits were answered, and what they cost us."""
+    return session.execute(AUDITS, _values(tenant_id, task, since, until)).one()
+
+
+def escalated(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> int:
+    """How many jobs a specialist was not sure enough of."""
+    return int(session.execute(ESCALATED, _values(tenant_id, task, since, until)).scalar_one())
+
+
+def agreement(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+    """By kind and probability of the draw, how many verdicts agreed."""
+    values = {"tenant": tenant_id, "task": task, "since": since, "until": until}
+    return session.execute(AGREEMENT, values).all()
+
+
+def _values(tenant_id: int, task: str, since: datetime, until: datetime) -> dict[str, Any]:
+    return {"tenant": tenant_id, "task": task, "since": since, "until": until, "among": AMONG}

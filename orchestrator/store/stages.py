@@ -1,0 +1,137 @@
+"""Stages: how far a task's specialist is promoted; the newest row of a task is in force."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from orchestrator import ids
+from orchestrator.promotion import Promotion, Stage
+
+_NEWEST: Final = """
+    SELECT DISTINCT ON (s.tenant_id, s.task) s.*, c.public_id AS certificate, c.expires_at, c.target, c.delta, c.measure, c.reference_low,
+        c.share AS certified_share
+    FROM stages s LEFT JOIN certificates c ON c.id = s.certificate_id {where} ORDER BY s.tenant_id, s.task, s.id DESC
+"""
+IN_FORCE: Final = text(_NEWEST.format(where="WHERE s.tenant_id = :tenant"))
+OF_TASK: Final = text(_NEWEST.format(where="WHERE s.tenant_id = :tenant AND s.task = :task"))
+EVERY: Final = text(_NEWEST.format(where=""))
+HISTORY: Final = text("""
+    SELECT s.*, c.public_id AS certificate FROM stages s LEFT JOIN certificates c ON c.id = s.certificate_id
+    WHERE s.tenant_id = :tenant AND s.task = :task ORDER BY s.id DESC LIMIT :limit
+""")
+ADD: Final = text("""
+    INSERT INTO stages (tenant_id, task, stage, certificate_id, specialist, model, reference, threshold, share, audit_share, watch,
+        automatic, reason, set_by)
+    VALUES (:tenant, :task, :stage, :certificate, :specialist, :model, :reference, :threshold, :share, :audit_share,
+        CAST(:watch AS jsonb), :automatic, :reason, :set_by) RETURNING id
+""")
+WATCHED: Final = text("""
+    UPDATE stages SET watch = CAST(:watch AS jsonb), watched_to = :to WHERE id = :id AND watched_to < :to
+        AND id = (SELECT max(id) FROM stages s WHERE s.tenant_id = stages.tenant_id AND s.task = stages.task) RETURNING id
+""")
+LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('stage:' || :tenant || ':' || :task, 0))")
+FREEZE: Final = text("UPDATE stages SET automatic = false WHERE id = :id")
+IS_EXPIRED: Final = text("SELECT expires_at <= now() FROM certificates WHERE id = :certificate")
+# What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
+WITHDRAW: Final = text("""
+    WITH picked AS (
+        SELECT id FROM jobs WHERE tenant_id = :tenant AND task = :task AND model = :model AND state = 1 AND rule = 'certified'
+            AND cascade IS NOT NULL ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
+    )
+    UPDATE jobs SET tier = :tier, model = :reference, cascade = NULL, requeued = false FROM picked WHERE jobs.id = picked.id
+    RETURNING jobs.id
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class NewStage:
+    """A step of a task's promotion."""
+
+    task: str
+    stage: Stage
+    certificate_id: int | None
+    specialist: str
+    model: str
+    reference: str
+    threshold: float | None
+    share: float
+    audit_share: float
+    watch: Mapping[str, Any] | None
+    automatic: bool
+    reason: str
+    set_by: str
+
+
+def in_force(session: Session, tenant_id: int) -> dict[str, Promotion]:
+    """A tenant's promotions by task."""
+    return {row.task: _promotion(row) for row in session.execute(IN_FORCE, {"tenant": tenant_id})}
+
+
+def _promotion(row: Row[Any]) -> Promotion:
+    certificate = ids.public("cert", row.certificate) if row.certificate else None
+    threshold = 1.0 if row.threshold is None else row.threshold
+    return Promotion(
+        row.id, row.task, row.stage, certificate, row.specialist, row.model, row.reference, threshold, row.share, row.audit_share
+    )  # fmt: skip
+
+
+def of_task(session: Session, tenant_id: int, task: str) -> Row[Any] | None:
+    """The stage of a task that is in force, with its certificate; None for a task that was never promoted."""
+    return session.execute(OF_TASK, {"tenant": tenant_id, "task": task}).one_or_none()
+
+
+def every(session: Session) -> Sequence[Row[Any]]:
+    """The stages in force of all tenants."""
+    return session.execute(EVERY).all()
+
+
+def history(session: Session, tenant_id: int, task: str, *, limit: int = 100) -> Sequence[Row[Any]]:
+    """The steps of a task's promotion, newest first."""
+    return session.execute(HISTORY, {"tenant": tenant_id, "task": task, "limit": limit}).all()
+
+
+def hold(session: Session, tenant_id: int, task: str) -> None:
+    """Let nobody else take a step of this task until the transaction ends."""
+    session.execute(LOCK, {"tenant": str(tenant_id), "task": task})
+
+
+def add(session: Session, tenant_id: int, new: NewStage) -> int:
+    """Put a stage in force."""
+    values = {
+        "tenant": tenant_id, "task": new.task, "stage": new.stage, "certificate": new.certificate_id, "specialist": new.specialist,
+        "model": new.model, "reference": new.reference, "threshold": new.threshold, "share": new.share, "audit_share": new.audit_share,
+        "watch": json.dumps(new.watch) if new.watch is not None else None, "automatic": new.automatic, "reason": new.reason,
+        "set_by": new.set_by,
+    }  # fmt: skip
+    return int(session.execute(ADD, values).scalar_one())
+
+
+def watched(session: Session, stage_id: int, watch: Mapping[str, Any], to: int) -> bool:
+    """Store what the watch has seen, up to an audit's job; False where somebody else was quicker, or the stage is over."""
+    values = {"id": stage_id, "watch": json.dumps(watch), "to": to}
+    return session.execute(WATCHED, values).one_or_none() is not None
+
+
+def is_expired(session: Session, certificate_id: int | None) -> bool:
+    """Whether a certificate is past its end, by the database's clock."""
+    found = session.execute(IS_EXPIRED, {"certificate": certificate_id}).scalar_one_or_none()
+    return bool(found)
+
+
+def freeze(session: Session, stage_id: int) -> None:
+    """Let nothing follow on a stage by itself."""
+    session.execute(FREEZE, {"id": stage_id})
+
+
+def withdraw(session: Session, stage: Row[Any], tier: str, *, limit: int = 5_000) -> int:
+    """Hand a chunk of what waits for a demoted specialist to the reference; returns how many."""
+    values = {
+        "tenant": stage.tenant_id, "task": stage.task, "model": stage.model, "reference": stage.reference, "tier": tier, "limit": limit,
+    }  # fmt: skip
+    return len(session.execute(WITHDRAW, values).all())

@@ -1,0 +1,178 @@
+"""The loop on the running service: a certificate lets a specialist answer alone, audits watch it, and what drifts is taken back."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.rightsizing import certifying, promoting
+from orchestrator.rightsizing.answers import text_hash
+from orchestrator.rightsizing.certifying import Held, Request, Rows
+from orchestrator.rightsizing.promoting import Wish
+from orchestrator.rightsizing.train import train
+from orchestrator.settings import Settings
+from orchestrator.store import stages, versions
+from tests.conftest import PACE, Servers
+from tests.stack import OWNER, Stack, chat, row, until
+
+FLEET = """
+[policy]
+default_tier = "llm"
+max_attempts = 3
+retry_base_s = 0.1
+[models.specialist]
+tier = "slm"
+engine = "specialist"
+slots = 32
+expected_latency_s = 0.01
+[[models.specialist.rates]]
+request = "0.001"
+[models.large]
+tier = "llm"
+engine = "simulated"
+slots = 32
+expected_latency_s = 0.01
+[models.large.simulate]
+latency_s = [0.0, 0.0]
+accuracy = 1.0
+[[models.large.rates]]
+request = "0.05"
+"""
+TASK = "triage"
+SUBJECTS = {
+    "card": "card delivery arrived post chip", "refund": "refund money back charge twice", "login": "password login reset locked code",
+}  # fmt: skip
+OTHERS = {"card": "refund", "refund": "login", "login": "card"}
+NOISE = "please my the help is was not yet today again still".split()
+
+
+def texts(n: int, seed: int) -> list[tuple[str, str]]:
+    """Made-up tickets, each with its label; a few are about nothing and could be anything."""
+    draw = random.Random(seed)
+    made = []
+    for at in range(n):
+        label = draw.choice(list(SUBJECTS))
+        words = [*draw.sample(SUBJECTS[label].split(), 2 if draw.random() < 0.97 else 0), *draw.choices(NOISE, k=4)]
+        draw.shuffle(words)
+        made.append((f"{' '.join(words)} {seed}-{at}", label))
+    return made
+
+
+def ask(text: str, expected: str) -> dict[str, Any]:
+    metadata = {"expected": expected, "labels": ",".join(SUBJECTS)}
+    return chat(text, metadata=metadata, rightsize={"task": TASK, "instructions": "Name the subject."})
+
+
+@pytest.fixture(scope="module")
+def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    place = tmp_path_factory.mktemp("loop")
+    given = {**PACE, "database_url": servers.create_migrated("loop"), "redis_url": servers.redis_url, "data_dir": place}
+    fleet: Path = place / "fleet.toml"
+    fleet.write_text(FLEET)
+    with Stack(Settings.load({**given, "config": fleet})) as made:
+        made.broker.redis.flushdb()
+        rows = texts(600, 1)
+        record = train([text for text, _ in rows], [label for _, label in rows], TASK, made.settings.blobs).as_dict()
+        with made.context.database.unit_of_work() as session:
+            versions.put_task(session, TASK, str(record["version"]), record)
+        made.orchestrator()
+        made.worker("slm", "llm")
+        yield made
+
+
+def scored(stack: Stack, n: int, seed: int) -> list[Held]:
+    from orchestrator.rightsizing import specialist_format as specialist
+
+    found, _ = specialist.load(specialist.current_folder(stack.settings.blobs, TASK))
+    rows = texts(n, seed)
+    said = found.predict([text for text, _ in rows])
+    return [
+        Held(text_hash(text), getattr(one, "score", one.confidence), one.label == label)
+        for (text, label), one in zip(rows, said, strict=True)
+    ]
+
+
+def run(stack: Stack, rows: list[tuple[str, str]]) -> list[dict[str, Any]]:
+    batch = stack.submit(row(str(at), ask(text, label)) for at, (text, label) in enumerate(rows))
+    stack.wait(batch, 120.0)
+    stack.must_hold(batch, len(rows))
+    return stack.lines(batch)
+
+
+def models_of(lines: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(line["rightsize"]["model"] for line in lines)
+
+
+def test_a_certificate_is_issued_on_fresh_rows_and_spends_less_at_each_attempt(stack: Stack) -> None:
+    asked = Request(TASK, 0.95, 0.05, "accuracy", reference_low=0.99)
+    unlabelled = [one.score for one in scored(stack, 500, 2)]
+    rows = Rows(scored(stack, 600, 3), unlabelled, {"source": "test"})
+    first = certifying.attempt(stack.context, OWNER.tenant_id, asked, rows)
+    assert first["issued"], first["reason"]
+    assert (first["attempt"], first["n"]) == (1, 600)
+    assert first["bound"] >= 0.95
+    with pytest.raises(Exception, match="None of the 600 rows can be used"):
+        certifying.attempt(stack.context, OWNER.tenant_id, asked, rows)
+    again = certifying.attempt(stack.context, OWNER.tenant_id, asked, Rows(scored(stack, 600, 4), unlabelled, {}))
+    assert again["delta_spent"] == pytest.approx(first["delta_spent"] / 4)
+
+
+def test_without_a_promotion_the_reference_answers_and_the_shadow_only_listens(stack: Stack) -> None:
+    promoting.promote(stack.context, OWNER.tenant_id, Wish(TASK, "shadow", "test", audit_share=1.0))
+    wait_for_stage(stack, "shadow")
+    lines = run(stack, texts(40, 5))
+    assert models_of(lines) == {"large": 40}
+    until(lambda: decided(stack, "shadow") == 40, what="the specialist was asked beside each of them")
+    assert stack.count("SELECT count(*) FROM audits WHERE agrees AND score IS NOT NULL AND text_hash IS NOT NULL") >= 35
+    assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'slm' AND kind IN ('charge', 'rejected')") == 0
+    assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'slm' AND kind = 'cost' AND debit_account = 'cost:house'") == 40
+
+
+def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: Stack) -> None:
+    promoting.promote(stack.context, OWNER.tenant_id, Wish(TASK, "full", "test", audit_share=0.5))
+    wait_for_stage(stack, "full")
+    lines = run(stack, texts(400, 6))
+    said = models_of(lines)
+    assert said["specialist"] > 300
+    assert said["large"] > 0
+    assert {line["rightsize"]["rule"] for line in lines} == {"certified"}
+    one = next(line for line in lines if line["rightsize"]["model"] == "large")
+    assert one["rightsize"]["attempts"] == 2
+    until(lambda: stack.count("SELECT count(*) FROM audits WHERE state IN ('drawn', 'asked')") == 0, what="audits have ended")
+    assert 100 < decided(stack, "audit") < 300
+    assert stack.query("SELECT stage FROM stages ORDER BY id DESC LIMIT 1")[0][0] == "full"
+
+
+def test_when_quality_halves_it_is_demoted_within_200_audits_and_nothing_is_lost(stack: Stack) -> None:
+    before = decided(stack, "audit")
+    drifted = [(text, OTHERS[label] if at % 2 else label) for at, (text, label) in enumerate(texts(1_500, 7))]
+    run(stack, drifted)
+    wait_for_stage(stack, "demoted")
+    assert "below the target" in stack.query("SELECT reason FROM stages ORDER BY id DESC LIMIT 1")[0][0]
+    seen = stack.query("SELECT watch FROM stages WHERE stage = 'full' ORDER BY id DESC LIMIT 1")[0][0]["seen"]
+    assert seen - before <= 200
+    assert models_of(run(stack, texts(40, 8))) == {"large": 40}
+    stack.must_hold()
+
+
+def decided(stack: Stack, kind: str) -> int:
+    return stack.count("SELECT count(*) FROM audits WHERE state = 'decided' AND kind = :kind", kind=kind)
+
+
+def wait_for_stage(stack: Stack, stage: str) -> None:
+    """Wait until it is in force for whoever routes: they look every two seconds."""
+
+    def there() -> bool:
+        with stack.context.database.unit_of_work() as session:
+            return stages.in_force(session, OWNER.tenant_id)[TASK].stage == stage
+
+    until(there, what=f"stage {stage}")
+    until(
+        lambda: stack.count("SELECT count(*) FROM stages WHERE created_at > now() - interval '2.5 s'") == 0,
+        what="everybody knows",
+    )
