@@ -18,7 +18,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
-from orchestrator.rightsizing import auditing
+from orchestrator.rightsizing import auditing, drifting
 from orchestrator.telemetry import log, log_away, log_fault
 from orchestrator.webhooks.send import Sender
 
@@ -43,6 +43,8 @@ class Service:
         self.notify_now = threading.Event()
         self.alerts_now = threading.Event()
         self._rejoining = coalesce.Rejoining(context)
+        self._drift_at = time.monotonic()
+        """When promoted tasks were last looked at for drift."""
         self._orphans_at = time.monotonic()
         """When they are looked for next."""
         self._all_passed_at = time.monotonic()
@@ -175,6 +177,9 @@ class Service:
             self.finish_now.set()
 
     def _audit(self) -> None:
+        if time.monotonic() - self._drift_at >= drifting.EVERY_S:
+            self._drift_at = time.monotonic()
+            drifting.look_at_all(self.context)
         while auditing.audit_due(self.context):
             if self.stop.is_set():
                 return

@@ -34,6 +34,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "orphans_erased": "bodies, results and uploads past the retention that no row knew were deleted",
     "webhooks_sent": "events were sent to webhook endpoints",
     "budget_alerts": "budgets came to 50, 80 or 100% of their limit",
+    "drifted": "what a specialist is asked is no longer what its certificate was issued on: more of it is audited",
     "demoted": "a specialist no longer answers alone: its quality is below its target, or its certificate expired",
     "promoted": "a specialist came to its next stage, as its certificate allows",
     "given_back": "jobs were given back uncounted at an orderly stop",

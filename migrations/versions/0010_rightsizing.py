@@ -92,6 +92,7 @@ CREATE TABLE IF NOT EXISTS stages (
     watch           jsonb,
     watched_to      bigint NOT NULL DEFAULT 0,
     automatic       boolean NOT NULL DEFAULT false,
+    drifted_at      timestamptz,
     reason          text NOT NULL,
     set_by          text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now()

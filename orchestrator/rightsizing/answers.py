@@ -55,6 +55,12 @@ def score_of(body: bytes) -> float | None:
     return float(score) if isinstance(score, (int, float)) else None
 
 
+def label_of(answer: str | None) -> str:
+    """What an answer says as one label, normalised as `agrees` compares it."""
+    value = "" if answer is None else _value(answer)
+    return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
 def agrees(one: str | None, other: str | None) -> bool:
     """Whether two answers say the same: JSON by its values, a label without regard to case, blanks and what stands around it."""
     if one is None or other is None:

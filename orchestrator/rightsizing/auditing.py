@@ -113,15 +113,23 @@ def _watch(context: Context, stage: Row[Any]) -> int:
                 break
         if seen and not stages.watched(session, stage.id, watch.as_dict(), seen[-1][0]):
             return 0  # another orchestrator was quicker
-        is_expired = stages.is_expired(session, stage.certificate_id)
+        ended = _ended(session, stage)
     if watch.demotes:
         demote(context, stage, f"Audits say that its quality is below the target: {watch.told}", audits=watch.seen)
-    elif is_expired:
-        demote(
-            context,
-            stage,
-            "Its certificate has expired. Certify it again on fresh rows, and promote it.",
-            audits=watch.seen,
-        )
+    elif ended is not None:
+        demote(context, stage, ended, audits=watch.seen)
     return len(seen)
 
+
+def _ended(session: Session, stage: Row[Any]) -> str | None:
+    """Why a certificate holds no longer, whatever the audits say; None while it does."""
+    if stages.is_expired(session, stage.certificate_id):
+        return "Its certificate has expired. Certify it again on fresh rows, and promote it."
+    if stage.measure == "agreement" and stage.certified_reference is not None:
+        revision = audits.revision_now(session, stage.tenant_id, stage.task)
+        if revision is not None and revision != stage.certified_reference:
+            return (
+                f"The reference has another revision now ({revision}, not {stage.certified_reference}): what agreed with one may not agree "
+                "with the other. Promote it to the shadow, and certify it again."
+            )
+    return None

@@ -88,7 +88,8 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
             rows.fitted,
         )
         frame = {**rows.frame, "used_before": known, "duplicates": double}
-        new = _stored(asked, trained, found, number, fresh, frame)
+        revision = audits.revision_compared(session, tenant_id, asked.task) if asked.measure == "agreement" else None
+        new = _stored(asked, trained, found, number, fresh, frame, revision)
         made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
     return told(new, found, made)
 
@@ -116,15 +117,23 @@ def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -
     # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
     first = held[:half]
     frame = {"source": "shadow", "since": since.isoformat(), "probability": probability, "for_the_grid": half}
-    return Rows(held[half:], [one.score for one in first] or [0.5], frame, [Scored(one.score, one.right) for one in first])
+    return Rows(
+        held[half:], [one.score for one in first] or [0.5], frame, [Scored(one.score, one.right) for one in first]
+    )
 
 
 def _stored(
-    asked: Request, trained: Row[Any], found: Finding, number: int, fresh: Sequence[Held], frame: dict[str, Any]
+    asked: Request,
+    trained: Row[Any],
+    found: Finding,
+    number: int,
+    fresh: Sequence[Held],
+    frame: dict[str, Any],
+    revision: str | None,
 ) -> NewCertificate:
     low, high = found.share_interval if found.share_interval is not None else (None, None)
     return NewCertificate(
-        ids.uuid7(), asked.task, trained.version, str(trained.specialist), asked.measure, None, asked.reference_low, number,
+        ids.uuid7(), asked.task, trained.version, str(trained.specialist), asked.measure, revision, asked.reference_low, number,
         asked.target, asked.delta, found.delta_spent, found.issued, found.threshold, found.share, low, high, found.n, found.accepted,
         found.errors, found.bound, frame, _digest(fresh), found.reason, asked.days,
     )  # fmt: skip

@@ -142,7 +142,9 @@ def freeze(context: Context, tenant_id: int, task: str, *, set_by: str) -> None:
                 f"Task {task} was never promoted: there is nothing to hold. Begin with: rightsize promote {task} --to shadow"
             )
         stages.freeze(session, standing.id)
-        tenants.log_act(session, tenant_id, actor=set_by, action="task.freeze", target=task, detail={"stage": standing.stage})
+        tenants.log_act(
+            session, tenant_id, actor=set_by, action="task.freeze", target=task, detail={"stage": standing.stage}
+        )
 
 
 def demote(context: Context, stage: Row[Any], reason: str, *, set_by: str = "rightsize", audits: int = 0) -> bool:

@@ -83,6 +83,17 @@ PAIRS: Final = text("""
         AND kind = 'shadow'
     ORDER BY id LIMIT :limit
 """)
+# What the reference is just now, and was when its answers were compared: a server tells it with each answer.
+REVISION: Final = text("""
+    SELECT t.model_revision FROM audits a JOIN attempts t ON t.job_id = a.audit_job_id AND t.outcome = 'succeeded'
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'audit' AND a.state = 'decided' AND t.model_revision <> ''
+    ORDER BY a.id DESC LIMIT 1
+""")
+REFERENCE: Final = text("""
+    SELECT t.model_revision FROM audits a JOIN jobs j ON j.public_id = a.job JOIN attempts t ON t.job_id = j.id AND t.outcome = 'succeeded'
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'shadow' AND a.state = 'decided' AND t.model_revision <> ''
+    ORDER BY a.id DESC LIMIT 1
+""")
 COUNTS: Final = text("""
     SELECT kind, count(*) FILTER (WHERE state = 'decided') AS decided, count(*) FILTER (WHERE agrees) AS agreed,
         count(*) FILTER (WHERE missing) AS missing, count(*) FILTER (WHERE state IN ('drawn', 'asked')) AS open
@@ -168,6 +179,16 @@ def pairs(
     """Scores of a specialist's version with what the reference said to them, of jobs that the reference answered: all scores are among them."""
     values = {"tenant": tenant_id, "task": task, "specialist": specialist, "since": since, "limit": limit}
     return session.execute(PAIRS, values).all()
+
+
+def revision_now(session: Session, tenant_id: int, task: str) -> str | None:
+    """The revision of the reference that answered a task's newest audit; None where none has."""
+    return session.execute(REVISION, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
+
+
+def revision_compared(session: Session, tenant_id: int, task: str) -> str | None:
+    """The revision of the reference whose answers the shadow's newest audit was about."""
+    return session.execute(REFERENCE, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
 
 
 def counts(session: Session, tenant_id: int, task: str, since: datetime) -> dict[str, Row[Any]]:

@@ -54,7 +54,9 @@ AUDITS: Final = text(f"""
         count(*) FILTER (WHERE w.attempts > 1 AND NOT w.unbilled) AS escalated
     FROM work w JOIN transfers k ON k.job_id = w.id AND k.kind = 'cost' WHERE w.unbilled
 """)
-ESCALATED: Final = text(f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10")
+ESCALATED: Final = text(
+    f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10"
+)
 # By the probability with which they were drawn: within one of these all verdicts weigh the same.
 AGREEMENT: Final = text("""
     SELECT a.kind, a.probability, s.share, count(*) AS n, count(*) FILTER (WHERE a.agrees) AS agreed,
@@ -66,7 +68,9 @@ AGREEMENT: Final = text("""
 """)
 
 
-def tasks(session: Session, tenant_id: int, since: datetime, until: datetime, *, limit: int = 1_000) -> list[tuple[str, int]]:
+def tasks(
+    session: Session, tenant_id: int, since: datetime, until: datetime, *, limit: int = 1_000
+) -> list[tuple[str, int]]:
     """The tasks of which something was delivered in a period, and how much, the busiest first."""
     values = {"tenant": tenant_id, "since": since, "until": until, "among": AMONG, "limit": limit}
     return [(row.task, row.jobs) for row in session.execute(TASKS, values)]

@@ -15,7 +15,7 @@ from orchestrator.promotion import Promotion, Stage
 
 _NEWEST: Final = """
     SELECT DISTINCT ON (s.tenant_id, s.task) s.*, c.public_id AS certificate, c.expires_at, c.target, c.delta, c.measure, c.reference_low,
-        c.share AS certified_share
+        c.share_low, c.share_high, c.reference AS certified_reference
     FROM stages s LEFT JOIN certificates c ON c.id = s.certificate_id {where} ORDER BY s.tenant_id, s.task, s.id DESC
 """
 IN_FORCE: Final = text(_NEWEST.format(where="WHERE s.tenant_id = :tenant"))
@@ -36,6 +36,17 @@ WATCHED: Final = text("""
         AND id = (SELECT max(id) FROM stages s WHERE s.tenant_id = stages.tenant_id AND s.task = stages.task) RETURNING id
 """)
 LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('stage:' || :tenant || ':' || :task, 0))")
+# Of the newest jobs: what a drift of longer ago did was seen then.
+RECENT: Final = text("""
+    SELECT j.model, r.body FROM (
+        SELECT id, model, stored_on FROM jobs WHERE id > (SELECT max(id) FROM jobs) - :among AND tenant_id = :tenant AND task = :task
+            AND state = 10 AND rule = 'certified' AND created_at >= :since
+        ORDER BY id DESC LIMIT :limit
+    ) j LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on AND r.body IS NOT NULL AND length(r.body) < 10000
+""")
+RAISE_AUDITS: Final = text(
+    "UPDATE stages SET audit_share = :share, drifted_at = now() WHERE id = :id AND drifted_at IS NULL RETURNING id"
+)
 FREEZE: Final = text("UPDATE stages SET automatic = false WHERE id = :id")
 IS_EXPIRED: Final = text("SELECT expires_at <= now() FROM certificates WHERE id = :certificate")
 # What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
@@ -122,6 +133,17 @@ def is_expired(session: Session, certificate_id: int | None) -> bool:
     """Whether a certificate is past its end, by the database's clock."""
     found = session.execute(IS_EXPIRED, {"certificate": certificate_id}).scalar_one_or_none()
     return bool(found)
+
+
+def recent(session: Session, stage: Row[Any], *, among: int = 200_000, limit: int = 500) -> Sequence[Row[Any]]:
+    """The models and the answers of a stage's newest jobs."""
+    values = {"tenant": stage.tenant_id, "task": stage.task, "since": stage.created_at, "among": among, "limit": limit}
+    return session.execute(RECENT, values).all()
+
+
+def raise_audits(session: Session, stage_id: int, share: float) -> bool:
+    """Audit more from now on; False where as many are audited already."""
+    return session.execute(RAISE_AUDITS, {"id": stage_id, "share": share}).one_or_none() is not None
 
 
 def freeze(session: Session, stage_id: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.rightsizing import certifying, promoting
+from orchestrator.rightsizing import certifying, drifting, promoting
 from orchestrator.rightsizing.answers import text_hash
 from orchestrator.rightsizing.certifying import Held, Request, Rows
 from orchestrator.rightsizing.promoting import Wish
@@ -130,7 +130,12 @@ def test_without_a_promotion_the_reference_answers_and_the_shadow_only_listens(s
     until(lambda: decided(stack, "shadow") == 40, what="the specialist was asked beside each of them")
     assert stack.count("SELECT count(*) FROM audits WHERE agrees AND score IS NOT NULL AND text_hash IS NOT NULL") >= 35
     assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'slm' AND kind IN ('charge', 'rejected')") == 0
-    assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'slm' AND kind = 'cost' AND debit_account = 'cost:house'") == 40
+    assert (
+        stack.count(
+            "SELECT count(*) FROM transfers WHERE tier = 'slm' AND kind = 'cost' AND debit_account = 'cost:house'"
+        )
+        == 40
+    )
 
 
 def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: Stack) -> None:
@@ -143,9 +148,25 @@ def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: St
     assert {line["rightsize"]["rule"] for line in lines} == {"certified"}
     one = next(line for line in lines if line["rightsize"]["model"] == "large")
     assert one["rightsize"]["attempts"] == 2
-    until(lambda: stack.count("SELECT count(*) FROM audits WHERE state IN ('drawn', 'asked')") == 0, what="audits have ended")
+    until(
+        lambda: stack.count("SELECT count(*) FROM audits WHERE state IN ('drawn', 'asked')") == 0,
+        what="audits have ended",
+    )
     assert 100 < decided(stack, "audit") < 300
     assert stack.query("SELECT stage FROM stages ORDER BY id DESC LIMIT 1")[0][0] == "full"
+
+
+def test_where_the_labels_that_come_in_change_more_is_audited(stack: Stack) -> None:
+    cards = [one for one in texts(600, 9) if one[1] == "card"][:150]
+    run(stack, cards)
+    until(lambda: drifting.look_at_all(stack.context) or drifted(stack), what="it is seen")
+    assert drifted(stack)
+    assert stack.query("SELECT audit_share FROM stages ORDER BY id DESC LIMIT 1")[0][0] == 1.0
+    assert stack.query("SELECT stage FROM stages ORDER BY id DESC LIMIT 1")[0][0] == "full"
+
+
+def drifted(stack: Stack) -> bool:
+    return stack.count("SELECT count(*) FROM stages WHERE drifted_at IS NOT NULL") > 0
 
 
 def test_when_quality_halves_it_is_demoted_within_200_audits_and_nothing_is_lost(stack: Stack) -> None:

@@ -106,6 +106,8 @@ class Stage(Base):
     """The state of the test that demotes."""
     watched_to: Mapped[Big]
     """The last audit that the test has seen."""
+    drifted_at: Mapped[When | None]
+    """When what it is asked was seen to have changed: from then on more is audited."""
     automatic: Mapped[bool]
     """Whether the next steps are taken without anybody, as far as certificates allow. Demotion always is."""
     reason: Mapped[str]

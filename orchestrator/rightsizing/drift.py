@@ -1,0 +1,64 @@
+"""Whether what comes in is still what a certificate was issued on. Pure.
+
+Drift says nothing of quality by itself: it raises the share of jobs that are audited, and the audits say.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+ALPHA: Final = 1e-3
+"""The chance of a false alarm at one look, for each of the two tests."""
+LEAST: Final = 100
+"""Fewer jobs say too little."""
+RAISED: Final = 4.0
+"""So many times the audits there are once drift is seen; at most all."""
+
+
+def binomial_tail(at_most: int, n: int, probability: float) -> float:
+    """P(X <= at_most) for X of a binomial; exact, summed from its largest terms."""
+    if at_most >= n or probability <= 0.0:
+        return 1.0
+    if at_most < 0:
+        return 0.0
+    if probability >= 1.0:
+        return 0.0
+    logs = (
+        math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) + k * math.log(probability) + (n - k) * math.log1p(-probability)
+        for k in range(at_most + 1)
+    )  # fmt: skip
+    return min(1.0, math.fsum(math.exp(one) for one in logs))
+
+
+def share_has_moved(accepted: int, n: int, low: float, high: float) -> bool:
+    """Whether the specialist is sure of fewer, or of more, of `n` jobs than its certificate's interval of the share allows.
+
+    Texts outside of what it has learnt have the score 0: more of these, and texts it finds hard, make it sure of fewer.
+    """
+    if n < LEAST:
+        return False
+    fewer = binomial_tail(accepted, n, low)
+    more = binomial_tail(n - accepted, n, 1.0 - high)
+    return min(fewer, more) < ALPHA / 2
+
+
+def mix_has_moved(said: Mapping[str, int], known: Mapping[str, int]) -> bool:
+    """Whether some label is said much more, or less, often than at the certificate: each by an exact test, with ALPHA split among them.
+
+    `known` are the counts at its training; a label's share there is itself uncertain, so half a row is given to each, and its own
+    interval of three standard errors is allowed for.
+    """
+    n, rows = sum(said.values()), sum(known.values())
+    labels = sorted({*said, *known})
+    if n < LEAST or rows < LEAST or len(labels) < 2:
+        return False
+    for label in labels:
+        share = (known.get(label, 0) + 0.5) / (rows + 0.5 * len(labels))
+        error = 3.0 * math.sqrt(share * (1.0 - share) / rows)
+        low, high = max(0.0, share - error), min(1.0, share + error)
+        count = said.get(label, 0)
+        if min(binomial_tail(count, n, low), binomial_tail(n - count, n, 1.0 - high)) < ALPHA / (2 * len(labels)):
+            return True
+    return False

@@ -1,0 +1,223 @@
+"""Measure: what the store knows of a task, as the facts that advice and savings rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from orchestrator.contracts import Usage
+from orchestrator.fleet import Model
+from orchestrator.flow.context import Context
+from orchestrator.pricing import price
+from orchestrator.rightsizing.answers import agrees, answer_of
+from orchestrator.rightsizing.facts import (
+    Audits,
+    CertificateFacts,
+    Interval,
+    ModelFacts,
+    Quality,
+    Source,
+    Stage,
+    StageFacts,
+    TaskFacts,
+)  # fmt: skip
+from orchestrator.rightsizing.quality import Group, of_reference, quality_of
+from orchestrator.store import certificates, labels, measured, stages
+
+MONTH_DAYS: Final = 30.4
+ANSWER_TOKENS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """From when to when, by the day of a job's making (UTC)."""
+
+    since: datetime
+    until: datetime
+
+    @classmethod
+    def of_days(cls, since: date | None, until: date | None) -> Period:
+        """Whole days, the last 30 where none is given; `until` is the last one."""
+        today = datetime.now(UTC).date()
+        last = until or today
+        first = since or last - timedelta(days=29)
+        return cls(_midnight(first), _midnight(last) + timedelta(days=1))
+
+    @property
+    def days(self) -> float:
+        """Its length, or as much of it as has passed."""
+        return max(1.0, (min(self.until, datetime.now(UTC)) - self.since).total_seconds() / 86_400)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One task in one period, within one transaction."""
+
+    context: Context
+    session: Session
+    tenant_id: int
+    task: str
+    period: Period
+
+    @property
+    def key(self) -> tuple[Session, int, str, datetime, datetime]:
+        """What the store's queries are asked with."""
+        return self.session, self.tenant_id, self.task, self.period.since, self.period.until
+
+
+def measure(context: Context, tenant_id: int, period: Period, task: str | None = None) -> list[TaskFacts]:
+    """The facts of one task, or of all of which something was delivered in the period."""
+    with context.database.unit_of_work() as session:
+        named = [task] if task else [name for name, _ in measured.tasks(session, tenant_id, period.since, period.until)]
+        return [facts_of(Seen(context, session, tenant_id, name, period)) for name in named]
+
+
+def facts_of(seen: Seen) -> TaskFacts:
+    """What is known of one task."""
+    stage = stages.of_task(seen.session, seen.tenant_id, seen.task)
+    trained = certificates.trained(seen.session, seen.tenant_id, seen.task)
+    given = labels.answered(seen.session, seen.tenant_id, seen.task)
+    rows = measured.models(*seen.key)
+    reference = _reference(seen, stage, rows)
+    agreement = measured.agreement(*seen.key)
+    audited = measured.audits(*seen.key)
+    models = tuple(_models(seen, rows, reference, stage, agreement, given))
+    jobs = sum(model.jobs for model in models)
+    first, last = seen.period.since.date(), (seen.period.until - timedelta(days=1)).date()
+    return TaskFacts(
+        task=seen.task,
+        version=str(trained.version if trained is not None else 1),
+        since=first,
+        until=last,
+        jobs=jobs,
+        jobs_a_month=jobs / seen.period.days * MONTH_DAYS,
+        reference=reference,
+        models=models,
+        stage=_stage(seen, stage),
+        escalated=measured.escalated(*seen.key),
+        audits=Audits(audited.audits, audited.cost_usd, audited.squares),
+        training_s=float((trained.training or {}).get("seconds", 0.0)) if trained is not None else 0.0,
+        labels=sum(row.label is not None for row in given),
+        fresh_rows=sum(row.n for row in agreement if row.kind == "shadow"),
+    )
+
+
+def _reference(seen: Seen, stage: Row[Any] | None, rows: Sequence[Row[Any]]) -> str:
+    """The model that others are held against: that of the stage, or the one that answered the most and is no specialist."""
+    if stage is not None:
+        return str(stage.reference)
+    fleet = seen.context.config.fleet
+    busiest = next(
+        (row.model for row in rows if row.model in fleet.by_name and not _is_specialist(fleet.by_name[row.model])), None
+    )
+    return busiest or fleet.of_tier(seen.context.config.policy.default_tier)[0].name
+
+
+def _is_specialist(model: Model) -> bool:
+    return model.engine == "specialist"
+
+
+def _models(
+    seen: Seen, rows: Sequence[Row[Any]], reference: str, stage: Row[Any] | None, agreement: Sequence[Row[Any]],
+    given: Sequence[Row[Any]],
+) -> Iterable[ModelFacts]:  # fmt: skip
+    """Of each model what it did; the reference and the specialist stand there though they did nothing."""
+    faults, by_name = measured.faults(*seen.key), seen.context.config.fleet.by_name
+    known = {row.model: row for row in rows}
+    named = dict.fromkeys([*known, reference, *([str(stage.model)] if stage is not None else [])])
+    for name in named:
+        model, row = by_name.get(name), known.get(name)
+        specialist = model is not None and _is_specialist(model)
+        quality, delivered = list(_of_people(name, given)), list[Quality]()
+        if specialist:
+            quality += _agreement(agreement, "shadow", "n", "agreed")
+            delivered += _agreement(agreement, "audit", "accepted", "accepted_agreed")
+        elif name == reference and row is not None and row.jobs:
+            quality.append(of_reference(row.jobs))
+        wrong = faults.get(name, {}).get("wrong_form", 0)
+        if row is not None and row.jobs + wrong and not specialist:
+            total = row.jobs + wrong
+            found = quality_of("checks", [Group(1.0, total, total, row.jobs)])
+            quality += [found] if found is not None else []
+        yield _model_facts(name, row, model, faults.get(name, {}), tuple(quality), tuple(delivered))
+
+
+def _model_facts(
+    name: str, row: Row[Any] | None, model: Model | None, faults: dict[str, int], quality: tuple[Quality, ...], delivered: tuple[Quality, ...]
+) -> ModelFacts:  # fmt: skip
+    is_simulated = bool(row.simulated) if row is not None else model is not None and model.engine == "simulated"
+    if row is None:
+        return ModelFacts(
+            str(model.tier) if model else "none", name, "", is_simulated, 0, Decimal(0), Decimal(0), expected_usd=_expected(model),
+            quality=quality, delivered=delivered, is_specialist=model is not None and _is_specialist(model),
+        )  # fmt: skip
+    return ModelFacts(
+        tier=row.tier, model=name, revision=row.revision or "", simulated=is_simulated, jobs=row.jobs, charge_usd=row.charge_usd,
+        cost_usd=row.cost_usd, latency_s=row.latency_s, input_tokens=row.input_tokens, output_tokens=row.output_tokens,
+        rejected=row.rejected, rejected_usd=row.rejected_usd, charge_squares=row.charge_squares, expected_usd=_expected(model),
+        errors=faults, quality=quality, delivered=delivered, is_specialist=model is not None and _is_specialist(model),
+    )  # fmt: skip
+
+
+def _expected(model: Model | None) -> Decimal | None:
+    """What the rate card says of an answer of typical length."""
+    if model is None:
+        return None
+    usage = Usage(ANSWER_TOKENS, 0, min(ANSWER_TOKENS, model.max_output_tokens))
+    return price(usage, model.card_on(datetime.now(UTC).date()))
+
+
+def _agreement(rows: Sequence[Row[Any]], kind: str, n: str, agreed: str) -> list[Quality]:
+    """The agreement with the reference, each group of audits by the probability with which it was drawn."""
+    groups = [
+        Group(row.probability, max(row.n, round(row.n / row.probability)), getattr(row, n), getattr(row, agreed))
+        for row in rows
+        if row.kind == kind and getattr(row, n)
+    ]
+    found = quality_of("agreement", groups)
+    return [] if found is None else [found]
+
+
+def _of_people(name: str, given: Sequence[Row[Any]]) -> Iterable[Quality]:
+    """What labels and feedback say of a model's answers."""
+    ours = [row for row in given if row.model == name]
+    labelled = [agrees(_said(row), row.label) for row in ours if row.label is not None and row.body is not None]
+    judged = [row.good for row in ours if row.good is not None and row.label is None]
+    sources: list[tuple[Source, list[bool]]] = [("labels", labelled), ("feedback", judged)]
+    for source, right in sources:
+        found = quality_of(source, [Group(1.0, len(right), len(right), sum(right))]) if right else None
+        if found is not None:
+            yield found
+
+
+def _said(row: Row[Any]) -> str | None:
+    return answer_of(bytes(row.body))
+
+
+def _stage(seen: Seen, stage: Row[Any] | None) -> StageFacts:
+    attempts = certificates.of_task(seen.session, seen.tenant_id, seen.task, limit=1)
+    newest = _certificate(attempts[0], str(stage.model) if stage is not None else "") if attempts else None
+    if stage is None:
+        return StageFacts(certificate=newest)
+    demoted = stage.created_at.date() if stage.stage == "demoted" else None
+    standing: Stage = "none" if stage.stage == "demoted" else stage.stage
+    return StageFacts(standing, stage.created_at.date(), newest, demoted_on=demoted)
+
+
+def _certificate(row: Row[Any], model: str) -> CertificateFacts:
+    source: Source = "labels" if row.measure == "accuracy" else "agreement"
+    interval = Interval(row.share_low, row.share_high) if row.share_low is not None else Interval(0.0, 1.0)
+    return CertificateFacts(
+        row.issued, source, model, row.target, row.delta, row.n, row.threshold, row.share or 0.0, interval, row.bound or 0.0, row.accepted,
+        row.errors, row.created_at.date(), row.expires_at.date(), reason=row.reason,
+    )  # fmt: skip
