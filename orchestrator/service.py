@@ -18,7 +18,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
-from orchestrator.rightsizing import auditing, drifting
+from orchestrator.rightsizing import auditing, drifting, stepping
 from orchestrator.telemetry import log, log_away, log_fault
 from orchestrator.webhooks.send import Sender
 
@@ -180,6 +180,7 @@ class Service:
         if time.monotonic() - self._drift_at >= drifting.EVERY_S:
             self._drift_at = time.monotonic()
             drifting.look_at_all(self.context)
+            stepping.step_all(self.context)
         while auditing.audit_due(self.context):
             if self.stop.is_set():
                 return

@@ -107,6 +107,7 @@ def facts_of(seen: Seen) -> TaskFacts:
         escalated=measured.escalated(*seen.key),
         audits=Audits(audited.audits, audited.cost_usd, audited.squares),
         training_s=float((trained.training or {}).get("seconds", 0.0)) if trained is not None else 0.0,
+        quality_target=certificates.quality_target(seen.session, seen.tenant_id, seen.task),
         labels=sum(row.label is not None for row in given),
         fresh_rows=sum(row.n for row in agreement if row.kind == "shadow"),
     )

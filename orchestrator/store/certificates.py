@@ -43,6 +43,11 @@ SPECIALIST: Final = text("""
     ORDER BY version DESC LIMIT 1
 """)
 
+TARGET: Final = text("""
+    SELECT CAST(definition->>'quality_target' AS float8) FROM tasks
+    WHERE tenant_id = :tenant AND name = :task AND definition IS NOT NULL ORDER BY version DESC LIMIT 1
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class NewCertificate:
@@ -113,3 +118,9 @@ def newest_specialist(session: Session, tenant_id: int, task: str) -> str | None
     """The version of the newest specialist of a task."""
     found = trained(session, tenant_id, task)
     return None if found is None else str(found.specialist)
+
+
+def quality_target(session: Session, tenant_id: int, task: str) -> float | None:
+    """The quality that a task's definition asks for; None where it says none, or there is none."""
+    found: float | None = session.execute(TARGET, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
+    return found

@@ -1,0 +1,81 @@
+"""The past of a task as rows to learn from: each text with what its reference answered, or with the label that a person gave."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.flow.context import Context
+from orchestrator.rightsizing.answers import answer_of, asked_text
+from orchestrator.store import answered
+
+DAYS: Final = 90
+MOST_ROWS: Final = 200_000
+PAGE: Final = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """One answered job."""
+
+    row: Row[Any]
+    request: bytes
+    answer: bytes
+
+    @property
+    def text(self) -> str:
+        """What was asked about."""
+        return asked_text(self.request)
+
+    @property
+    def label(self) -> str:
+        """The right answer as far as is known: what a person said, else what was answered."""
+        return str(self.row.label or answer_of(self.answer) or "").strip()
+
+
+def rows(context: Context, tenant_id: int, task: str, *, model: str | None = None, days: int = DAYS) -> Iterator[Past]:
+    """Answered jobs of a task, oldest first, at most `MOST_ROWS` of them; those whose bodies are gone are left out."""
+    since = datetime.now(UTC) - timedelta(days=days)
+    with context.database.unit_of_work() as session:
+        after = answered.first_id(session)
+    given = 0
+    while given < MOST_ROWS:
+        with context.database.unit_of_work() as session:
+            found = answered.page(session, tenant_id, task, since, after=after, model=model, limit=PAGE)
+        if not found:
+            return
+        after = found[-1].id
+        for row in found:
+            request = _body(context, row.request, row.request_key)
+            answer = _body(context, row.answer, row.answer_key)
+            if request is not None and answer is not None:
+                given += 1
+                yield Past(row, request, answer)
+
+
+def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:
+    if body is not None:
+        return bytes(body)
+    return context.blobs.get(blob_key) if blob_key else None
+
+
+def labelled(
+    context: Context, tenant_id: int, task: str, reference: str, *, days: int = DAYS
+) -> tuple[list[str], list[str]]:
+    """Texts and labels of what a task's reference answered; raises InvalidRequest where there are none."""
+    texts, labels = [], []
+    for one in rows(context, tenant_id, task, model=reference, days=days):
+        if one.text.strip() and one.label:
+            texts.append(one.text)
+            labels.append(one.label)
+    if not texts:
+        raise InvalidRequest(
+            f"{reference} has answered nothing of task {task} in the last {days} days. Submit work with `--task {task}`, or train on labels: "
+            f"rightsize train {task} --labels FILE.csv"
+        )
+    return texts, labels

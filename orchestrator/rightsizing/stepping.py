@@ -1,0 +1,76 @@
+"""Take the next step of a promotion without being asked, where its owner switched that on and a certificate allows it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Row
+
+from orchestrator.errors import InvalidRequest
+from orchestrator.flow.context import Context
+from orchestrator.promotion import Stage
+from orchestrator.rightsizing.promoting import Wish, promote
+from orchestrator.store import audits, certificates, stages
+from orchestrator.telemetry import log
+
+TARGET: Final = 0.98
+"""Where the task's definition says no `quality_target`."""
+DELTA: Final = 0.05
+FIRST_PAIRS: Final = 500
+"""Compared answers of the shadow before a first attempt at a certificate; each further one wants twice as many new ones."""
+STAGE_AUDITS: Final = 200
+"""Audits of a canary before it is in full."""
+REST: Final = timedelta(days=7)
+"""After a demotion, before a task is tried again: without it a task at its bound would go round in circles."""
+SET_BY: Final = "rightsize"
+
+
+def step_all(context: Context) -> int:
+    """Take each step that is due; returns how many were taken."""
+    with context.database.unit_of_work() as session:
+        found = [row for row in stages.every(session) if row.automatic]
+    return sum(_step(context, row) for row in found)
+
+
+def _step(context: Context, stage: Row[Any]) -> bool:
+    if stage.stage == "shadow":
+        return _certified(context, stage) and _promoted(context, stage, "canary")
+    if stage.stage == "canary":
+        return int(stage.watch["seen"]) >= STAGE_AUDITS and _promoted(context, stage, "full")
+    if stage.stage == "demoted":
+        return _is_rested(context, stage) and _promoted(context, stage, "shadow")
+    return False
+
+
+def _certified(context: Context, stage: Row[Any]) -> bool:
+    """Whether a certificate of agreement was issued; an attempt is made only once there are enough new rows for one."""
+    from orchestrator.rightsizing import certifying  # with it comes scipy, which an orchestrator needs for this alone
+
+    with context.database.unit_of_work() as session:
+        attempts = certificates.of_task(session, stage.tenant_id, stage.task)
+        since = max(stage.created_at, datetime.now(UTC) - timedelta(days=certifying.WINDOW_DAYS))
+        target = certificates.quality_target(session, stage.tenant_id, stage.task) or TARGET
+        pairs = len(audits.pairs(session, stage.tenant_id, stage.task, stage.specialist, since))
+    used = sum(row.n for row in attempts if row.measure == "agreement" and row.specialist == stage.specialist)
+    tried = sum(row.measure == "agreement" for row in attempts)
+    if pairs - used < FIRST_PAIRS * 2**tried:
+        return False
+    asked = certifying.Request(stage.task, target, DELTA, "agreement")
+    return bool(certifying.attempt(context, stage.tenant_id, asked, None)["issued"])
+
+
+def _is_rested(context: Context, stage: Row[Any]) -> bool:
+    """Whether a demotion is long ago, and the specialist is another one than the one that was demoted."""
+    with context.database.unit_of_work() as session:
+        newest = certificates.newest_specialist(session, stage.tenant_id, stage.task)
+    return newest != stage.specialist and datetime.now(UTC) - stage.created_at >= REST
+
+
+def _promoted(context: Context, stage: Row[Any], to: Stage) -> bool:
+    try:
+        promote(context, stage.tenant_id, Wish(stage.task, to, SET_BY, stage.reference, automatic=True))
+    except InvalidRequest:  # trained anew meanwhile: the new one has no certificate yet, and stays in the shadow
+        return False
+    log("promoted", task=stage.task, tenant=stage.tenant_id, stage=to)
+    return True

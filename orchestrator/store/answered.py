@@ -1,0 +1,45 @@
+"""Answered jobs of a task, page by page: what models may be trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+# The newest correction stands for the answer. What was forgotten is in no page: its bodies are gone.
+PAGE: Final = text("""
+    SELECT j.id, j.public_id, j.model, j.tier, j.created_at, q.body AS request, q.blob_key AS request_key,
+        coalesce(v.body, r.body) AS answer, CASE WHEN v.body IS NULL THEN r.blob_key END AS answer_key, v.body IS NOT NULL AS is_corrected,
+        a.model_revision, a.simulated, l.label
+    FROM (
+        SELECT * FROM jobs WHERE id > :after AND tenant_id = :tenant AND task = :task AND state = 10 AND NOT unbilled
+            AND parent_job_id IS NULL AND pieces = 0 AND forgotten_at IS NULL AND created_at >= :since
+            AND (CAST(:model AS text) IS NULL OR model = :model)
+        ORDER BY id LIMIT :limit
+    ) j JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
+    JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
+    LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempts
+    LEFT JOIN LATERAL (SELECT body FROM result_versions v WHERE v.job_id = j.id ORDER BY version DESC LIMIT 1) v ON true
+    LEFT JOIN LATERAL (
+        SELECT label FROM labels l WHERE l.job_id = j.id AND l.label IS NOT NULL ORDER BY l.id DESC LIMIT 1
+    ) l ON true
+    ORDER BY j.id
+""")
+AMONG: Final = 2_000_000
+BEFORE: Final = text("SELECT greatest(0, coalesce(max(id), 0) - :among) FROM jobs")
+
+
+def first_id(session: Session) -> int:
+    """From where on jobs are looked through: a bounded number of the newest."""
+    return int(session.execute(BEFORE, {"among": AMONG}).scalar_one())
+
+
+def page(
+    session: Session, tenant_id: int, task: str, since: datetime, *, after: int, model: str | None = None, limit: int = 1_000
+) -> Sequence[Row[Any]]:  # fmt: skip
+    """Answered jobs of a task in the order of their making, after one of them; of one model where it is named."""
+    values = {"tenant": tenant_id, "task": task, "since": since, "after": after, "model": model, "limit": limit}
+    return session.execute(PAGE, values).all()
