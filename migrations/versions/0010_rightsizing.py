@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS labels (
     task         text NOT NULL,
     job_id       bigint,
     text_hash    bytea NOT NULL,
-    source       text NOT NULL CHECK (source IN ('label', 'feedback', 'review')),
+    source       text NOT NULL CHECK (source IN ('label', 'feedback', 'review', 'judge')),
     label        text,
     good         boolean,
     probability  real CHECK (probability > 0 AND probability <= 1),

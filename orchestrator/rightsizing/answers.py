@@ -32,6 +32,17 @@ def asked_text(body: bytes) -> str:
     return ""
 
 
+def instructions_of(body: bytes) -> str:
+    """What a stored chat says before its user does."""
+    messages = orjson.loads(body).get("messages") or []
+    told = [
+        one.get("content")
+        for one in messages
+        if isinstance(one, Mapping) and one.get("role") in ("system", "developer")
+    ]
+    return "\n".join(part for part in told if isinstance(part, str))
+
+
 def asked_again(body: bytes, specialist: str | None = None) -> bytes:
     """A stored chat for a model whose answer is taken as it comes; of a specialist a version may be named."""
     found = orjson.loads(body)

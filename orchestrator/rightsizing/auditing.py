@@ -18,8 +18,9 @@ from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.answers import agrees, answer_of, asked_again, asked_text, score_of, text_hash
 from orchestrator.rightsizing.promoting import demote
 from orchestrator.rightsizing.sequential import Watch
-from orchestrator.store import audits, stages
+from orchestrator.store import audits, house_jobs, stages
 from orchestrator.store.audits import Verdict
+from orchestrator.store.house_jobs import HouseJob
 
 WITHIN_S: Final = 3_600.0
 """An audit without an answer after so long counts as one that does not agree, unless nobody serves the reference: then it waits."""
@@ -58,7 +59,9 @@ def _ask(context: Context, session: Session, row: Row[Any]) -> bool:
     if body is None:
         return False
     asked = asked_again(bytes(body), row.specialist if row.kind == "shadow" else None)
-    audits.ask(session, row, ids.uuid7(), asked, context.versions, tier=model.tier, model=model.name, within_s=WITHIN_S)
+    why = f"It answers a job of task {row.task} again, to compare the two answers."
+    new = HouseJob(row.job_id, ids.uuid7(), asked, model.tier, model.name, row.kind, why, WITHIN_S)
+    audits.asked(session, row.id, house_jobs.put(session, new, context.versions))
     return True
 
 

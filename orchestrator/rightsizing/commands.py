@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
 from orchestrator.promotion import Stage
-from orchestrator.rightsizing import certifying, labelling, promoting, standing
+from orchestrator.rightsizing import certifying, labelling, past, promoting, standing
 from orchestrator.rightsizing.certifying import Request, Rows
 from orchestrator.rightsizing.promoting import Wish
 from orchestrator.settings import Settings
 from orchestrator.store import stages
 from orchestrator.store.tenants import HOUSE
+
+if TYPE_CHECKING:
+    from orchestrator.rightsizing.facts import TaskFacts
 
 
 @contextmanager
@@ -98,6 +102,68 @@ def label(
     """Store labels of a task's jobs from a CSV file."""
     with _opened(settings) as (context, tenant_id):
         return labelling.label_file(context, tenant_id, task, file, job_column, label_column, given_by="command line")
+
+
+def judge(settings: Settings, task: str, n: int, tell: Callable[[int, int], None]) -> dict[str, Any]:
+    """Let a model of the rlm tier compare pairs of answers; see `judging.run`."""
+    from orchestrator.rightsizing import judging
+
+    with _opened(settings) as (context, tenant_id):
+        return judging.run(context, tenant_id, task, n, tell)
+
+
+def export_task(settings: Settings, task: str, to: Path, *, since: str | None = None) -> dict[str, Any]:
+    """Write a task's answers as chats that a language model can be trained on."""
+    from orchestrator.rightsizing.export import export
+
+    first = None if since is None else datetime.fromisoformat(since).replace(tzinfo=UTC)
+    with _opened(settings) as (context, tenant_id):
+        rows = past.examples(context, tenant_id, task, since=first)
+        return export(rows, to, task=task, made_at=datetime.now(UTC)).as_dict()
+
+
+def advise(
+    settings: Settings, *, task: str | None = None, since: str | None = None, policy: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """What is advised for one task, or for all of which something was delivered; `policy` are fields of `AdvicePolicy`."""
+    from orchestrator.rightsizing.advise import AdvicePolicy
+    from orchestrator.rightsizing.advise import advise as advice_on
+
+    wanted = AdvicePolicy(**(policy or {}))
+    with _opened(settings) as (context, tenant_id):
+        return [advice_on(facts, wanted).as_dict() for facts in _measured(context, tenant_id, since, None, task)]
+
+
+def report(
+    settings: Settings, *, since: str | None = None, until: str | None = None, html: bool = False
+) -> dict[str, Any]:
+    """What right-sizing saved (`savings`), and where it is wanted a page of it (`html`)."""
+    from orchestrator.rightsizing.advise import advise as advice_on
+    from orchestrator.rightsizing.page import Report, page_html
+    from orchestrator.rightsizing.savings import savings
+
+    with _opened(settings) as (context, tenant_id):
+        found = _measured(context, tenant_id, since, until)
+    if not found:
+        raise NotFound(
+            "Nothing of a task was delivered in this period. Submit work with `--task NAME`, or give another --since."
+        )
+    saved = savings(found)
+    told: dict[str, Any] = {"savings": saved.as_dict()}
+    if html:
+        told["html"] = page_html(
+            Report(saved, found, [advice_on(facts) for facts in found], made_on=datetime.now(UTC).date())
+        )
+    return told
+
+
+def _measured(
+    context: Context, tenant_id: int, since: str | None, until: str | None, task: str | None = None
+) -> list[TaskFacts]:
+    from orchestrator.rightsizing.measuring import Period, measure
+
+    first, last = (None if day is None else date.fromisoformat(day) for day in (since, until))
+    return measure(context, tenant_id, Period.of_days(first, last), task)
 
 
 def _standing(context: Context, tenant_id: int, task: str) -> dict[str, Any]:

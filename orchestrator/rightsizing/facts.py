@@ -19,7 +19,7 @@ SOURCES: Final[tuple[Source, ...]] = ("labels", "agreement", "judge", "feedback"
 """The same, the one that says most about right answers first."""
 DIGITS: Final = 12
 """After the point, of a sum: as many as the ledger has."""
-Stage = Literal["none", "shadow", "canary", "full"]
+Stage = Literal["none", "shadow", "canary", "full", "demoted"]
 
 
 class Fact:
@@ -187,7 +187,9 @@ class CertificateFacts(Fact):
     is_void: bool = False
     """Another revision of the reference came, the task was edited, or the model was trained anew."""
     more_labels: int | None = None
-    """Where it was not issued: how many more labels would be expected to do; None where no number would."""
+    """Where it was not issued: how many more rows would be expected to do; None where that is not known."""
+    is_hopeless: bool = False
+    """Where it was not issued: that no number of rows would do."""
     reason: str = ""
 
     def holds_on(self, day: date) -> bool:
@@ -205,7 +207,7 @@ class StageFacts(Fact):
     frozen: bool = False
     """A person stopped it here."""
     demoted_on: date | None = None
-    """Its last demotion."""
+    """Its last demotion; that of stage `demoted` is its first day."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from orchestrator.contracts import Usage
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
 from orchestrator.pricing import price
+from orchestrator.rightsizing import judging
 from orchestrator.rightsizing.answers import agrees, answer_of
 from orchestrator.rightsizing.facts import (
     Audits,
@@ -143,6 +144,8 @@ def _models(
         if specialist:
             quality += _agreement(agreement, "shadow", "n", "agreed")
             delivered += _agreement(agreement, "audit", "accepted", "accepted_agreed")
+            judged = judging.corrected(seen.context, seen.session, seen.tenant_id, seen.task)
+            quality += [judged.quality] if judged is not None and judged.quality is not None else []
         elif name == reference and row is not None and row.jobs:
             quality.append(of_reference(row.jobs))
         wrong = faults.get(name, {}).get("wrong_form", 0)

@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+import orjson
 from sqlalchemy import Row
 
+from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.answers import answer_of, asked_text
+from orchestrator.rightsizing.export import Example, Source
 from orchestrator.store import answered
 
 DAYS: Final = 90
@@ -31,6 +34,12 @@ class Past:
     def text(self) -> str:
         """What was asked about."""
         return asked_text(self.request)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The chat without its answer."""
+        found: list[dict[str, Any]] = orjson.loads(self.request).get("messages") or []
+        return found
 
     @property
     def label(self) -> str:
@@ -56,6 +65,26 @@ def rows(context: Context, tenant_id: int, task: str, *, model: str | None = Non
             if request is not None and answer is not None:
                 given += 1
                 yield Past(row, request, answer)
+
+
+def examples(context: Context, tenant_id: int, task: str, *, since: datetime | None = None) -> Iterator[Example]:
+    """What was answered, as chats that a language model can be trained on, each with who says that the answer is right."""
+    days = DAYS if since is None else max(1, (datetime.now(UTC) - since).days + 1)
+    for one in rows(context, tenant_id, task, days=days):
+        if (since is not None and one.row.created_at < since) or not one.label:
+            continue
+        yield Example(
+            messages=one.messages, answer=one.label, source=_source(one.row), task_version=one.row.task_version or 1,
+            job_id=ids.public("job", one.row.public_id), model=None if one.row.label else one.row.model,
+            revision=None if one.row.label else one.row.model_revision, simulated=bool(one.row.simulated) and not one.row.label,
+            answered_on=one.row.created_at.date(),
+        )  # fmt: skip
+
+
+def _source(row: Row[Any]) -> Source:
+    if row.label:
+        return "label"
+    return "review" if row.is_corrected else "reference"
 
 
 def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:

@@ -64,7 +64,7 @@ def _is_rested(context: Context, stage: Row[Any]) -> bool:
     """Whether a demotion is long ago, and the specialist is another one than the one that was demoted."""
     with context.database.unit_of_work() as session:
         newest = certificates.newest_specialist(session, stage.tenant_id, stage.task)
-    return newest != stage.specialist and datetime.now(UTC) - stage.created_at >= REST
+    return newest != stage.specialist and bool(datetime.now(UTC) - stage.created_at >= REST)
 
 
 def _promoted(context: Context, stage: Row[Any], to: Stage) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 # The newest correction stands for the answer. What was forgotten is in no page: its bodies are gone.
 PAGE: Final = text("""
-    SELECT j.id, j.public_id, j.model, j.tier, j.created_at, q.body AS request, q.blob_key AS request_key,
+    SELECT j.id, j.public_id, j.model, j.tier, j.task_version, j.created_at, q.body AS request, q.blob_key AS request_key,
         coalesce(v.body, r.body) AS answer, CASE WHEN v.body IS NULL THEN r.blob_key END AS answer_key, v.body IS NOT NULL AS is_corrected,
         a.model_revision, a.simulated, l.label
     FROM (

@@ -6,13 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
-from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from orchestrator.promotion import Drawn
-from orchestrator.store.versions import Versions
 
 DRAW: Final = text("""
     INSERT INTO audits (tenant_id, task, stage_id, kind, probability, job)
@@ -30,24 +28,7 @@ ANSWERED: Final = text("""
 VOID: Final = text("""
     UPDATE audits SET state = 'void', decided_at = now() WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
-# It queues with its project's single work, and nobody is charged for it.
-ASK: Final = text("""
-    WITH new AS MATERIALIZED (
-        SELECT nextval('jobs_id_seq') AS id, (now() AT TIME ZONE 'UTC')::date AS stored_on
-    ), job AS (
-        INSERT INTO jobs (id, stored_on, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline, fleet_version,
-            policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task, task_version, unbilled)
-        SELECT new.id, new.stored_on, :public_id, j.tenant_id, j.project_id, j.api_key_id, -j.project_id, j.prefix_hash,
-            now() + make_interval(secs => :within), :fleet, :policy, :prices, 1, false, 0, :tier, :model, j.endpoint, :rule, j.task,
-            j.task_version, true
-        FROM jobs j, new WHERE j.id = :job
-    ), request AS (
-        INSERT INTO job_requests (stored_on, job_id, body, reasons, features)
-        SELECT new.stored_on, new.id, :body, :reasons, r.features FROM new, jobs j
-        JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on WHERE j.id = :job
-    )
-    UPDATE audits SET state = 'asked', asked_at = now(), audit_job_id = new.id FROM new WHERE audits.id = :audit
-""")
+ASKED: Final = text("UPDATE audits SET state = 'asked', asked_at = now(), audit_job_id = :job WHERE id = :audit")
 ENDED: Final = text("""
     SELECT a.id, a.kind, a.task, c.state AS audit_state, c.model AS audit_model, c.attempts AS audit_attempts,
         q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key,
@@ -135,16 +116,9 @@ def void(session: Session, audit_ids: Sequence[int]) -> None:
     session.execute(VOID, {"ids": list(audit_ids)})
 
 
-def ask(
-    session: Session, audit: Row[Any], public_id: UUID, body: bytes, versions: Versions, *, tier: str, model: str, within_s: float
-) -> None:  # fmt: skip
-    """Queue the job that answers a drawn one again, on another model and for us alone."""
-    values = {
-        "audit": audit.id, "job": audit.job_id, "public_id": public_id, "body": body, "tier": tier, "model": model,
-        "within": within_s, "rule": audit.kind, "reasons": f"It answers a job of task {audit.task} again, to compare the two answers.",
-        "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
-    }  # fmt: skip
-    session.execute(ASK, values)
+def asked(session: Session, audit_id: int, job_id: int) -> None:
+    """Say which job answers a drawn one again."""
+    session.execute(ASKED, {"audit": audit_id, "job": job_id})
 
 
 def ended(session: Session, seen_s: float, *, limit: int = 200) -> Sequence[Row[Any]]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.rightsizing import certifying, drifting, promoting
+from orchestrator.rightsizing import certifying, drifting, judging, measuring, promoting
 from orchestrator.rightsizing.answers import text_hash
 from orchestrator.rightsizing.certifying import Held, Request, Rows
 from orchestrator.rightsizing.promoting import Wish
@@ -18,6 +18,7 @@ from orchestrator.rightsizing.train import train
 from orchestrator.settings import Settings
 from orchestrator.store import stages, versions
 from tests.conftest import PACE, Servers
+from tests.promotion.judge_server import serve_judge
 from tests.stack import OWNER, Stack, chat, row, until
 
 FLEET = """
@@ -42,6 +43,14 @@ latency_s = [0.0, 0.0]
 accuracy = 1.0
 [[models.large.rates]]
 request = "0.05"
+[models.judge]
+tier = "rlm"
+engine = "openai"
+address = "{judge}"
+slots = 8
+expected_latency_s = 0.05
+[[models.judge.rates]]
+request = "0.5"
 """
 TASK = "triage"
 SUBJECTS = {
@@ -69,11 +78,17 @@ def ask(text: str, expected: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def judge() -> Iterator[str]:
+    with serve_judge(SUBJECTS) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def stack(servers: Servers, judge: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     place = tmp_path_factory.mktemp("loop")
     given = {**PACE, "database_url": servers.create_migrated("loop"), "redis_url": servers.redis_url, "data_dir": place}
     fleet: Path = place / "fleet.toml"
-    fleet.write_text(FLEET)
+    fleet.write_text(FLEET.replace("{judge}", judge))
     with Stack(Settings.load({**given, "config": fleet})) as made:
         made.broker.redis.flushdb()
         rows = texts(600, 1)
@@ -81,7 +96,7 @@ def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         with made.context.database.unit_of_work() as session:
             versions.put_task(session, TASK, str(record["version"]), record)
         made.orchestrator()
-        made.worker("slm", "llm")
+        made.worker("slm", "llm", "rlm")
         yield made
 
 
@@ -136,6 +151,34 @@ def test_without_a_promotion_the_reference_answers_and_the_shadow_only_listens(s
         )
         == 40
     )
+
+
+def test_a_judge_compares_both_answers_in_both_orders_and_only_we_pay(stack: Stack) -> None:
+    told: list[tuple[int, int]] = []
+    found = judging.run(stack.context, OWNER.tenant_id, TASK, 30, lambda ended, of: told.append((ended, of)))
+    assert (found["n"], found["no_verdict"], found["biased"]) == (30, 0, 0)
+    assert found["good"] >= 27
+    assert told[-1] == (60, 60)
+    assert found["corrected"]["quality"] is None, "no label has shown yet how far this judge can be trusted"
+    assert found["corrected"]["missing_right"] == 20
+    assert stack.count("SELECT count(*) FROM labels WHERE source = 'judge' AND probability = 0.75") == 30
+    assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'rlm' AND kind <> 'cost'") == 0
+    assert stack.count("SELECT count(*) FROM transfers WHERE tier = 'rlm' AND debit_account = 'cost:house'") == 60
+    stack.must_hold()
+
+
+def test_what_a_task_took_and_how_good_it_is_is_measured(stack: Stack) -> None:
+    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, measuring.Period.of_days(None, None))
+    assert (facts.task, facts.jobs, facts.reference, facts.stage.stage) == (TASK, 40, "large", "shadow")
+    large, specialist = facts.model("large"), facts.specialist
+    assert large is not None
+    assert specialist is not None
+    assert (large.jobs, str(large.charge_usd)) == (40, "2.000000000000")
+    assert specialist.jobs == 0
+    agreement = specialist.by("agreement")
+    assert agreement is not None
+    assert (agreement.n, agreement.low < agreement.value <= agreement.high) == (40, True)
+    assert facts.audits.count == 100, "forty answers and sixty questions to the judge are ours"
 
 
 def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: Stack) -> None:

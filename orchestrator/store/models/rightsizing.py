@@ -25,7 +25,7 @@ class Label(Base):
     text_hash: Mapped[bytes]
     """SHA-256 of the text, normalised as `learned` does it: equal texts have one label, the newest."""
     source: Mapped[str]
-    """`label`, `feedback` or `review`."""
+    """`label`, `feedback`, `review` or `judge`."""
     label: Mapped[str | None]
     good: Mapped[bool | None]
     probability: Mapped[Probability | None]

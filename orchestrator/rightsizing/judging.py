@@ -1,0 +1,150 @@
+"""Judge: a model of the `rlm` tier compares the specialist's answers with the reference's, in both orders, for us and not for the caller."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+from sqlalchemy import Row
+from sqlalchemy.orm import Session
+
+from orchestrator import ids
+from orchestrator.contracts import JobState, Tier
+from orchestrator.errors import InvalidRequest, ServiceUnavailable
+from orchestrator.fleet import Model
+from orchestrator.flow.context import Context
+from orchestrator.rightsizing import judge
+from orchestrator.rightsizing.answers import agrees, answer_of, asked_text, instructions_of
+from orchestrator.rightsizing.judge import Comparison, Corrected, Judgement
+from orchestrator.store import house_jobs, judging
+from orchestrator.store.house_jobs import HouseJob
+
+WITHIN_S: Final = 1_800.0
+LOOK_S: Final = 0.5
+MOST: Final = 2_000
+RULE: Final = "judge"
+Tell = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The two questions about one pair of answers."""
+
+    row: Row[Any]
+    first: int
+    """The job in which the specialist's answer stands first."""
+    second: int
+
+
+def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict[str, Any]:
+    """Let pairs of answers be judged, wait for the verdicts and store them; gives what they come to, corrected by labels.
+
+    Raises InvalidRequest where there is nothing to compare or nobody to judge, ServiceUnavailable where nobody answers in time.
+    """
+    model = _judge(context)
+    with context.database.unit_of_work() as session:
+        there = judging.population(session, tenant_id, task)
+        rows = judging.draw(session, tenant_id, task, min(n, MOST))
+        if not rows:
+            raise InvalidRequest(
+                f"There are no pairs of answers to judge for task {task}. Let some be made: rightsize promote {task} --to shadow",
+                param="task",
+            )
+        asked = [_ask(context, session, row, model) for row in rows]
+    context.broker.wake()
+    found = _verdicts(context, asked, tell)
+    stored = [(one.row.job_id, bytes(one.row.text_hash), said.good) for one, said in found]
+    with context.database.unit_of_work() as session:
+        judging.put(session, tenant_id, task, stored, probability=len(rows) / there, given_by=model.name)
+        quality = corrected(context, session, tenant_id, task)
+    counted = judge.counted(said for _, said in found)
+    return {"task": task, "judge": model.name, **counted.as_dict(), "corrected": quality.as_dict() if quality else None}
+
+
+def _judge(context: Context) -> Model:
+    models = context.config.fleet.of_tier(Tier.RLM)
+    if not models:
+        raise InvalidRequest("The fleet has no model of the tier rlm that could judge. Add one to rightsize.toml.")
+    return models[0]
+
+
+def _ask(context: Context, session: Session, row: Row[Any], model: Model) -> Question:
+    ours, theirs = _both(context, row)
+    request = _body(context, row.request, row.request_key)
+    chats = judge.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
+    made = [
+        house_jobs.put(
+            session,
+            HouseJob(
+                row.job_id,
+                ids.uuid7(),
+                orjson.dumps(chat),
+                model.tier,
+                model.name,
+                RULE,
+                "It compares two answers.",
+                WITHIN_S,
+            ),
+            context.versions,
+        )
+        for chat in (chats.ours_first, chats.ours_second)
+    ]
+    return Question(row, *made)
+
+
+def _both(context: Context, row: Row[Any]) -> tuple[str | None, str | None]:
+    """The specialist's answer, and the reference's."""
+    first = answer_of(_body(context, row.answer, row.answer_key))
+    second = answer_of(_body(context, row.other, row.other_key))
+    return (second, first) if row.kind == "shadow" else (first, second)
+
+
+def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes:
+    if body is not None:
+        return bytes(body)
+    return context.blobs.get(blob_key) if blob_key else b"{}"
+
+
+def _verdicts(context: Context, asked: Sequence[Question], tell: Tell) -> list[tuple[Question, Judgement]]:
+    """Wait for both verdicts of every question."""
+    jobs = [job for one in asked for job in (one.first, one.second)]
+    until = time.monotonic() + WITHIN_S
+    while True:
+        with context.database.unit_of_work() as session:
+            found = judging.verdicts(session, jobs)
+        ended = sum(row.state >= JobState.SUCCEEDED for row in found.values())
+        tell(ended, len(jobs))
+        if ended == len(jobs):
+            break
+        if time.monotonic() > until:
+            raise ServiceUnavailable(
+                f"The judge has answered {ended} of {len(jobs)} questions in {WITHIN_S:g} s. Start a worker for rlm."
+            )
+        time.sleep(LOOK_S)
+    return [
+        (one, judge.judgement(_verdict(context, found[one.first]), _verdict(context, found[one.second])))
+        for one in asked
+    ]
+
+
+def _verdict(context: Context, row: Row[Any]) -> judge.Verdict | None:
+    if row.state != JobState.SUCCEEDED:
+        return None
+    return judge.verdict_in(answer_of(_body(context, row.body, row.blob_key)) or "")
+
+
+def corrected(context: Context, session: Session, tenant_id: int, task: str) -> Corrected | None:
+    """The quality of a task's specialist as its judge sees it, as far as labels show that the judge can be trusted; None without verdicts."""
+    rows = judging.judged(session, tenant_id, task)
+    if not rows:
+        return None
+    said = [Judgement("tie" if row.good else "reference") for row in rows]
+    known = [
+        (one, agrees(_both(context, row)[0], row.label))
+        for one, row in zip(said, rows, strict=True)
+        if row.label is not None
+    ]
+    return judge.corrected(judge.calibration(known), sum(one.good for one in said), len(said))
