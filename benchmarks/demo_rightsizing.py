@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-from examples.make_examples import _ticket
+from examples.make_examples import traffic
 from orchestrator import commands as basic
 from orchestrator.cli.connect import local_instance, settings_of
 from orchestrator.client import Rightsize
@@ -66,7 +66,7 @@ class Tickets:
     """Tickets as they come in: any number, no two equal, each with its right label."""
 
     parts: Mapping[str, Any]
-    dice: random.Random = field(default_factory=lambda: random.Random(SEED))  # noqa: S311 - examples, not secrets
+    dice: random.Random = field(default_factory=lambda: random.Random(SEED))
     seen: set[str] = field(default_factory=set)
 
     @property
@@ -77,12 +77,9 @@ class Tickets:
         """Some more."""
         made: list[tuple[str, str]] = []
         while len(made) < n:
-            label = self.dice.choice(self.labels)
-            sentences = [*self.parts["labels"][label]["train"], *self.parts["labels"][label]["unseen"]]
-            text = _ticket(self.dice.choice(sentences), self.parts, self.dice)
-            if text not in self.seen:
-                self.seen.add(text)
-                made.append((text, label))
+            fresh = [one for one in traffic(self.parts, n, self.dice) if one[0] not in self.seen]
+            made += fresh[: n - len(made)]
+            self.seen.update(text for text, _ in made)
         return made
 
 

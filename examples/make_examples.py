@@ -2,7 +2,7 @@
 
     python examples/make_examples.py [--out FOLDER] [--draw-pages]
 
-It writes tickets-train.csv, tickets.csv, trace.csv and demo.jsonl, and draws pages/*.png (with Pillow) where there are none.
+It writes tickets-train.csv, tickets.csv, tickets-labelled.csv, trace.csv and demo.jsonl, and draws pages/*.png (with Pillow) where there are none.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ SEED: Final = 20_261
 ROWS_A_LABEL: Final = 25
 TYPO_SHARE: Final = 0.15
 TRACE_ROWS: Final = 240
+LABELLED_ROWS: Final = 1_500
 PAGE_SIZE: Final = (620, 800)
 INSTRUCTIONS: Final = "Classify the support ticket. Answer with exactly one label of: {labels}."
 
@@ -49,6 +50,16 @@ def tickets(parts: dict[str, Any], split: str, dice: random.Random) -> list[tupl
     mixed = list(rows.items())
     dice.shuffle(mixed)
     return mixed
+
+
+def traffic(parts: dict[str, Any], rows: int, dice: random.Random) -> list[tuple[str, str]]:
+    """(text, label) for tickets as they come in: of all labels and all sentences alike, no two texts equal."""
+    made: dict[str, str] = {}
+    while len(made) < rows:
+        label = dice.choice(sorted(parts["labels"]))
+        sentences = parts["labels"][label]
+        made.setdefault(_ticket(dice.choice(sentences["train"] + sentences["unseen"]), parts, dice), label)
+    return list(made.items())
 
 
 def _ticket(sentence: str, parts: dict[str, Any], dice: random.Random) -> str:
@@ -197,7 +208,8 @@ def write(out: Path, *, draw_pages: bool) -> None:
     parts = tomllib.loads((HERE / "ticket_parts.toml").read_text("utf-8"))
     dice = random.Random(SEED)  # noqa: S311 (examples, not secrets)
     splits = {"tickets-train.csv": tickets(parts, "train", dice), "tickets.csv": tickets(parts, "unseen", dice)}
-    for name, labelled in splits.items():
+    more = traffic(parts, LABELLED_ROWS, random.Random(SEED + 1))  # noqa: S311 (examples, not secrets)
+    for name, labelled in {**splits, "tickets-labelled.csv": more}.items():
         with (out / name).open("w", encoding="utf-8", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([("text", "label"), *labelled])
     with (out / "trace.csv").open("w", encoding="utf-8", newline="") as file:

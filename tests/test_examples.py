@@ -33,7 +33,7 @@ def demo() -> list[dict[str, Any]]:
 def test_the_script_makes_the_committed_text_files_again(tmp_path):
     subprocess.run([sys.executable, EXAMPLES / "make_examples.py", "--out", tmp_path], check=True)
     made = sorted(path.name for path in tmp_path.iterdir())
-    assert made == ["demo.jsonl", "tickets-train.csv", "tickets.csv", "trace.csv"]
+    assert made == ["demo.jsonl", "tickets-labelled.csv", "tickets-train.csv", "tickets.csv", "trace.csv"]
     for name in made:
         assert (tmp_path / name).read_bytes() == (EXAMPLES / name).read_bytes(), (
             f"{name}: run examples/make_examples.py"
