@@ -31,6 +31,7 @@ FROM base AS server
 COPY requirements /tmp/requirements
 RUN pip install --no-cache-dir --require-hashes \
         -r /tmp/requirements/server.txt -r /tmp/requirements/slm.txt -r /tmp/requirements/documents.txt \
+    && pip install --no-cache-dir --no-deps --require-hashes -r /tmp/requirements/encoder.txt \
     && rm -r /tmp/requirements
 COPY --from=wheel /built /tmp/built
 RUN pip install --no-cache-dir --no-deps /tmp/built/*.whl && rm -r /tmp/built

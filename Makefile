@@ -88,9 +88,10 @@ echo "Setting up $(1)$(4) with $$($$python --version), once ..."; \
 $$python -m venv $(1)
 endef
 
-$(READY): requirements/dev.txt pyproject.toml
+$(READY): requirements/dev.txt requirements/encoder.txt pyproject.toml
 	@$(call environment,.venv,14,Rightsize)
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps -r requirements/encoder.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator import doctor as examination
 from orchestrator import ids, pulse
-from orchestrator.errors import InvalidRequest
+from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow import administer
 from orchestrator.flow.administer import DEFAULT_SCOPES, Actor, OfDisabled
 from orchestrator.flow.context import open_context
@@ -84,17 +84,31 @@ def orchestrator(settings: Settings) -> None:
 def train(
     settings: Settings,
     task: str,
-    labels_file: Path,
+    labels_file: Path | None,
     text_column: str,
     label_column: str,
     on_progress: Callable[[str, float], None],
+    *,
+    encoder: str = "auto",
+    certify_rows: int | None = None,
+    from_history: bool = False,
 ) -> dict[str, Any]:
-    """Train a specialist for a task from a file of labels, store it, and make it the task's current one."""
+    """Train a specialist for a task, store it, and make it the task's current one: from a file of labels, or from what its reference answered.
+
+    With `auto` it uses the sentence encoder where that is here, and says which way it went; with `none` it learns n-grams alone.
+    """
     from orchestrator.rightsizing.labels import read_labels
     from orchestrator.rightsizing.train import train as fit
 
-    texts, labels = read_labels(labels_file, text_column, label_column)
-    record = fit(texts, labels, task, settings.blobs, on_progress=on_progress).as_dict()
+    if (labels_file is None) != from_history:
+        raise InvalidRequest("Train on --labels FILE.csv, or --from-history: one of the two.", param="labels")
+    if labels_file is not None:
+        texts, labels = read_labels(labels_file, text_column, label_column)
+    else:
+        texts, labels = _history(settings, task)
+    found = _encoder(settings, encoder, on_progress)
+    made = fit(texts, labels, task, settings.blobs, encoder=found, certify_rows=certify_rows, on_progress=on_progress)
+    record = {**made.as_dict(), "labels_from": "reference" if from_history else "labels"}
     database = Database(settings, "orchestrator", connections=1)
     try:
         with database.unit_of_work() as session:
@@ -104,11 +118,42 @@ def train(
     return record
 
 
+def _history(settings: Settings, task: str) -> tuple[list[str], list[str]]:
+    """What the task's reference answered, as texts and labels."""
+    from orchestrator.rightsizing import measuring, past
+
+    context = open_context(settings, "orchestrator", connections=2)
+    try:
+        tenant_id = int(administer.tenant_named(context, HOUSE).id)
+        reference = measuring.reference_of(context, tenant_id, task)
+        return past.labelled(context, tenant_id, task, reference)
+    finally:
+        context.close()
+
+
+def _encoder(settings: Settings, wanted: str, on_progress: Callable[[str, float], None]) -> Any:
+    """The sentence encoder to train with, or None."""
+    from orchestrator.learned.encoder import MODEL, encoders_of, open_encoder
+
+    if wanted not in ("auto", "none"):
+        raise InvalidRequest(f"--encoder {wanted[:40]} is not known. Use auto or none.", param="encoder")
+    if wanted == "none":
+        on_progress("with n-grams alone", 0.0)
+        return None
+    try:
+        found = open_encoder(encoders_of(settings.blobs))
+    except NotFound as error:
+        on_progress(f"with n-grams alone: {error.message}", 0.0)
+        return None
+    on_progress(f"with sentence vectors of {MODEL}, and n-grams", 0.0)
+    return found
+
+
 def evaluate(settings: Settings, task: str, labels_file: Path, text_column: str, label_column: str) -> dict[str, Any]:
     """How well a task's specialist answers labelled texts: at least `accuracy` and `n`."""
+    from orchestrator.learned.specialist import current_folder
     from orchestrator.rightsizing.evaluate import evaluate as measure
     from orchestrator.rightsizing.labels import read_labels
-    from orchestrator.rightsizing.specialist_format import current_folder
 
     folder = current_folder(settings.blobs, task)
     if folder is None:

@@ -60,6 +60,7 @@ CREATE TABLE IF NOT EXISTS certificates (
     accepted       integer NOT NULL,
     errors         integer NOT NULL,
     bound          double precision,
+    more_labels    integer,
     frame          jsonb NOT NULL,
     data_sha256    bytea NOT NULL,
     reason         text NOT NULL,

@@ -9,19 +9,24 @@ import typer
 from orchestrator import __version__
 from orchestrator.cli import (
     administering,
+    advising,
     benching,
     checking,
     costing,
     estimating,
+    exporting,
     files,
     forget,
     jobs,
+    judging,
     learning,
     models,
     promoting,
     reading,
     refusals,
+    reporting,
     review,
+    routers,
     serving,
     steering,
     submitting,
@@ -49,9 +54,9 @@ COMMANDS: Final = {
         steering.retry, jobs.job, review.review, forget.forget,
     ),
     "Reasons and costs": (reading.explain, costing.cost, costing.prices),
-    "Models and specialists": (
-        learning.train, learning.evaluate, promoting.label, promoting.certify, promoting.promote, promoting.demote, promoting.freeze,
-        promoting.stages,
+    "Right-sizing": (
+        advising.advise, promoting.label, judging.judge, learning.train, learning.evaluate, promoting.certify, promoting.promote,
+        promoting.demote, promoting.freeze, promoting.stages, reporting.report, exporting.export,
     ),
     "Try and measure": (demo, benching.bench),
     "Servers": (
@@ -63,7 +68,7 @@ COMMANDS: Final = {
 """By the heading under which `--help` shows them."""
 GROUPS: Final = {
     "Work": {"tasks": tasks.app, "files": files.app, "webhooks": webhooks.app},
-    "Models and specialists": {"models": models.app},
+    "Right-sizing": {"models": models.app, "router": routers.app},
     "Who may do what": {
         name: getattr(administering, name) for name in ("tenants", "projects", "keys", "budgets", "quotas")
     },

@@ -13,30 +13,65 @@ from orchestrator.cli.display import note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, Task, json_flag
 
 Labels = Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows: CSV with a header.")]
+MaybeLabels = Annotated[
+    Path | None, typer.Option("--labels", metavar="FILE.csv", help="Labelled rows: CSV with a header.")
+]
+FromHistory = Annotated[
+    bool, typer.Option("--from-history", help="Learn from what the task's reference has answered, instead of labels.")
+]
 TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the text.")]
+Encoder = Annotated[
+    str,
+    typer.Option(
+        "--encoder",
+        metavar="auto|none",
+        help="auto: sentence vectors where the encoder is installed; none: n-grams alone.",
+    ),
+]
+CertifyRows = Annotated[
+    int | None,
+    typer.Option(
+        "--certify-rows",
+        min=0,
+        help="Distinct texts kept aside to certify on. Default: a fifth, at most 2,000.",
+        show_default=False,
+    ),
+]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="The column with the right answer.")]
 
 
 def train(
     task: Task,
-    labels: Labels,
+    labels: MaybeLabels = None,
+    from_history: FromHistory = False,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
+    encoder: Encoder = "auto",
+    certify_rows: CertifyRows = None,
     data_dir: DataDir = None,
     config: Config = None,
     as_json: Annotated[
-        bool, json_flag("the training record with `version`, `n`, `labels`, `held_out_accuracy`, `seconds`")
+        bool,
+        json_flag(
+            "the training record with `version`, `n`, `labels`, `held_out_accuracy`, `splits`, `label_noise`, `notes`, `model_sha256`, "
+            "`seconds`"
+        ),
     ] = False,
 ) -> None:
     """Train a specialist for a task: a small classifier on CPU.
 
-    Requests of the task may go to slm from then on. Training again makes a new version, which takes the place of the one before.
+    It learns sentence vectors joined with n-grams. A fifth of the texts is kept aside, to certify it on. A label is a word, or a JSON
+    object of fields with values from closed lists. Requests of the task may go to slm from then on. Training again makes a new version, which takes the place of the one before.
 
     Example:
       rightsize train support-triage --labels examples/tickets-train.csv
+      rightsize train support-triage --from-history
     """
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
-        record = server_command("train")(settings, task, labels, text_column, label_column, _tell)
+        record = server_command("train")(
+            settings, task, labels, text_column, label_column, _tell, encoder=encoder, certify_rows=certify_rows,
+            from_history=from_history,
+        )  # fmt: skip
     if as_json:
         print_json(record)
     else:
@@ -44,6 +79,8 @@ def train(
             f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels"
         )
         out.print(f"  right on rows that it had not seen: {record['held_out_accuracy']:.1%}")
+        for one in record["notes"]:
+            note(one)
         use, check = again(f"submit FILE --task {task}"), again(f"evaluate {task} --labels OTHER.csv")
         note(f"Use it: {use}   check it: {check}")
 
@@ -60,7 +97,11 @@ def evaluate(
     data_dir: DataDir = None,
     config: Config = None,
     as_json: Annotated[
-        bool, json_flag("`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `median_latency_ms`")
+        bool,
+        json_flag(
+            "`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `learned`, `accuracy_unseen`, `out_of_scope`, "
+            "`calibration_error`, `hindsight_shares`, `median_latency_ms`"
+        ),
     ] = False,
 ) -> None:
     """Measure a task's specialist on labelled rows.
@@ -72,6 +113,7 @@ def evaluate(
     """
     settings = settings_of(data_dir, config)
     found = server_command("evaluate")(settings, task, labels, text_column, label_column)
+    _warn_of_learned(found)
     _warn_of_unknown(found)
     if as_json:
         print_json(found)
@@ -81,6 +123,19 @@ def evaluate(
     for label, one in sorted(found.get("per_class", {}).items()):
         rows.add_row(label, str(one.get("n", "")), f"{one['precision']:.1%}", f"{one['recall']:.1%}")
     out.print(rows)
+
+
+def _warn_of_learned(found: dict[str, Any]) -> None:
+    if found["learned"]:
+        others = (
+            "there are no others"
+            if found["accuracy_unseen"] is None
+            else f"of the others {found['accuracy_unseen']:.1%} are right"
+        )
+        note(
+            f"Warning: {found['learned']} of {found['n']} rows are texts that it was trained on, which it has by heart; {others}. "
+            "Measure it on rows that it has not seen."
+        )
 
 
 def _warn_of_unknown(found: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli.adapters import with_base
 from orchestrator.cli.adding import add
 from orchestrator.cli.command import Command, Group
 from orchestrator.cli.connect import connected
@@ -13,7 +14,7 @@ from orchestrator.cli.display import money, out, print_json, table
 from orchestrator.cli.options import ApiKey, Config, DataDir, Url, json_flag
 
 app = typer.Typer(cls=Group, invoke_without_command=True)
-app.command(cls=Command)(add)
+app.command(cls=Command)(with_base(add))
 
 
 @app.callback()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -13,11 +12,6 @@ from orchestrator.contracts import ACCEPT, CONFIDENCE, SCORE
 
 _EDGES: Final = " \t\r\n.,;:!?\"'`*"
 _BLANKS: Final = re.compile(r"\s+")
-
-
-def text_hash(text: str) -> bytes:
-    """SHA-256 of a text without regard to case and blanks: equal texts are one row, wherever they come from."""
-    return hashlib.sha256(_BLANKS.sub(" ", text).strip().casefold().encode()).digest()
 
 
 def asked_text(body: bytes) -> str:

@@ -14,8 +14,9 @@ from orchestrator import ids
 from orchestrator.contracts import JobState
 from orchestrator.crashpoints import reached
 from orchestrator.flow.context import Context
+from orchestrator.learned.terms import text_sha256
 from orchestrator.promotion import CERTIFIED
-from orchestrator.rightsizing.answers import agrees, answer_of, asked_again, asked_text, score_of, text_hash
+from orchestrator.rightsizing.answers import agrees, answer_of, asked_again, asked_text, score_of
 from orchestrator.rightsizing.promoting import demote
 from orchestrator.rightsizing.sequential import Watch
 from orchestrator.store import audits, house_jobs, stages
@@ -88,7 +89,7 @@ def _verdict(context: Context, row: Row[Any]) -> Verdict:
         agrees=first is not None and second is not None and agrees(answer_of(first), answer_of(second)),
         missing=second is None,
         score=None if of_specialist is None else score_of(of_specialist),
-        text_hash=None if request is None else text_hash(asked_text(request)),
+        text_hash=None if request is None else text_sha256(asked_text(request)),
     )
 
 

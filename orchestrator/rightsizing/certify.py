@@ -21,9 +21,8 @@ from orchestrator.rightsizing.bounds import (
     binomial_interval,
     binomial_lower,
     binomial_ps,
-    rows_expected,
-    rows_needed,
 )
+from orchestrator.rightsizing.shortfall import shortfall
 
 Counts = NDArray[np.int64]
 Rights = NDArray[np.bool_]
@@ -40,9 +39,11 @@ _SCARCE: Final = 0.5
 """Where that is more than this share of the rows, they are scarce: the first start then lies here, or deeper if it must."""
 _FIRST_SCARCE: Final = 1.25
 _HEAVY: Final = 0.7
-"""The part of delta that the first start gets where rows are scarce; else the starts share it evenly."""
-_LAST_SHARE: Final = 0.8
-"""Between the first start and this share lie the others."""
+"""The part of delta that the first start then gets."""
+_LAST_SHARE: Final = 0.6
+"""Between the first start and this share lie the others,"""
+_PEAK: Final = 2.0 / 3.0
+"""and so far on from the first to the last has a start the most of delta: few rows lie before it, and few thresholds behind it."""
 _LEARNED: Final = 0.9
 """The part of delta that goes to the start which fitting rows propose,"""
 _HOPE: Final = 0.05
@@ -110,7 +111,7 @@ class Finding:
 
 
 def grid(unlabelled_scores: Sequence[float] | Floats, steps: int = STEPS) -> Grid:
-    """Thresholds at evenly spaced quantiles of scores; equal ones stand once.
+    """Thresholds at evenly spaced quantiles of scores; equal ones stand once, and 0 never: it is the score of what no model should answer.
 
     The scores come from rows that are not certified with (fitting rows, or traffic without labels): with the certification rows' own
     scores, how many of them are right would no longer be binomial.
@@ -118,11 +119,14 @@ def grid(unlabelled_scores: Sequence[float] | Floats, steps: int = STEPS) -> Gri
     scores = _finite(unlabelled_scores)
     if not 1 <= steps <= MOST_STEPS:
         raise InvalidRequest(f"{steps} steps are not possible. Use 1 to {MOST_STEPS:,}; {STEPS} is a good number.")
-    if not len(scores):
-        raise InvalidRequest("There are no scores to set thresholds by. Give scores of unlabelled rows of this task.")
+    if not scores.any():
+        raise InvalidRequest(
+            "There are no scores above 0 to set thresholds by. Give scores of unlabelled rows of this task."
+        )
     ordered = np.sort(scores)[::-1]
     ranks = np.unique(np.ceil(np.arange(1, steps + 1) * len(ordered) / steps).astype(int)) - 1
-    thresholds = np.unique(ordered[ranks])[::-1]
+    in_scope = ordered[ordered > 0.0]
+    thresholds = np.unique([*ordered[ranks[ranks < len(in_scope)]], in_scope[-1]])[::-1]
     shares = np.searchsorted(-ordered, -thresholds, side="right") / len(ordered)
     return Grid(tuple(thresholds.tolist()), tuple(shares.tolist()))
 
@@ -160,13 +164,15 @@ def starts(thresholds: Grid, n: int, demand: Demand, fitted: Sequence[Scored] = 
 def _laid(n: int, demand: Demand) -> tuple[Floats, Floats]:
     """At which shares the starts lie, and which part of delta each has: whatever the scores and the labels are."""
     least = math.log(demand.spends) / math.log(demand.target) / n  # the share that would do if all its rows were right
-    first, last, parts = _FIRST * least, _LAST_SHARE, np.full(demand.starts, 1.0 / demand.starts)
+    first, last = _FIRST * least, _LAST_SHARE
+    places = np.linspace(0.0, 1.0, demand.starts)
+    parts = 1.0 + 3.0 * np.minimum(places, 2.0 * _PEAK - places)
     if first > _SCARCE:
         first = min(1.0, max(_SCARCE, _FIRST_SCARCE * least))
         last = max(last, (1.0 + first) / 2.0)
-        if demand.starts > 1:
-            parts = np.asarray([_HEAVY, *[(1.0 - _HEAVY) / (demand.starts - 1)] * (demand.starts - 1)])
-    return np.linspace(first, last, demand.starts), parts
+        parts[1:] = (1.0 - _HEAVY) / max(1, demand.starts - 1)
+        parts[0] = _HEAVY
+    return np.linspace(first, max(first, last), demand.starts), parts / parts.sum()
 
 
 def counts(scores: Floats, right: Rights, thresholds: Grid) -> tuple[Counts, Counts]:
@@ -216,23 +222,10 @@ def _issued(found: Finding) -> Finding:
 
 
 def _refused(found: Finding, accepted: Counts, right: Counts, demand: Demand) -> Finding:
-    more, quality = _forecast(accepted, right, found.n, demand)
-    reason = f"{_nearest(found)} {_advice(found, more, quality)}"
-    return replace(found, threshold=None, share=0.0, share_interval=None, more_labels=more, reason=reason)
-
-
-def _forecast(accepted: Counts, right: Counts, n: int, demand: Demand) -> tuple[int | None, float | None]:
-    """Rows that the next attempt would probably need, and the quality observed where it looks best; None for what cannot be told."""
-    delta = replace(demand, attempt=demand.attempt + 1).spends / demand.starts
-    seen = accepted >= rows_needed(demand.target, 0.4999)  # fewer say nothing about such a target
-    if not seen.any():
-        return max(n + 1, math.ceil(_FIRST * rows_needed(demand.target, delta))), None
-    taken, wrong = accepted[seen], np.maximum(accepted[seen] - right[seen], 0.5)
-    quality = 1.0 - wrong / (taken + 1.0 * (wrong == 0.5))
-    margin = (quality - demand.target) * np.sqrt(taken / (quality * (1.0 - quality) + 1e-12))
-    at = int(np.argmax(margin))
-    rows = rows_expected(float(quality[at]), demand.target, delta)
-    return (None if rows is None else max(n, math.ceil(rows * n / taken[at]))), float(quality[at])
+    coming = replace(demand, attempt=demand.attempt + 1).spends
+    lacking = shortfall(accepted, right, found.n, demand.target, demand.spends, coming)
+    reason = f"{_nearest(found)} {lacking.advice(found.n)}"
+    return replace(found, threshold=None, share=0.0, share_interval=None, more_labels=lacking.rows, reason=reason)
 
 
 def _nearest(found: Finding) -> str:
@@ -244,25 +237,13 @@ def _nearest(found: Finding) -> str:
     )
 
 
-def _advice(found: Finding, more: int | None, quality: float | None) -> str:
-    if quality is None:
-        return (
-            f"{found.n:,} rows are too few to tell how good it is. Label about {more:,} fresh ones, and certify again."
-        )
-    if quality <= found.target:
-        return "No number of labels would do: the observed quality lies below the target. Train it better, or lower the target."
-    if more is None:
-        return "The observed quality is too near the target for any number of labels. Train it better, or lower the target."
-    return f"If it goes on as observed, about {more:,} fresh labelled rows would do: label them, and certify again."
-
-
 def _percent(value: float) -> str:
     return f"{100 * value:.6g}%"
 
 
 def _floor(value: float) -> str:
     """A bound, never rounded up."""
-    return _percent(math.floor(value * 10_000) / 10_000)
+    return _percent(math.floor(value * 10_000 + 1e-6) / 10_000)
 
 
 def _proposed(thresholds: Grid, n: int, demand: Demand, fitted: Sequence[Scored]) -> int | None:

@@ -21,6 +21,7 @@ from orchestrator.store.certificates import NewCertificate
 
 Measure = Literal["accuracy", "agreement"]
 WINDOW_DAYS: Final = 30
+NONE_YET: Final = "Task {task} has no specialist yet. Train one: rightsize train {task} --labels FILE.csv"
 DAYS: Final = 90
 """How long a certificate holds."""
 
@@ -59,6 +60,28 @@ class Request:
     """The least accuracy of the reference, for the watch over a certificate of accuracy."""
 
 
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest specialist of a task."""
+
+    version: str
+    labels_from: str
+    """What it learned: `labels` that people gave, or what the `reference` answered."""
+    attempts: int
+    """To certify this version."""
+
+
+def newest(context: Context, tenant_id: int, task: str) -> Newest:
+    """The newest specialist of a task; raises NotFound where it has none."""
+    with context.database.unit_of_work() as session:
+        trained = certificates.trained(session, tenant_id, task)
+        made = certificates.of_task(session, tenant_id, task)
+    if trained is None:
+        raise NotFound(NONE_YET.format(task=task))
+    tried = sum(row.specialist == trained.specialist for row in made)
+    return Newest(str(trained.specialist), (trained.training or {}).get("labels_from", "labels"), tried)
+
+
 def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None) -> dict[str, Any]:
     """Make one attempt to certify the newest specialist of a task; gives what it says as JSON has it.
 
@@ -68,9 +91,7 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
         stages.hold(session, tenant_id, asked.task)
         trained = certificates.trained(session, tenant_id, asked.task)
         if trained is None:
-            raise NotFound(
-                f"Task {asked.task} has no specialist yet. Train one: rightsize train {asked.task} --labels FILE.csv"
-            )
+            raise NotFound(NONE_YET.format(task=asked.task))
         if rows is None:
             rows = _of_shadow(session, tenant_id, asked.task, trained)
         fresh, known, double = _fresh(session, tenant_id, asked.task, rows.held)
@@ -89,7 +110,7 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
         )
         frame = {**rows.frame, "used_before": known, "duplicates": double}
         revision = audits.revision_compared(session, tenant_id, asked.task) if asked.measure == "agreement" else None
-        new = _stored(asked, trained, found, number, fresh, frame, revision)
+        new = _stored(asked, trained, found, fresh, number=number, frame=frame, revision=revision)
         made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
     return told(new, found, made)
 
@@ -126,8 +147,9 @@ def _stored(
     asked: Request,
     trained: Row[Any],
     found: Finding,
-    number: int,
     fresh: Sequence[Held],
+    *,
+    number: int,
     frame: dict[str, Any],
     revision: str | None,
 ) -> NewCertificate:
@@ -135,7 +157,7 @@ def _stored(
     return NewCertificate(
         ids.uuid7(), asked.task, trained.version, str(trained.specialist), asked.measure, revision, asked.reference_low, number,
         asked.target, asked.delta, found.delta_spent, found.issued, found.threshold, found.share, low, high, found.n, found.accepted,
-        found.errors, found.bound, frame, _digest(fresh), found.reason, asked.days,
+        found.errors, found.bound, found.more_labels, frame, _digest(fresh), found.reason, asked.days,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing import certifying, labelling, past, promoting, standing
-from orchestrator.rightsizing.certifying import Request, Rows
+from orchestrator.rightsizing.certifying import Measure, Newest, Request, Rows
 from orchestrator.rightsizing.promoting import Wish
 from orchestrator.settings import Settings
 from orchestrator.store import stages
@@ -37,28 +37,48 @@ def certify(
     label_column: str = "label", measure: str | None = None, reference_quality: float | None = None, days: int = certifying.DAYS,
 ) -> dict[str, Any]:  # fmt: skip
     """Make one attempt to certify a task's specialist; see `certifying.attempt`."""
-    from orchestrator.rightsizing import held_rows
-
-    wanted = measure or "accuracy"
-    if wanted not in ("accuracy", "agreement"):
+    if measure not in (None, "accuracy", "agreement"):
         raise InvalidRequest(
             "The measure must be accuracy (of labels) or agreement (with the reference).", param="measure"
         )
-    if wanted == "agreement" and labels is not None:
-        raise InvalidRequest(
-            "Labels are for accuracy. Agreement comes from the shadow's audits: leave --labels out.", param="labels"
-        )
-    rows: Rows | None = None
-    if wanted == "accuracy":
-        if labels is not None:
-            rows = held_rows.of_file(settings.blobs, task, labels, text_column, label_column)
-        else:
-            rows = held_rows.reserved(settings.blobs, task)
     with _opened(settings) as (context, tenant_id):
-        asked = Request(
-            task, target, delta, "accuracy" if wanted == "accuracy" else "agreement", days, reference_quality or 1.0
+        trained = certifying.newest(context, tenant_id, task)
+        default = "accuracy" if labels is not None or trained.labels_from == "labels" else "agreement"
+        wanted: Measure = "agreement" if (measure or default) == "agreement" else "accuracy"
+        asked = Request(task, target, delta, wanted, days, reference_quality or 1.0)
+        rows = (
+            _kept(settings, asked, trained)
+            if labels is None
+            else _labelled(settings, asked, labels, text_column, label_column)
         )
         return certifying.attempt(context, tenant_id, asked, rows)
+
+
+def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str, label_column: str) -> Rows:
+    from orchestrator.rightsizing import held_rows
+
+    if asked.measure == "agreement":
+        raise InvalidRequest(
+            "Labels are for accuracy. Agreement comes from what the reference answered: leave --labels out.",
+            param="labels",
+        )
+    return held_rows.of_file(settings.blobs, asked.task, labels, text_column, label_column)
+
+
+def _kept(settings: Settings, asked: Request, trained: Newest) -> Rows | None:
+    """The rows that training kept aside, while no attempt has used them; None for those that the shadow has compared since."""
+    from orchestrator.rightsizing import held_rows
+
+    of_reference = trained.labels_from == "reference"
+    if asked.measure == "accuracy":
+        if of_reference:
+            raise InvalidRequest(
+                f"The specialist of task {asked.task} learned from what the reference answered, which says nothing of accuracy. Give labels: "
+                f"rightsize certify {asked.task} --labels FILE.csv",
+                param="labels",
+            )
+        return held_rows.reserved(settings.blobs, asked.task)
+    return held_rows.reserved(settings.blobs, asked.task) if of_reference and not trained.attempts else None
 
 
 def promote(

@@ -1,4 +1,4 @@
-"""How good a specialist's answers are, and how quick."""
+"""How good a specialist's answers are, how well it knows that, and how quick it is."""
 
 from __future__ import annotations
 
@@ -10,11 +10,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing import specialist_format
+from orchestrator.learned import specialist as specialists
+from orchestrator.learned.classifier import Specialist
+from orchestrator.learned.prediction import Prediction
+from orchestrator.learned.terms import text_sha256
+from orchestrator.rightsizing.labels import canonical, fields_of, values_of
 
 _TIMED_ROWS: Final = 500
 _CONFUSIONS_SHOWN: Final = 10
+_BINS: Final = 15
+_QUALITIES: Final = (0.9, 0.95, 0.98, 0.99)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,16 @@ class Evaluation:
     """Labels of the rows that the specialist does not know: it cannot be right on these."""
     median_latency_ms: float
     """Of one row predicted on its own."""
+    learned: int
+    """Rows whose text it was fitted on: they tell of its memory."""
+    accuracy_unseen: float | None
+    """On the other rows; None where there are none."""
+    out_of_scope: int
+    """Rows that are unlike what it learned: their score is 0."""
+    calibration_error: float
+    """By how much its confidence is off, in the mean."""
+    shares: tuple[tuple[float, float], ...]
+    """(quality, share): the largest share of the unseen rows, by score, that had this quality. Hindsight, and no certificate."""
 
     def as_dict(self) -> dict[str, Any]:
         """The evaluation as JSON has it."""
@@ -45,6 +64,11 @@ class Evaluation:
             "confusions": [{"label": true, "said": said, "n": n} for true, said, n in self.confusions],
             "unknown_labels": list(self.unknown_labels),
             "median_latency_ms": self.median_latency_ms,
+            "learned": self.learned,
+            "accuracy_unseen": self.accuracy_unseen,
+            "out_of_scope": self.out_of_scope,
+            "calibration_error": self.calibration_error,
+            "hindsight_shares": [{"quality": quality, "share": share} for quality, share in self.shares],
         }
 
 
@@ -57,12 +81,18 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
         raise InvalidRequest(
             f"Give as many labels as texts, and at least one: {len(texts)} texts, {len(labels)} labels."
         )
-    specialist, record = specialist_format.load(folder)
-    said: list[str] = []
+    specialist, record = specialists.load(folder)
+    kept = specialists.kept(folder)
+    labels, known = _comparable(specialist, labels)
+    answers: list[Prediction] = []
     for start in range(0, len(texts), 1000):
-        said += [prediction.label for prediction in specialist.predict(texts[start : start + 1000])]
+        answers += specialist.predict(texts[start : start + 1000])
+    said = [answer.label for answer in answers]
+    right = np.array([true == given for true, given in zip(labels, said, strict=True)])
+    unseen = np.array([not kept.knows(text_sha256(text)) for text in texts])
     accuracy, per_class = score(labels, said)
     mistakes = Counter((true, given) for true, given in zip(labels, said, strict=True) if true != given)
+    scores = np.array([answer.score for answer in answers])
     return Evaluation(
         task=record.task,
         version=record.version,
@@ -70,8 +100,13 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
         accuracy=accuracy,
         per_class=per_class,
         confusions=tuple((true, given, n) for (true, given), n in mistakes.most_common(_CONFUSIONS_SHOWN)),
-        unknown_labels=tuple(sorted(set(labels) - set(specialist.labels))),
+        unknown_labels=tuple(sorted(set(labels) - known)),
         median_latency_ms=_median_latency_ms(specialist, texts[:_TIMED_ROWS]),
+        learned=int((~unseen).sum()),
+        accuracy_unseen=float(right[unseen].mean()) if unseen.any() else None,
+        out_of_scope=int((scores == 0).sum()),
+        calibration_error=calibration_error(np.array([answer.confidence for answer in answers]), right),
+        shares=tuple((quality, hindsight_share(scores[unseen], right[unseen], quality)) for quality in _QUALITIES),
     )
 
 
@@ -90,7 +125,47 @@ def score(labels: Sequence[str], said: Sequence[str]) -> tuple[float, dict[str, 
     return (right.total() / len(labels) if labels else 0.0), per_class
 
 
-def _median_latency_ms(specialist: specialist_format.Specialist, texts: Sequence[str]) -> float:
+def calibration_error(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
+    """By how much confidence is off: the mean over 15 groups of equal size of |confidence - share that is right|, by rows.
+
+    Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning", AAAI 2015.
+    """
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, _BINS) if len(part)]
+    off = sum(len(part) * abs(float(confidence[part].mean()) - float(right[part].mean())) for part in parts)
+    return off / len(order) if len(order) else 0.0
+
+
+def hindsight_share(scores: NDArray[Any], right: NDArray[np.bool_], quality: float) -> float:
+    """The largest share of rows, the highest scores first, of which so many are right: what nobody can know beforehand."""
+    if not len(scores):
+        return 0.0
+    order = np.argsort(-scores, kind="stable")
+    good = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    ends = np.append(scores[order][1:] != scores[order][:-1], True)  # equal scores go together
+    fits = np.flatnonzero((good >= quality) & ends & (scores[order] > 0))
+    return float(fits[-1] + 1) / len(order) if len(fits) else 0.0
+
+
+def _comparable(specialist: Specialist, labels: Sequence[str]) -> tuple[Sequence[str], set[str]]:
+    """The labels in the form in which answers are given, and those of them that it can give."""
+    if specialist.fields[0].name is None:
+        return labels, set(specialist.labels)
+    values = {str(field.name): set(field.labels) for field in specialist.fields}
+    if fields_of(labels) is None:
+        raise InvalidRequest(
+            f"This specialist gives the fields {', '.join(values)}. Give each row a JSON object of them as its label."
+        )
+    objects = [canonical(label) for label in labels]
+    return objects, {label for label in objects if _known(label, values)}
+
+
+def _known(label: str, values: dict[str, set[str]]) -> bool:
+    found = values_of(label)
+    return found.keys() == values.keys() and all(value in values[name] for name, value in found.items())
+
+
+def _median_latency_ms(specialist: Specialist, texts: Sequence[str]) -> float:
     taken: list[float] = []
     for text in texts:
         began = time.perf_counter()

@@ -212,13 +212,23 @@ class StageFacts(Fact):
 
 @dataclass(frozen=True, slots=True)
 class Audits(Fact):
-    """Answers that the reference gave again in the period, at our expense."""
+    """Second answers in the period, at our expense: the reference's of what the specialist answered, and in the shadow the other way round."""
 
     count: int = 0
+    """Those of the reference alone."""
     cost_usd: Decimal = Decimal(0)
+    """Of those of the reference alone: they tell what it costs."""
     charge_squares: Decimal | None = None
-    """The sum of the squares of what each cost."""
+    """The sum of the squares of what each of them cost."""
     waiting: int = 0
+    shadow: int = 0
+    """Answers of the specialist beside the reference's."""
+    shadow_usd: Decimal = Decimal(0)
+
+    @property
+    def all_usd(self) -> Decimal:
+        """What all of them cost."""
+        return self.cost_usd + self.shadow_usd
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +254,9 @@ class TaskFacts(Fact):
     labels: int = 0
     """Rows with a label that was given."""
     fresh_rows: int = 0
-    """Rows with a label, or with an answer of the reference, that neither fitting nor an earlier attempt at a certificate used."""
+    """Rows that the reference and the specialist both answered in the shadow, and no earlier attempt at a certificate used."""
+    held_labels: int = 0
+    """Labelled rows that neither fitting nor an earlier attempt used: those kept aside at training, and fresh ones."""
     quality_target: float | None = None
     """Of the task's definition."""
     delivered: tuple[Quality, ...] = ()

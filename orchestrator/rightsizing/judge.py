@@ -220,19 +220,25 @@ def corrected(known: Calibration, good: int, n: int, level: float = LEVEL) -> Co
     shares = binomial_interval(good, n, each)
     hits = binomial_interval(known.right_found, known.right, each)
     refusals = binomial_interval(known.wrong_found, known.wrong, each)
-    told = {"sensitivity": Interval(*hits), "specificity": Interval(*refusals)}
+    sensitivity, specificity = Interval(*hits), Interval(*refusals)
     if hits[0] + refusals[0] <= 1:
         return Corrected(
             None,
             f"The labels do not show that the judge is better than a coin: it finds at least {hits[0]:.0%} of what is right and at least "
             f"{refusals[0]:.0%} of what is wrong, which must be over 100% together. Give more labels, or another judge.",
-            **told,
+            sensitivity=sensitivity,
+            specificity=specificity,
         )
     ends = [_quality(p, s, c) for p, s, c in product(shares, hits, refusals)]
     value = _quality(good / n, known.right_found / known.right, known.wrong_found / known.wrong)
     note = f"{good / n:.1%} were judged good; corrected by {known.right + known.wrong} labels"
     low, high = min(ends), max(ends)
-    return Corrected(Quality("judge", min(max(value, low), high), low, high, n, note), "", **told)
+    return Corrected(
+        Quality("judge", min(max(value, low), high), low, high, n, note),
+        "",
+        sensitivity=sensitivity,
+        specificity=specificity,
+    )
 
 
 def _quality(p: float, s: float, c: float) -> float:

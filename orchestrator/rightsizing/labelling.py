@@ -11,7 +11,8 @@ from sqlalchemy import Row
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing.answers import asked_text, text_hash
+from orchestrator.learned.terms import text_sha256
+from orchestrator.rightsizing.answers import asked_text
 from orchestrator.rightsizing.labels import read_labels
 from orchestrator.store import labels
 from orchestrator.store.labels import NewLabel
@@ -66,4 +67,4 @@ def give_feedback(
 
 def _hash(context: Context, row: Row[Any]) -> bytes:
     body = row.body if row.body is not None else context.blobs.get(row.blob_key) if row.blob_key else None
-    return text_hash(asked_text(bytes(body)) if body is not None else "")
+    return text_sha256(asked_text(bytes(body)) if body is not None else "")

@@ -1,17 +1,23 @@
-"""Reads the labelled rows that a specialist is trained on or evaluated with."""
+"""Reads the labelled rows that a specialist is trained on or evaluated with.
+
+A label is a word, or a JSON object of several fields whose values come from closed lists: `{"team": "billing", "urgent": true}`.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Any, Final, TextIO
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.learned.terms import MAX_TEXT_CHARS
 
 MAX_ROWS: Final = 1_000_000
-MAX_TEXT_CHARS: Final = 100_000
 MAX_LABEL_CHARS: Final = 200
+MAX_OBJECT_CHARS: Final = 4_000
+MAX_FIELDS: Final = 20
 _ERRORS_SHOWN: Final = 5
 _DELIMITERS: Final = ",;\t"
 
@@ -29,6 +35,54 @@ def read_labels(path: Path, text_column: str = "text", label_column: str = "labe
         raise InvalidRequest(_encoding_message(path)) from None
     except OSError as error:
         raise InvalidRequest(f"Cannot read {path}: {error.strerror}.") from None
+
+
+def fields_of(labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The names of the fields where the labels are JSON objects, in order; None where they are words.
+
+    Raises InvalidRequest for objects that have not all the same fields, or values that come from no list.
+    """
+    if not labels or not labels[0].lstrip().startswith("{"):
+        return None
+    names = tuple(sorted(_object(labels[0], 1)))
+    if not 0 < len(names) <= MAX_FIELDS:
+        raise InvalidRequest(f"Labels that are objects have 1 to {MAX_FIELDS} fields; that of row 1 has {len(names)}.")
+    for at, label in enumerate(labels, start=1):
+        found = _object(label, at)
+        if tuple(sorted(found)) != names:
+            raise InvalidRequest(
+                f"Row {at}: the label has the fields {', '.join(sorted(found))[:200]}; that of row 1 has {', '.join(names)}. "
+                "Give every row all fields; null says that a field has no value."
+            )
+        open_ended = [name for name in names if isinstance(found[name], (dict, list))]
+        if open_ended:
+            raise InvalidRequest(
+                f"Row {at}: field {open_ended[0]!r} holds a list or an object. A specialist gives single values of a closed list: "
+                "leave the field out, or train a language model (`rightsize export`)."
+            )
+    return names
+
+
+def values_of(label: str) -> dict[str, str]:
+    """The fields of a label that is an object, each value as JSON."""
+    return {name: json.dumps(value, ensure_ascii=False) for name, value in json.loads(label).items()}
+
+
+def canonical(label: str) -> str:
+    """A label that is an object in the one form in which answers are given; equal objects are equal texts."""
+    return json.dumps(json.loads(label), ensure_ascii=False, sort_keys=True)
+
+
+def _object(label: str, row: int) -> dict[str, Any]:
+    try:
+        found = json.loads(label)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise InvalidRequest(
+            f"Row {row}: the label is no JSON object, as that of row 1 is. Give all rows an object, or all a word."
+        )
+    return found
 
 
 def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple[list[str], list[str]]:
@@ -107,7 +161,13 @@ def _fault(row: list[str], columns: int, text_at: int, label_at: int) -> str | N
         return "no label"
     if len(row[text_at]) > MAX_TEXT_CHARS:
         return f"a text over {MAX_TEXT_CHARS:,} characters"
-    return f"a label over {MAX_LABEL_CHARS} characters" if len(row[label_at].strip()) > MAX_LABEL_CHARS else None
+    return label_fault(row[label_at].strip())
+
+
+def label_fault(label: str) -> str | None:
+    """What is wrong with the size of a label."""
+    most = MAX_OBJECT_CHARS if label.startswith("{") else MAX_LABEL_CHARS
+    return f"a label over {most} characters" if len(label) > most else None
 
 
 def _encoding_message(path: Path) -> str:
@@ -121,3 +181,8 @@ def _encoding_message(path: Path) -> str:
             except UnicodeDecodeError:
                 return f"{path.name}, line {number} is not UTF-8. Save the file as UTF-8."
     return f"{path.name} is not UTF-8. Save the file as UTF-8."
+
+
+def named(labels: Sequence[str]) -> str:
+    """The first few labels, and how many more there are."""
+    return ", ".join(repr(label) for label in labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")

@@ -29,7 +29,7 @@ from orchestrator.rightsizing.facts import (
     TaskFacts,
 )  # fmt: skip
 from orchestrator.rightsizing.quality import Group, of_reference, quality_of
-from orchestrator.store import certificates, labels, measured, stages
+from orchestrator.store import audits, certificates, labels, measured, stages
 
 MONTH_DAYS: Final = 30.4
 ANSWER_TOKENS: Final = 200
@@ -83,6 +83,13 @@ def measure(context: Context, tenant_id: int, period: Period, task: str | None =
         return [facts_of(Seen(context, session, tenant_id, name, period)) for name in named]
 
 
+def reference_of(context: Context, tenant_id: int, task: str) -> str:
+    """The model that a task's answers are held against."""
+    with context.database.unit_of_work() as session:
+        seen = Seen(context, session, tenant_id, task, Period.of_days(None, None))
+        return _reference(seen, stages.of_task(session, tenant_id, task), measured.models(*seen.key))
+
+
 def facts_of(seen: Seen) -> TaskFacts:
     """What is known of one task."""
     stage = stages.of_task(seen.session, seen.tenant_id, seen.task)
@@ -92,7 +99,7 @@ def facts_of(seen: Seen) -> TaskFacts:
     reference = _reference(seen, stage, rows)
     agreement = measured.agreement(*seen.key)
     audited = measured.audits(*seen.key)
-    models = tuple(_models(seen, rows, reference, stage, agreement, given))
+    models = tuple(_models(seen, rows, reference, _specialist_model(seen, stage, trained), agreement, given))
     jobs = sum(model.jobs for model in models)
     first, last = seen.period.since.date(), (seen.period.until - timedelta(days=1)).date()
     return TaskFacts(
@@ -104,13 +111,23 @@ def facts_of(seen: Seen) -> TaskFacts:
         jobs_a_month=jobs / seen.period.days * MONTH_DAYS,
         reference=reference,
         models=models,
-        stage=_stage(seen, stage),
+        stage=_stage(seen, stage, trained),
         escalated=measured.escalated(*seen.key),
-        audits=Audits(audited.audits, audited.cost_usd, audited.squares),
+        audits=Audits(
+            audited.audits,
+            audited.audit_usd,
+            audited.squares,
+            waiting=_waiting(seen),
+            shadow=audited.others,
+            shadow_usd=audited.other_usd,
+        ),
         training_s=float((trained.training or {}).get("seconds", 0.0)) if trained is not None else 0.0,
         quality_target=certificates.quality_target(seen.session, seen.tenant_id, seen.task),
         labels=sum(row.label is not None for row in given),
-        fresh_rows=sum(row.n for row in agreement if row.kind == "shadow"),
+        fresh_rows=0
+        if trained is None
+        else certificates.unused_pairs(seen.session, seen.tenant_id, seen.task, trained.specialist),
+        held_labels=0 if trained is None else _held_labels(seen, str(trained.specialist)),
     )
 
 
@@ -125,18 +142,44 @@ def _reference(seen: Seen, stage: Row[Any] | None, rows: Sequence[Row[Any]]) -> 
     return busiest or fleet.of_tier(seen.context.config.policy.default_tier)[0].name
 
 
+def _specialist_model(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) -> str | None:
+    """The fleet's model that serves the task's specialist, once there is one."""
+    if stage is not None:
+        return str(stage.model)
+    if trained is None:
+        return None
+    serving = (model for model in seen.context.config.fleet.models if _is_specialist(model))
+    return next((model.name for model in serving if not model.tasks or seen.task in model.tasks), None)
+
+
+def _waiting(seen: Seen) -> int:
+    counted = audits.counts(seen.session, seen.tenant_id, seen.task, seen.period.since)
+    return sum(int(row.open) for row in counted.values())
+
+
+def _held_labels(seen: Seen, version: str) -> int:
+    """Labelled rows kept aside at training that no attempt has used."""
+    from orchestrator.learned import specialist as specialists
+
+    folder = specialists.version_folder(seen.context.settings.blobs, seen.task, version)
+    if not folder.is_dir():  # trained on another machine: its rows are there
+        return 0
+    hashes = [row.text_sha256 for row in specialists.kept(folder).certify]
+    return len(hashes) - len(certificates.used(seen.session, seen.tenant_id, seen.task, hashes))
+
+
 def _is_specialist(model: Model) -> bool:
     return model.engine == "specialist"
 
 
 def _models(
-    seen: Seen, rows: Sequence[Row[Any]], reference: str, stage: Row[Any] | None, agreement: Sequence[Row[Any]],
+    seen: Seen, rows: Sequence[Row[Any]], reference: str, serving: str | None, agreement: Sequence[Row[Any]],
     given: Sequence[Row[Any]],
 ) -> Iterable[ModelFacts]:  # fmt: skip
     """Of each model what it did; the reference and the specialist stand there though they did nothing."""
     faults, by_name = measured.faults(*seen.key), seen.context.config.fleet.by_name
     known = {row.model: row for row in rows}
-    named = dict.fromkeys([*known, reference, *([str(stage.model)] if stage is not None else [])])
+    named = dict.fromkeys([*known, reference, *([serving] if serving is not None else [])])
     for name in named:
         model, row = by_name.get(name), known.get(name)
         specialist = model is not None and _is_specialist(model)
@@ -208,9 +251,10 @@ def _said(row: Row[Any]) -> str | None:
     return answer_of(bytes(row.body))
 
 
-def _stage(seen: Seen, stage: Row[Any] | None) -> StageFacts:
+def _stage(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) -> StageFacts:
     attempts = certificates.of_task(seen.session, seen.tenant_id, seen.task, limit=1)
-    newest = _certificate(attempts[0], str(stage.model) if stage is not None else "") if attempts else None
+    version = str(trained.specialist) if trained is not None else ""
+    newest = _certificate(attempts[0], str(stage.model) if stage is not None else "", version) if attempts else None
     if stage is None:
         return StageFacts(certificate=newest)
     demoted = stage.created_at.date() if stage.stage == "demoted" else None
@@ -218,10 +262,11 @@ def _stage(seen: Seen, stage: Row[Any] | None) -> StageFacts:
     return StageFacts(standing, stage.created_at.date(), newest, demoted_on=demoted)
 
 
-def _certificate(row: Row[Any], model: str) -> CertificateFacts:
+def _certificate(row: Row[Any], model: str, version: str) -> CertificateFacts:
     source: Source = "labels" if row.measure == "accuracy" else "agreement"
     interval = Interval(row.share_low, row.share_high) if row.share_low is not None else Interval(0.0, 1.0)
     return CertificateFacts(
         row.issued, source, model, row.target, row.delta, row.n, row.threshold, row.share or 0.0, interval, row.bound or 0.0, row.accepted,
-        row.errors, row.created_at.date(), row.expires_at.date(), reason=row.reason,
+        row.errors, row.created_at.date(), row.expires_at.date(), is_void=row.specialist != version, more_labels=row.more_labels,
+        is_hopeless=not row.issued and row.more_labels is None, reason=row.reason,
     )  # fmt: skip

@@ -88,7 +88,7 @@ def graded_quality(source: Source, grades: Sequence[Graded], level: float = LEVE
 
 
 def of_reference(n: int) -> Quality:
-    """The agreement of the reference with itself."""
+    """The agreement of the reference with itself; `n` of its answers, none of which had to be looked at."""
     return Quality("agreement", 1.0, 1.0, 1.0, n, ITSELF)
 
 
@@ -106,7 +106,7 @@ def together(parts: Sequence[tuple[float, Quality]]) -> Quality | None:
         for ends in zip(*((one.low, one.value, one.high) for _, one in parts), strict=True)
     )
     note = f"put together from {len(parts)} models" if len(parts) > 1 else ""
-    return _quality(sources.pop(), value, low, high, sum(one.n for _, one in parts), note)
+    return _quality(sources.pop(), value, low, high, sum(one.n for _, one in parts if one.note != ITSELF), note)
 
 
 def difference(ours: Quality, theirs: Quality) -> Interval | None:

@@ -1,45 +1,47 @@
-"""Trains a specialist: TF-IDF over words and characters, and a logistic regression, on CPU.
+"""Trains a specialist: sentence vectors joined with n-grams, on CPU, calibrated on rows that its heads had not seen.
 
-A fifth of every label's rows is held out first, for the accuracy that the record states; then the model that is kept is
-fitted on everything.
+Rows of one text are one. A random fifth of the texts is kept aside to certify on; the rest is fitted on, once in five parts to see what
+heads say of rows that they do not know (that teaches weights, temperature and score), and once whole. Nothing is fitted on rows kept aside.
 """
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import random
-import secrets
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.evaluate import score
-from orchestrator.rightsizing.features import char_terms, word_terms
-from orchestrator.rightsizing.labels import MAX_LABEL_CHARS, MAX_ROWS, MAX_TEXT_CHARS
-from orchestrator.rightsizing.specialist_format import Floats, Specialist, TrainingRecord, check_task, save
+from orchestrator.learned.encoder import Encoder, Vectors
+from orchestrator.learned.record import Kept, KeptRow, TrainingRecord, short
+from orchestrator.learned.specialist import check_task, save
+from orchestrator.learned.terms import MAX_TEXT_CHARS, text_sha256
+from orchestrator.rightsizing import calibration, fitting, noise
+from orchestrator.rightsizing.card import card
+from orchestrator.rightsizing.evaluate import calibration_error
+from orchestrator.rightsizing.fitting import Target
+from orchestrator.rightsizing.labels import (
+    MAX_LABEL_CHARS,
+    MAX_ROWS,
+    canonical,
+    fields_of,
+    label_fault,
+    named,
+    values_of,
+)
+from orchestrator.rightsizing.recording import Made, Rows, record_of
+from orchestrator.rightsizing.splits import MOST_FITTED, groups_of, split
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the whole that is done (0 to 1)."""
 
 MAX_LABELS: Final = 1_000
-_HELD_OUT: Final = 0.2
-_MOST_WORDS: Final = 20_000
-_MOST_CHARS: Final = 30_000
-_MOST_WEIGHTS: Final = 20_000_000
-"""Features times labels: what bounds the model to 80 MB and its training to minutes."""
-_PRUNE_FROM_ROWS: Final = 2_000
-"""From so many rows on, runs of characters that stand in a single text are left out."""
-_REGULARISATION: Final = 10.0
-_ITERATIONS: Final = 60
-_TOLERANCE: Final = 1e-3
+_MOST_ODDS: Final = 20_000_000
+_ENCODE_AT_ONCE: Final = 512
+_CONFIDENT: Final = 0.5
 
 
 def train(
@@ -48,173 +50,173 @@ def train(
     task: str,
     out_dir: Path,
     *,
+    encoder: Encoder | None = None,
+    certify_rows: int | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> TrainingRecord:
     """Train a specialist for `task` and make it the current one under `out_dir` (the blob folder).
 
+    Without an encoder it learns n-grams alone. `certify_rows` are kept aside: a fifth, at most 2,000, where no number is given.
     Raises InvalidRequest where the rows do not suffice: fewer than 2 labels, fewer than 2 rows of a label, too much of anything.
     """
     began = time.monotonic()
     tell = on_progress or (lambda _step, _share: None)
     check_task(task)
-    counts = _check(texts, labels)
-    tell("holding out a fifth", 0.0)
-    learn, held = hold_out(texts, labels, seed)
-    tell("fitting without the held-out rows", 0.02)
-    trial = fit([texts[at] for at in learn], [labels[at] for at in learn])
-    tell("checking on the held-out rows", 0.45)
-    truth = [labels[at] for at in held]
-    accuracy, per_class = score(truth, [p.label for p in trial.predict([texts[at] for at in held])])
-    commonest = Counter(labels[at] for at in learn).most_common(1)[0][0]
-    tell("fitting on every row", 0.5)
-    specialist = fit(texts, labels)
+    fields = _check(texts, labels)
+    said = [canonical(label) for label in labels] if fields else list(labels)
+    tell("dividing the rows", 0.0)
+    rows = _divided(list(texts), said, certify_rows, seed)
+    targets = _targets([str(group.label) for group in rows.split.fit], fields)
+    with fitting.one_thread():
+        made = _made(rows, targets, encoder, tell)
     tell("saving", 0.98)
-    now = datetime.now(UTC)
-    record = TrainingRecord(
-        task=task,
-        version=f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
-        n=len(texts),
-        labels=specialist.labels,
-        class_counts=dict(sorted(counts.items())),
-        held_out_n=len(held),
-        held_out_accuracy=accuracy,
-        baseline_accuracy=truth.count(commonest) / len(truth) if truth else 0.0,
-        per_class=per_class,
-        duplicates=len(texts) - len(set(map(_same, texts))),
-        features=sum(map(len, specialist.vocabularies)),
-        seed=seed,
-        trained_at=now.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - began, 3),
-        libraries=_libraries(),
-        data_sha256=_digest(texts, labels),
-        options=_options(),
-    )
-    save(out_dir, specialist, record)
+    record = record_of(task, rows, made, encoder, targets, round(time.monotonic() - began, 3))
+    save(out_dir, made.specialist, record, made.kept, card(record))
     tell("done", 1.0)
     return record
 
 
-def hold_out(texts: Sequence[str], labels: Sequence[str], seed: int) -> tuple[list[int], list[int]]:
-    """Row numbers to learn from and to hold out: a fifth of each label, at least one row left to learn from.
-
-    Rows of the same text stay together, or the held-out accuracy would be that of a memory. A text that has several
-    labels is learned from and never held out: no answer to it could be right.
-    """
-    groups: dict[str, list[int]] = {}
-    for at, text in enumerate(texts):
-        groups.setdefault(_same(text), []).append(at)
-    by_label: dict[str, list[list[int]]] = {}
-    learn: list[int] = []
-    held: list[int] = []
-    for rows in groups.values():
-        if len({labels[at] for at in rows}) == 1:
-            by_label.setdefault(labels[rows[0]], []).append(rows)
-        else:
-            learn += rows
-    shuffle = random.Random(seed).shuffle  # noqa: S311 - a repeatable split, nothing secret
-    for label in sorted(by_label):
-        rows_of = by_label[label]
-        shuffle(rows_of)
-        count = min(max(1, round(_HELD_OUT * len(rows_of))), len(rows_of) - 1)
-        held += [at for rows in rows_of[:count] for at in rows]
-        learn += [at for rows in rows_of[count:] for at in rows]
-    return sorted(learn), sorted(held)
+def _divided(texts: list[str], labels: list[str], certify_rows: int | None, seed: int) -> Rows:
+    groups = groups_of(texts, labels)
+    if certify_rows is not None and not 0 <= certify_rows <= len(groups) - 2:
+        raise InvalidRequest(
+            f"{certify_rows:,} rows cannot be kept aside of {len(groups):,} distinct texts. Keep fewer, or give more labels.",
+            param="certify_rows",
+        )
+    most = min(MOST_FITTED, _MOST_ODDS // len(set(labels)))
+    divided = split(groups, certify_rows, most, seed)
+    if len({group.label for group in divided.fit}) < 2:
+        raise InvalidRequest(
+            f"Of {len(groups):,} distinct texts {len(divided.fit):,} are left to fit on, with fewer than 2 labels: the others are kept aside, "
+            "or have contradicting labels. Correct the labels, give more, or keep fewer rows aside (--certify-rows)."
+        )
+    return Rows(texts, labels, groups, divided, seed)
 
 
-def fit(texts: Sequence[str], labels: Sequence[str]) -> Specialist:
-    """A specialist fitted on all rows given."""
-    from scipy.sparse import hstack
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    most = max(1_000, _MOST_WEIGHTS // len(set(labels)))
-    prune = 2 if len(texts) >= _PRUNE_FROM_ROWS else 1
-    words, word_idf, word_rows = _block(texts, word_terms, min(_MOST_WORDS, most * 2 // 5), 1)
-    chars, char_idf, char_rows = _block(texts, char_terms, min(_MOST_CHARS, most * 3 // 5), prune)
-    if not words and not chars:
-        raise InvalidRequest("The texts have no words or characters to learn from.")
-    rows = hstack([word_rows, char_rows], format="csr", dtype=np.float32)
-    model = LogisticRegression(C=_REGULARISATION, max_iter=_ITERATIONS, tol=_TOLERANCE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # the iterations are bounded on purpose
-        model.fit(rows, np.asarray(labels, dtype=object))
-    coef, intercept = model.coef_.T, model.intercept_
-    if len(model.classes_) == 2:  # scikit-learn keeps one column for two labels: the other's is zero
-        coef, intercept = np.hstack([np.zeros_like(coef), coef]), np.concatenate([[0.0], intercept])
-    arrays = {"word_idf": word_idf, "char_idf": char_idf, "coef": coef, "intercept": intercept}
-    kept: dict[str, Floats] = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
-    return Specialist([str(label) for label in model.classes_], words, chars, kept)
+def _targets(labels: Sequence[str], fields: Sequence[str] | None) -> list[Target]:
+    """What is to be learned: the label, or each field of it."""
+    if fields is None:
+        return [_target(None, labels)]
+    values = [values_of(label) for label in labels]
+    return [_target(name, [row[name] for row in values]) for name in fields]
 
 
-def _block(
-    texts: Sequence[str], analyse: Callable[[str], list[str]], most: int, prune: int
-) -> tuple[list[str], Any, Any]:
-    """The vocabulary of one kind of term, its inverse document frequencies, and the rows as a sparse matrix."""
-    from scipy.sparse import csr_matrix
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    vectoriser = TfidfVectorizer(analyzer=analyse, max_features=most, min_df=prune, sublinear_tf=True, dtype=np.float32)
-    try:
-        rows = vectoriser.fit_transform(texts)
-    except ValueError:  # not one term: what it says for texts that are all punctuation, or all different
-        return [], np.zeros(0, np.float32), csr_matrix((len(texts), 0), dtype=np.float32)
-    return [str(term) for term in vectoriser.get_feature_names_out()], vectoriser.idf_, rows
+def _target(name: str | None, labels: Sequence[str]) -> Target:
+    known = sorted(set(labels))
+    if len(known) > MAX_LABELS:
+        raise InvalidRequest(
+            f"Field {name!r} has {len(known):,} values, more than the {MAX_LABELS:,} of a closed list. Leave it out, or train a "
+            "language model on it (`rightsize export`)."
+        )
+    place = {label: at for at, label in enumerate(known)}
+    return Target(name, tuple(known), np.array([place[label] for label in labels], np.int32))
 
 
-def _check(texts: Sequence[str], labels: Sequence[str]) -> Counter[str]:
+def _made(rows: Rows, targets: list[Target], encoder: Encoder | None, tell: Progress) -> Made:
+    """Encode, cross-fit, calibrate, fit on everything that may be fitted on, and score what is kept aside."""
+    texts = rows.fit_texts
+    vectors = None if encoder is None else _encoded(encoder, texts, tell)
+    sound: list[calibration.Calibrated] = []
+    scope = calibration.everything()
+    if len(texts) >= calibration.LEAST_ROWS:
+        part = _within(tell, 0.3, 0.8)
+        looks, familiar = calibration.cross_fit(texts, vectors, targets, encoder, rows.seed, part)
+        tell("calibrating", 0.8)
+        sound = [calibration.calibrate(one, target) for one, target in zip(looks, targets, strict=True)]
+        scope = calibration.scope_of(familiar)
+    tell("fitting on all rows but those kept aside", 0.82)
+    fitted = fitting.fit_heads(texts, vectors, targets)
+    calibrated = [one.arrays for one in sound] or [calibration.uncalibrated(target, fitted) for target in targets]
+    specialist = calibration.assemble(fitted, targets, calibrated, scope, encoder)
+    tell("scoring the rows kept aside", 0.92)
+    answers = specialist.predict([text for text, _ in rows.certify])
+    kept = Kept(
+        tuple(
+            KeptRow(text_sha256(text), answer.score, answer.label, label)
+            for (text, label), answer in zip(rows.certify, answers, strict=True)
+        ),
+        _fitted_scores(sound),
+        frozenset(short(text_sha256(text)) for text in texts),
+    )
+    return Made(specialist, kept, _cross_fitted(sound), _suspects(rows, targets, sound))
+
+
+def _within(tell: Progress, first: float, last: float) -> Progress:
+    """Progress of a part of the whole."""
+    return lambda step, share: tell(step, first + share * (last - first))
+
+
+def _encoded(encoder: Encoder, texts: Sequence[str], tell: Progress) -> Vectors:
+    """The texts' vectors, in the precision in which they are kept."""
+    found = []
+    for start in range(0, len(texts), _ENCODE_AT_ONCE):
+        tell(f"reading {len(texts):,} texts", 0.3 * start / len(texts))
+        found.append(encoder.encode(texts[start : start + _ENCODE_AT_ONCE]))
+    return np.concatenate(found)
+
+
+def _fitted_scores(sound: Sequence[calibration.Calibrated]) -> tuple[tuple[float, bool], ...]:
+    """Score and whether all is right, of each row that was fitted on, by heads that did not see it."""
+    if not sound:
+        return ()
+    total = np.prod([one.score for one in sound], axis=0)
+    right = np.all([one.right for one in sound], axis=0)
+    return tuple((float(total[at]), bool(right[at])) for at in range(len(right)))
+
+
+def _cross_fitted(sound: Sequence[calibration.Calibrated]) -> dict[str, Any]:
+    if not sound:
+        return {}
+    right = np.all([one.right for one in sound], axis=0)
+    sure = np.prod([np.exp(one.pooled.max(axis=1)) for one in sound], axis=0)
+    return {
+        "n": len(right),
+        "accuracy": float(right.mean()),
+        "calibration_error": calibration_error(sure, right),
+        "score_error": calibration_error(np.prod([one.score for one in sound], axis=0), right),
+        "weights": [[round(float(weight), 6) for weight in one.arrays["pool"]] for one in sound],
+    }
+
+
+def _suspects(rows: Rows, targets: Sequence[Target], sound: Sequence[calibration.Calibrated]) -> dict[str, Any]:
+    """Rows whose label looks wrong; of several fields each is looked at."""
+    numbers = [group.rows[0] + 1 for group in rows.split.fit]
+    found = [
+        ({"field": target.name} if target.name else {}) | one.as_dict()
+        for target, known in zip(targets, sound, strict=bool(sound))
+        for one in noise.suspects(np.exp(known.pooled), target.numbers.tolist(), target.labels, numbers)
+        if one.confidence >= _CONFIDENT
+    ]
+    found.sort(key=lambda one: -float(one["confidence"]))
+    return {"n": len(found), "listed": found[: noise.MOST_LISTED]}
+
+
+def _check(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...] | None:
+    """The fields of the labels, if they have some; raises InvalidRequest for rows that cannot be trained on."""
     if len(texts) != len(labels):
         raise InvalidRequest(f"There are {len(texts)} texts, but {len(labels)} labels.")
     if len(texts) > MAX_ROWS:
         raise InvalidRequest(f"{len(texts):,} rows are more than the {MAX_ROWS:,} allowed. Train on a sample of them.")
     for at, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
-        if not text.strip() or not label.strip() or len(text) > MAX_TEXT_CHARS or len(label) > MAX_LABEL_CHARS:
+        if not text.strip() or not label.strip() or len(text) > MAX_TEXT_CHARS or label_fault(label):
             limits = f"texts have 1 to {MAX_TEXT_CHARS:,} characters, labels 1 to {MAX_LABEL_CHARS}"
             raise InvalidRequest(f"Row {at} cannot be used: {limits}.")
+    fields = fields_of(labels)
     counts = Counter(labels)
     if len(counts) < 2:
         raise InvalidRequest(
             f"A specialist needs at least 2 labels, and the rows have {len(counts)}. Add rows of another."
         )
+    if fields is not None:
+        return fields
     if len(counts) > MAX_LABELS:
         raise InvalidRequest(
             f"{len(counts):,} labels are more than the {MAX_LABELS:,} allowed. Is it the right column?"
         )
     rare = sorted(label for label, count in counts.items() if count < 2)
     if rare:
-        shown = ", ".join(repr(label) for label in rare[:5]) + (f" and {len(rare) - 5} more" if len(rare) > 5 else "")
-        raise InvalidRequest(f"Each label needs at least 2 rows; these have one: {shown}. Add rows or remove these.")
-    return counts
-
-
-def _same(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
-def _digest(texts: Sequence[str], labels: Sequence[str]) -> str:
-    digest = hashlib.sha256()
-    for text, label in zip(texts, labels, strict=True):
-        for part in (text, label):
-            data = part.encode("utf-8", "surrogatepass")
-            digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()
-
-
-def _libraries() -> dict[str, str]:
-    import scipy
-    import sklearn
-
-    versions = {"python": platform.python_version(), "numpy": np.__version__}
-    return {**versions, "scipy": str(scipy.__version__), "scikit-learn": str(sklearn.__version__)}
-
-
-def _options() -> dict[str, Any]:
-    return {
-        "words": "1-2",
-        "chars": "char_wb 3-5",
-        "most_words": _MOST_WORDS,
-        "most_chars": _MOST_CHARS,
-        "regularisation": _REGULARISATION,
-        "iterations": _ITERATIONS,
-        "tolerance": _TOLERANCE,
-    }
+        raise InvalidRequest(
+            f"Each label needs at least 2 rows; these have one: {named(rare)}. Add rows or remove these."
+        )
+    return None

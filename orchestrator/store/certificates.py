@@ -13,10 +13,10 @@ from sqlalchemy.orm import Session
 
 ADD: Final = text("""
     INSERT INTO certificates (public_id, tenant_id, task, task_version, specialist, measure, reference, reference_low, attempt, target,
-        delta, delta_spent, issued, threshold, share, share_low, share_high, n, accepted, errors, bound, frame, data_sha256, reason,
+        delta, delta_spent, issued, threshold, share, share_low, share_high, n, accepted, errors, bound, more_labels, frame, data_sha256, reason,
         expires_at)
     VALUES (:public_id, :tenant, :task, :task_version, :specialist, :measure, :reference, :reference_low, :attempt, :target, :delta,
-        :delta_spent, :issued, :threshold, :share, :share_low, :share_high, :n, :accepted, :errors, :bound, CAST(:frame AS jsonb),
+        :delta_spent, :issued, :threshold, :share, :share_low, :share_high, :n, :accepted, :errors, :bound, :more_labels, CAST(:frame AS jsonb),
         :data_sha256, :reason, now() + make_interval(days => :days))
     RETURNING id, created_at, expires_at
 """)
@@ -43,6 +43,11 @@ SPECIALIST: Final = text("""
     ORDER BY version DESC LIMIT 1
 """)
 
+UNUSED_PAIRS: Final = text("""
+    SELECT count(DISTINCT a.text_hash) FROM audits a JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'shadow' AND a.state = 'decided' AND a.text_hash IS NOT NULL
+        AND NOT EXISTS (SELECT FROM certification_rows r WHERE r.tenant_id = a.tenant_id AND r.task = a.task AND r.text_hash = a.text_hash)
+""")
 TARGET: Final = text("""
     SELECT CAST(definition->>'quality_target' AS float8) FROM tasks
     WHERE tenant_id = :tenant AND name = :task AND definition IS NOT NULL ORDER BY version DESC LIMIT 1
@@ -73,6 +78,7 @@ class NewCertificate:
     accepted: int
     errors: int
     bound: float | None
+    more_labels: int | None
     frame: Mapping[str, Any]
     data_sha256: bytes
     reason: str
@@ -124,3 +130,9 @@ def quality_target(session: Session, tenant_id: int, task: str) -> float | None:
     """The quality that a task's definition asks for; None where it says none, or there is none."""
     found: float | None = session.execute(TARGET, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
     return found
+
+
+def unused_pairs(session: Session, tenant_id: int, task: str, specialist: str) -> int:
+    """How many texts the shadow has compared that no attempt has used up."""
+    values = {"tenant": tenant_id, "task": task, "specialist": specialist}
+    return int(session.execute(UNUSED_PAIRS, values).scalar_one())

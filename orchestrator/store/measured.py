@@ -50,8 +50,10 @@ FAULTS: Final = text(f"""
 """)
 AUDITS: Final = text(f"""
     WITH {_JOBS}
-    SELECT count(*) AS audits, coalesce(sum(k.amount_usd), 0) AS cost_usd, sum(k.amount_usd * k.amount_usd) AS squares,
-        count(*) FILTER (WHERE w.attempts > 1 AND NOT w.unbilled) AS escalated
+    SELECT count(*) FILTER (WHERE w.rule = 'audit') AS audits,
+        coalesce(sum(k.amount_usd) FILTER (WHERE w.rule = 'audit'), 0) AS audit_usd,
+        sum(k.amount_usd * k.amount_usd) FILTER (WHERE w.rule = 'audit') AS squares,
+        count(*) FILTER (WHERE w.rule <> 'audit') AS others, coalesce(sum(k.amount_usd) FILTER (WHERE w.rule <> 'audit'), 0) AS other_usd
     FROM work w JOIN transfers k ON k.job_id = w.id AND k.kind = 'cost' WHERE w.unbilled
 """)
 ESCALATED: Final = text(
@@ -90,7 +92,7 @@ def faults(session: Session, tenant_id: int, task: str, since: datetime, until: 
 
 
 def audits(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Row[Any]:
-    """How many audits were answered, and what they cost us."""
+    """How many jobs were for us alone and what they cost: the reference's audits, and what shadow and judge were asked."""
     return session.execute(AUDITS, _values(tenant_id, task, since, until)).one()
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing import certifying, drifting, judging, measuring, promoting
-from orchestrator.rightsizing.answers import text_hash
 from orchestrator.rightsizing.certifying import Held, Request, Rows
 from orchestrator.rightsizing.promoting import Wish
 from orchestrator.rightsizing.train import train
@@ -101,13 +101,13 @@ def stack(servers: Servers, judge: str, tmp_path_factory: pytest.TempPathFactory
 
 
 def scored(stack: Stack, n: int, seed: int) -> list[Held]:
-    from orchestrator.rightsizing import specialist_format as specialist
+    from orchestrator.learned import specialist
 
     found, _ = specialist.load(specialist.current_folder(stack.settings.blobs, TASK))
     rows = texts(n, seed)
     said = found.predict([text for text, _ in rows])
     return [
-        Held(text_hash(text), getattr(one, "score", one.confidence), one.label == label)
+        Held(text_sha256(text), getattr(one, "score", one.confidence), one.label == label)
         for (text, label), one in zip(rows, said, strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import zipfile
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from orchestrator.errors import InvalidConfig, InvalidRequest, NotFound
-from orchestrator.rightsizing import specialist_format
-from orchestrator.rightsizing import train as training
+from orchestrator.learned import specialist as specialists
+from orchestrator.learned.record import TrainingRecord
+from orchestrator.learned.terms import char_terms, text_sha256, word_terms
+from orchestrator.rightsizing import fitting
 from orchestrator.rightsizing.evaluate import evaluate
-from orchestrator.rightsizing.features import char_terms, word_terms
+from orchestrator.rightsizing.fitting import Target
 from orchestrator.rightsizing.labels import read_labels
-from orchestrator.rightsizing.train import hold_out, train
+from orchestrator.rightsizing.train import train
 
 SUBJECTS = {"card": "card delivery arrived post", "refund": "refund money back charge", "login": "password login reset"}
 NASTY = [
@@ -55,7 +58,7 @@ def write(tmp_path: Path, content: str | bytes, name: str = "labels.csv") -> Pat
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, specialist_format.TrainingRecord]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRecord]:
     blobs = tmp_path_factory.mktemp("blobs")
     return blobs, train(*rows(), "tickets", blobs)
 
@@ -114,19 +117,23 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> N
             read_labels(path)
 
 
-def test_the_record_tells_where_the_model_comes_from(trained: tuple[Path, specialist_format.TrainingRecord]) -> None:
+def test_the_record_tells_where_the_model_comes_from(trained: tuple[Path, TrainingRecord]) -> None:
     blobs, record = trained
     assert (record.n, record.labels, record.held_out_n) == (120, ("card", "login", "refund"), 24)
     assert record.class_counts == {"card": 40, "login": 40, "refund": 40}
     assert record.held_out_accuracy > 0.9 > record.baseline_accuracy
-    assert set(record.libraries) == {"python", "numpy", "scipy", "scikit-learn"}
-    folder = specialist_format.current_folder(blobs, "tickets")
+    assert set(record.libraries) == {"python", "numpy", "scipy", "scikit-learn", "processor"}
+    assert record.splits == {"fit": 96, "certify": 24, "left_out": 0, "contradictory": 0}
+    assert record.cross_fitted["n"] == 96
+    assert record.encoder is None
+    assert any("n-grams alone" in note for note in record.notes)
+    folder = specialists.current_folder(blobs, "tickets")
     assert folder == blobs / "specialists" / "tickets" / record.version
-    assert specialist_format.load(folder)[1] == record
-    assert specialist_format.tasks_with_specialists(blobs) == ("tickets",)
+    assert specialists.load(folder)[1] == record
+    assert specialists.tasks_with_specialists(blobs) == ("tickets",)
 
 
-def test_an_evaluation_counts_what_is_right(trained: tuple[Path, specialist_format.TrainingRecord]) -> None:
+def test_an_evaluation_counts_what_is_right(trained: tuple[Path, TrainingRecord]) -> None:
     blobs, record = trained
     texts, labels = rows(60, seed=1)
     labels[0] = "somebody-else"
@@ -141,10 +148,12 @@ def test_an_evaluation_counts_what_is_right(trained: tuple[Path, specialist_form
 
 
 @pytest.mark.parametrize("labels", [2, 3])
-def test_predictions_are_those_of_scikit_learn(labels: int) -> None:
+def test_n_grams_say_what_scikit_learn_says(labels: int) -> None:
     from scipy.sparse import hstack
     from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    from orchestrator.learned.ngrams import scores
 
     texts, truth = rows()
     keep = [at for at in range(len(texts)) if at % 3 < labels]
@@ -153,14 +162,16 @@ def test_predictions_are_those_of_scikit_learn(labels: int) -> None:
         TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
         TfidfVectorizer(analyzer="char_wb", ngram_range=(3, 5), sublinear_tf=True),
     ]
-    model = LogisticRegression(C=10.0, max_iter=60, tol=1e-3).fit(
-        hstack([b.fit_transform(texts) for b in blocks]), truth
-    )
+    known = sorted(set(truth))
+    numbers = np.array([known.index(label) for label in truth], np.int32)
+    model = LinearSVC(C=fitting.MARGIN_COST, tol=fitting.MARGIN_TOLERANCE, random_state=0)
+    model.fit(hstack([block.fit_transform(texts) for block in blocks]), numbers)
     asked = [*rows(30, seed=2)[0], *NASTY]
-    theirs = model.predict_proba(hstack([b.transform(asked) for b in blocks]))
-    ours = training.fit(texts, truth).probabilities(asked)
-    assert np.abs(theirs - ours).max() < 0.02
-    assert (theirs.argmax(axis=1) == ours.argmax(axis=1)).all()
+    theirs = model.decision_function(hstack([block.transform(asked) for block in blocks]))
+    fitted = fitting.fit_heads(texts, None, [Target(None, tuple(known), numbers)])
+    found, _ = fitted.ngrams.find(asked)
+    ours = scores(found, fitted.arrays[0]["terms_coef"], fitted.arrays[0]["terms_intercept"], len(asked))
+    assert np.abs(theirs - (ours if labels > 2 else ours[:, 1])).max() < 0.02
 
 
 def test_terms_are_those_of_scikit_learn() -> None:
@@ -173,25 +184,167 @@ def test_terms_are_those_of_scikit_learn() -> None:
         assert sorted(char_terms(text)) == sorted(chars(text))
 
 
-def test_held_out_rows_are_of_every_label_and_never_seen_twice() -> None:
-    texts, labels = rows(90)
-    texts += texts[:30]
-    labels += labels[:30]
-    texts += ["same text", "Same  text"]
-    labels += ["card", "refund"]
-    learn, held = hold_out(texts, labels, seed=3)
-    assert sorted(learn + held) == list(range(len(texts)))
-    assert {labels[at] for at in held} == set(SUBJECTS)
-    assert not {texts[at] for at in learn} & {texts[at] for at in held}
-    assert {len(texts) - 1, len(texts) - 2} <= set(learn)
-    assert hold_out(texts, labels, seed=3) == (learn, held)
-    assert hold_out(texts, labels, seed=4) != (learn, held)
-
-
 def test_the_smallest_set_that_is_allowed_can_be_trained(tmp_path: Path) -> None:
     record = train(["a", "a", "b", "b"], ["x", "x", "y", "y"], "tiny", tmp_path)
     assert (record.n, record.held_out_n, record.duplicates) == (4, 0, 2)
+    assert any("Nothing is calibrated" in note for note in record.notes)
     assert evaluate(tmp_path / "specialists" / "tiny" / record.version, ["a", "b"], ["x", "y"]).accuracy == 1
+
+
+def test_the_same_rows_give_the_same_model_to_the_last_digit(tmp_path: Path) -> None:
+    first, second = (train(*rows(), "tickets", tmp_path) for _ in range(2))
+    other = train(*rows(), "tickets", tmp_path, seed=1)
+    assert first.model_sha256 == second.model_sha256 != other.model_sha256
+    assert first.version != second.version
+    numbers = [(tmp_path / "specialists/tickets" / one.version / "model.npz").read_bytes() for one in (first, second)]
+    assert numbers[0] == numbers[1]
+
+
+def test_rows_kept_aside_are_scored_as_the_stored_specialist_scores_them(trained: tuple[Path, TrainingRecord]) -> None:
+    blobs, record = trained
+    folder = blobs / "specialists" / "tickets" / record.version
+    specialist, kept = specialists.load(folder)[0], specialists.kept(folder)
+    by_hash = {text_sha256(text): text for text in rows()[0]}
+    again = specialist.predict([by_hash[row.text_sha256] for row in kept.certify])
+    assert [(one.score, one.label) for one in again] == [(row.score, row.said) for row in kept.certify]
+    assert not any(kept.knows(row.text_sha256) for row in kept.certify)
+    assert sum(map(kept.knows, by_hash)) == len(kept.fitted) == 96
+
+
+def test_no_text_is_written_beside_a_specialist(trained: tuple[Path, TrainingRecord]) -> None:
+    blobs, record = trained
+    folder = blobs / "specialists" / "tickets" / record.version
+    for name in ("kept.json", "card.md"):
+        written = (folder / name).read_text()
+        assert not any(text in written for text in rows()[0])
+    assert not any(text in json.dumps(record.as_dict()) for text in rows()[0])
+
+
+def test_the_card_tells_data_figures_limits_and_licences(trained: tuple[Path, TrainingRecord]) -> None:
+    blobs, record = trained
+    card = (blobs / "specialists" / "tickets" / record.version / "card.md").read_text()
+    for words in (
+        record.model_sha256,
+        record.data_sha256,
+        "| texts fitted on | 96 |",
+        "## Limits",
+        "| your labelled rows | yours |",
+    ):
+        assert words in card
+
+
+def test_labels_that_look_wrong_are_listed_by_their_rows(tmp_path: Path) -> None:
+    texts, labels = rows(240)
+    wrong = {4: "login", 40: "login", 101: "card"}
+    for at, label in wrong.items():
+        assert labels[at] != label
+        labels[at] = label
+    record = train(texts, labels, "tickets", tmp_path, certify_rows=0)
+    listed = {one["row"] - 1: one["given"] for one in record.label_noise["listed"]}
+    assert listed == wrong
+    assert any("3 labels look wrong" in note for note in record.notes)
+
+
+def test_texts_that_contradict_themselves_are_listed_and_the_commoner_label_is_taken(tmp_path: Path) -> None:
+    texts, labels = rows(60)
+    texts += ["my card", "My  CARD", "my card", "who knows", "who knows"]
+    labels += ["card", "card", "login", "card", "refund"]
+    record = train(texts, labels, "tickets", tmp_path, certify_rows=0)
+    assert record.contradictions["n"] == record.splits["contradictory"] == 2
+    assert record.contradictions["listed"] == [
+        {"rows": [61, 62, 63], "labels": ["card", "login"], "taken": "card"},
+        {"rows": [64, 65], "labels": ["card", "refund"], "taken": None},
+    ]
+    assert (record.splits["fit"], record.splits["left_out"], record.duplicates) == (61, 1, 3)
+    assert any("several labels" in note for note in record.notes)
+
+
+def test_an_evaluation_tells_of_rows_that_were_learned_from(trained: tuple[Path, TrainingRecord]) -> None:
+    blobs, record = trained
+    texts, labels = rows(120)
+    found = evaluate(blobs / "specialists" / "tickets" / record.version, texts, labels)
+    assert (found.n, found.learned) == (120, 96)
+    only = evaluate(blobs / "specialists" / "tickets" / record.version, *rows(30, seed=9))
+    assert (only.learned, only.accuracy_unseen) == (0, only.accuracy)
+
+
+def test_closed_fields_are_learned_together_and_answered_as_one_object(tmp_path: Path) -> None:
+    texts, subjects = rows(180)
+    urgent = [at % 2 == 0 for at in range(180)]
+    texts = [f"{text} at once today" if now else text for text, now in zip(texts, urgent, strict=True)]
+    labels = [json.dumps({"urgent": now, "subject": subject}) for now, subject in zip(urgent, subjects, strict=True)]
+    record = train(texts, labels, "triage", tmp_path)
+    assert record.labels == ('subject="card"', 'subject="login"', 'subject="refund"', "urgent=false", "urgent=true")
+    folder = tmp_path / "specialists" / "triage" / record.version
+    (answer,) = specialists.load(folder)[0].predict(["refund money at once today"])
+    assert json.loads(answer.label) == {"subject": "refund", "urgent": True}
+    other = [json.dumps({"subject": subject, "urgent": False}) for subject in rows(60, seed=5)[1]]
+    assert evaluate(folder, rows(60, seed=5)[0], other).accuracy > 0.9
+    with pytest.raises(InvalidRequest, match="subject, urgent"):
+        evaluate(folder, ["a card"], ["card"])
+
+
+@pytest.mark.parametrize(
+    "labels,words",
+    [
+        (['{"a": 1}', '{"b": 1}', '{"a": 2}'], "Row 2: the label has the fields b"),
+        (['{"a": 1}', "card", '{"a": 2}'], "Row 2: the label is no JSON object"),
+        (['{"a": [1]}', '{"a": [2]}', '{"a": [3]}'], "a list or an object"),
+        (["{}", "{}", "{}"], "1 to 20 fields"),
+    ],
+)
+def test_labels_of_fields_must_all_have_one_form(tmp_path: Path, labels: list[str], words: str) -> None:
+    with pytest.raises(InvalidRequest, match=words):
+        train(["one text", "two texts", "three texts"], labels, "triage", tmp_path)
+
+
+def test_more_texts_than_a_fit_takes_are_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.rightsizing.train.MOST_FITTED", 60)
+    record = train(*rows(200), "tickets", tmp_path)
+    assert record.splits == {"fit": 60, "certify": 40, "left_out": 100, "contradictory": 0}
+    assert any("100 texts were left out" in note for note in record.notes)
+
+
+@pytest.mark.parametrize("count", [-1, 119, 10**9])
+def test_no_more_rows_are_kept_aside_than_can_be_spared(tmp_path: Path, count: int) -> None:
+    with pytest.raises(InvalidRequest, match="cannot be kept aside"):
+        train(*rows(), "tickets", tmp_path, certify_rows=count)
+
+
+def test_specialists_of_the_first_format_still_answer(tmp_path: Path) -> None:
+    folder = tmp_path / "specialists" / "tickets" / "20260101T000000-00000000"
+    folder.mkdir(parents=True)
+    ones = np.ones(2, np.float32)
+    coef = np.array([[2, 0], [0, 2]], np.float32)
+    np.savez(
+        folder / "model.npz",
+        word_idf=ones,
+        char_idf=np.zeros(0, np.float32),
+        coef=coef,
+        intercept=np.zeros(2, np.float32),
+    )
+    record = {
+        "task": "tickets", "version": folder.name, "n": 4, "labels": ["card", "refund"], "class_counts": {}, "held_out_n": 0,
+        "held_out_accuracy": 0.0, "baseline_accuracy": 0.0, "per_class": {}, "duplicates": 0, "features": 2, "seed": 0,
+        "trained_at": "2026-01-01T00:00:00+00:00", "seconds": 1.0, "libraries": {}, "data_sha256": "", "options": {},
+    }  # fmt: skip
+    npz_sha256 = hashlib.sha256((folder / "model.npz").read_bytes()).hexdigest()
+    document = {
+        "format": "rightsize-specialist-1",
+        "labels": ["card", "refund"],
+        "words": ["card", "money"],
+        "chars": [],
+    }
+    (folder / "model.json").write_text(json.dumps({**document, "npz_sha256": npz_sha256, "record": record}))
+    (folder.parent / "current.json").write_text(json.dumps({"version": folder.name}))
+    found, told = specialists.load(folder)
+    (answer,) = found.predict(["my card"])
+    assert answer.label == "card"
+    assert answer.confidence == pytest.approx(1 / (1 + np.exp(-2)), rel=1e-5)
+    assert (answer.score, answer.in_scope) == (pytest.approx(answer.confidence, rel=1e-5), 1.0)
+    assert told.model_sha256 == ""
+    assert specialists.kept(folder).certify == ()
+    assert evaluate(folder, ["money"], ["refund"]).accuracy == 1
 
 
 @pytest.mark.parametrize(
@@ -218,14 +371,14 @@ def test_names_of_tasks_are_checked_before_any_path_is_made(tmp_path: Path, task
     with pytest.raises(InvalidRequest, match="task"):
         train(["a", "b"], ["x", "y"], task, tmp_path)
     with pytest.raises(InvalidRequest, match="task"):
-        specialist_format.current_folder(tmp_path, task)
+        specialists.current_folder(tmp_path, task)
 
 
 def test_training_again_makes_a_new_version_and_keeps_the_old(tmp_path: Path) -> None:
     first = train(*rows(30), "tickets", tmp_path)
     second = train(*rows(30), "tickets", tmp_path)
     home = tmp_path / "specialists" / "tickets"
-    assert specialist_format.current_folder(tmp_path, "tickets") == home / second.version
+    assert specialists.current_folder(tmp_path, "tickets") == home / second.version
     assert sorted(path.name for path in home.iterdir()) == sorted([first.version, second.version, "current.json"])
     assert first.data_sha256 == second.data_sha256
 
@@ -238,7 +391,7 @@ def test_a_training_that_cannot_be_written_leaves_the_current_one(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(specialist_format, "_settle", full)
+    monkeypatch.setattr(specialists, "_settle", full)
     with pytest.raises(OSError, match="No space"):
         train(*rows(30), "tickets", tmp_path)
     home = tmp_path / "specialists" / "tickets"
@@ -263,12 +416,12 @@ def damage(folder: Path, how: str) -> None:
         document.write_bytes(document.read_bytes()[:100])
     elif how == "pickled":
         with zipfile.ZipFile(npz, "w") as made:
-            for name in ("word_idf", "char_idf", "coef", "intercept"):
+            for name in ("word_idf", "char_idf", "scope", "field_0_terms_coef"):
                 with made.open(f"{name}.npy", "w") as file:
                     np.lib.format.write_array(file, np.array([print], dtype=object), allow_pickle=True)
     rows_of = json.loads(document.read_bytes()) if how != "cut" else {}
     if how == "pickled":
-        rows_of["npz_sha256"] = __import__("hashlib").sha256(npz.read_bytes()).hexdigest()
+        rows_of["npz_sha256"] = hashlib.sha256(npz.read_bytes()).hexdigest()
     elif how == "fewer":
         rows_of["words"] = rows_of["words"][1:]
     elif how == "format":
@@ -283,13 +436,13 @@ def test_a_folder_that_is_damaged_is_never_used(tmp_path: Path, how: str) -> Non
     folder = tmp_path / "specialists" / "tickets" / record.version
     damage(folder, how)
     with pytest.raises(InvalidConfig, match="rightsize train tickets"):
-        specialist_format.load(folder)
+        specialists.load(folder)
 
 
 def test_a_folder_that_is_missing_says_how_to_get_one(tmp_path: Path) -> None:
-    assert specialist_format.current_folder(tmp_path, "tickets") is None
+    assert specialists.current_folder(tmp_path, "tickets") is None
     with pytest.raises(NotFound, match="rightsize train tickets"):
-        specialist_format.load(tmp_path / "specialists" / "tickets" / "v1")
+        specialists.load(tmp_path / "specialists" / "tickets" / "v1")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"version": "../x"}', '{"version": 3}', "{}"])
@@ -298,4 +451,4 @@ def test_a_pointer_that_is_damaged_leads_nowhere(tmp_path: Path, content: str) -
     home.mkdir(parents=True)
     (home / "current.json").write_text(content)
     with pytest.raises(InvalidConfig, match=r"current\.json"):
-        specialist_format.current_folder(tmp_path, "tickets")
+        specialists.current_folder(tmp_path, "tickets")

@@ -187,9 +187,9 @@ def _task(model: Model, blobs: Path) -> str | None:
     """The task by which a specialist is asked: the first that it serves."""
     if model.tasks:
         return model.tasks[0]
-    from orchestrator.rightsizing import specialist_format
+    from orchestrator.learned import specialist as specialists
 
-    return next(iter(specialist_format.tasks_with_specialists(Path(model.path) if model.path else blobs)), None)
+    return next(iter(specialists.tasks_with_specialists(Path(model.path) if model.path else blobs)), None)
 
 
 def _busy() -> list[str]:

@@ -1,9 +1,10 @@
 """The engine for specialists: real small classifiers on CPU, one for each task that `rightsize train` was run for.
 
 A chat completion is answered by the label of its last user message; the label's probability stands beside it as
-`rightsize_confidence`. Requests that arrive in one turn of the loop, or while an inference runs, are predicted together in
+`rightsize_confidence`, and the score by which it is accepted as `rightsize_score`. Requests that arrive in one turn of the loop, or while an inference runs, are predicted together in
 one pass, interactive ones before bulk work, on one thread of the engine's own: it takes one core, whatever the machine has,
-since nothing in a pass calls a library that starts threads. A task's specialist is loaded when it is first asked for, and again when a newer one became current.
+since nothing in a pass calls a library that starts threads. A task's specialist is loaded when it is first asked for, and again when a newer one became current; a version that a request names is
+loaded beside it.
 """
 
 from __future__ import annotations
@@ -16,23 +17,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.contracts import Answer, Usage
-from orchestrator.errors import EngineFault, InvalidConfig, RightsizeError
+from orchestrator.contracts import SCORE, Answer, Usage
+from orchestrator.errors import EngineFault, InvalidConfig, NotFound, RightsizeError
 from orchestrator.fleet import Model
-from orchestrator.rightsizing.labels import MAX_TEXT_CHARS
+from orchestrator.learned.terms import MAX_TEXT_CHARS
 from workers.engines.assembly import as_pieces
 from workers.engines.base import Chunk, Engine, EngineLimits, EngineRequest, Health, Load
 from workers.engines.prompt import estimate_tokens, last_user_text
 from workers.engines.running import Runs
 
 if TYPE_CHECKING:
-    from orchestrator.rightsizing.specialist_format import Prediction, Specialist
+    from orchestrator.learned.classifier import Specialist
+    from orchestrator.learned.prediction import Prediction
 
 ENDPOINTS: Final = frozenset({"/v1/chat/completions"})
 _LOOK_EVERY_S: Final = 1.0
 """How often the engine looks whether a task has a newer specialist, at most."""
 _BATCH: Final = 512
 """Rows of one inference, at most: a whole dispatch of tickets, in about 40 ms."""
+_MOST_NAMED: Final = 16
+"""Versions asked for by name that are kept in memory, at most."""
 _BATCH_CHARS: Final = 200_000
 """Characters of one inference, at most, unless a single text has more: so that nobody waits long behind long texts."""
 
@@ -42,6 +46,10 @@ def open_engine(model: Model, blobs: Path) -> Engine:
     return SpecialistEngine(model, Path(model.path) if model.path else blobs)
 
 
+Which = tuple[str, str | None]
+"""A task, and the version of its specialist that is to answer: None is the current one."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     """A specialist in memory, and when it was last looked at."""
@@ -49,14 +57,14 @@ class _Loaded:
     specialist: Specialist
     version: str
     stamp: int
-    """Of `current.json`, in nanoseconds."""
+    """Of `current.json`, in nanoseconds; 0 for a version that was asked for by name."""
 
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
     """One request that waits for its inference."""
 
-    task: str
+    which: Which
     text: str
     interactive: bool
     done: asyncio.Future[tuple[Prediction, str]]
@@ -72,7 +80,7 @@ class SpecialistEngine:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"specialist-{model.name}")
         self._waiting: list[_Waiting] = []
         self._serving: asyncio.Task[None] | None = None
-        self._loaded: dict[str, _Loaded] = {}
+        self._loaded: dict[Which, _Loaded] = {}
         self._looked: dict[str, float] = {}
 
     async def load(self) -> None:
@@ -85,14 +93,14 @@ class SpecialistEngine:
 
     async def perform(self, request: EngineRequest) -> Answer:
         """The label of one text."""
-        task, text = self._read(request)
+        which, text = self._read(request)
         with self._runs.start(request.job_id, request.seconds_left, self._model.timeout_s) as run:
-            waiting = _Waiting(task, text, request.interactive, asyncio.get_running_loop().create_future())
+            waiting = _Waiting(which, text, request.interactive, asyncio.get_running_loop().create_future())
             self._waiting.append(waiting)
             if self._serving is None or self._serving.done():
                 self._serving = asyncio.create_task(self._serve())
             prediction, version = await run.step(waiting.done)
-        return self._answer(request, prediction, f"{task}@{version}", text)
+        return self._answer(request, prediction, f"{which[0]}@{version}", text)
 
     async def stream(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """The label of one text, in one piece."""
@@ -129,7 +137,7 @@ class SpecialistEngine:
             await asyncio.gather(self._serving, return_exceptions=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _read(self, request: EngineRequest) -> tuple[str, str]:
+    def _read(self, request: EngineRequest) -> tuple[Which, str]:
         if request.endpoint not in ENDPOINTS:
             raise _refused("unsupported_endpoint", f"A specialist serves /v1/chat/completions, not {request.endpoint}.")
         task = request.task
@@ -143,23 +151,23 @@ class SpecialistEngine:
                 f"A specialist reads at most {MAX_TEXT_CHARS:,} characters; the text has {len(text):,}. Send it to llm."
             )
             raise _refused("input_too_long", message)
-        return task, text
+        return (task, request.specialist), text
 
     async def _serve(self) -> None:
         """Predict what waits, batch by batch, until nothing does."""
         loop = asyncio.get_running_loop()
         while self._waiting:
-            by_task: dict[str, list[_Waiting]] = {}
+            groups: dict[Which, list[_Waiting]] = {}
             for waiting in self._next_batch():
-                by_task.setdefault(waiting.task, []).append(waiting)
-            for task, group in by_task.items():
+                groups.setdefault(waiting.which, []).append(waiting)
+            for which, group in groups.items():
                 try:
                     texts = [waiting.text for waiting in group]
-                    said, version = await loop.run_in_executor(self._pool, self._predict, task, texts)
+                    said, version = await loop.run_in_executor(self._pool, self._predict, which, texts)
                 except Exception as error:
                     for waiting in group:
                         if not waiting.done.done():
-                            waiting.done.set_exception(_fault(task, error))
+                            waiting.done.set_exception(_fault(which[0], error))
                     continue
                 for waiting, prediction in zip(group, said, strict=True):
                     if not waiting.done.done():
@@ -192,45 +200,63 @@ class SpecialistEngine:
             },
             "system_fingerprint": revision,
             "rightsize_confidence": round(prediction.confidence, 6),
+            SCORE: prediction.score,
         }
         return Answer(body, usage, revision)
 
     # What follows runs on the engine's own thread.
 
-    def _predict(self, task: str, texts: list[str]) -> tuple[list[Prediction], str]:
-        loaded = self._current(task)
+    def _predict(self, which: Which, texts: list[str]) -> tuple[list[Prediction], str]:
+        loaded = self._current(which[0]) if which[1] is None else self._named(which[0], which[1])
         return loaded.specialist.predict(texts), loaded.version
 
     def _current(self, task: str) -> _Loaded:
         """The specialist that answers a task now; looks for a newer one at most once a second."""
-        held = self._loaded.get(task)
+        held = self._loaded.get((task, None))
         now = time.monotonic()
         if held is not None and now - self._looked[task] < _LOOK_EVERY_S:
             return held
-        from orchestrator.rightsizing import specialist_format
+        from orchestrator.learned import specialist as specialists
 
         try:
-            stamp = (specialist_format.task_folder(self._blobs, task) / "current.json").stat().st_mtime_ns
+            stamp = (specialists.task_folder(self._blobs, task) / "current.json").stat().st_mtime_ns
         except FileNotFoundError:
-            self._loaded.pop(task, None)
+            self._loaded.pop((task, None), None)
             raise _no_specialist(task) from None
         if held is None or stamp != held.stamp:
-            folder = specialist_format.current_folder(self._blobs, task)
+            folder = specialists.current_folder(self._blobs, task)
             if folder is None:
                 raise _no_specialist(task)
-            specialist, record = specialist_format.load(folder)
-            held = self._loaded[task] = _Loaded(specialist, record.version, stamp)
+            specialist, record = specialists.load(folder)
+            held = self._loaded[task, None] = _Loaded(specialist, record.version, stamp)
         self._looked[task] = now
         return held
 
-    def _tasks(self) -> tuple[str, ...]:
-        from orchestrator.rightsizing import specialist_format
+    def _named(self, task: str, version: str) -> _Loaded:
+        """One version of a task's specialist, which never changes; the one that was asked for longest ago makes room for it."""
+        current = self._loaded.get((task, None))
+        if current is not None and current.version == version:
+            return current
+        held = self._loaded.pop((task, version), None)
+        if held is None:
+            from orchestrator.learned import specialist as specialists
 
-        return specialist_format.tasks_with_specialists(self._blobs)
+            specialist, record = specialists.load(specialists.version_folder(self._blobs, task, version))
+            held = _Loaded(specialist, record.version, 0)
+        named = [which for which in self._loaded if which[1] is not None]
+        if len(named) >= _MOST_NAMED:
+            del self._loaded[named[0]]
+        self._loaded[task, version] = held
+        return held
+
+    def _tasks(self) -> tuple[str, ...]:
+        from orchestrator.learned import specialist as specialists
+
+        return specialists.tasks_with_specialists(self._blobs)
 
 
 def _import_format() -> None:
-    import orchestrator.rightsizing.specialist_format  # noqa: F401 - numpy comes with it
+    import orchestrator.learned.specialist  # noqa: F401 - numpy comes with it
 
 
 def _refused(code: str, message: str) -> EngineFault:
@@ -251,6 +277,8 @@ def _fault(task: str, error: Exception) -> EngineFault:
         return EngineFault(
             error.message, code=error.fault_code, retryable=error.retryable, http_status=error.http_status
         )
+    if isinstance(error, NotFound):
+        return _refused("no_specialist", error.message)
     if isinstance(error, RightsizeError):
         return EngineFault(error.message, code="bad_specialist", retryable=False, http_status=502)
     message = f"The specialist of task {task!r} failed: {type(error).__name__}: {error}."

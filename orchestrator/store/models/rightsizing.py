@@ -64,6 +64,8 @@ class Certificate(Base):
     accepted: Mapped[int]
     errors: Mapped[int]
     bound: Mapped[Share | None]
+    more_labels: Mapped[int | None]
+    """Of an attempt that issued nothing, how many more rows would probably do; None where no number would."""
     frame: Mapped[dict[str, Any]]
     """Where the rows come from, how they were drawn, and in which window."""
     data_sha256: Mapped[bytes]

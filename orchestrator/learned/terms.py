@@ -1,4 +1,4 @@
-"""What a specialist sees of a text: words and word pairs, and runs of 3 to 5 characters within words.
+"""What a learned model sees of a text: words and word pairs, and runs of 3 to 5 characters within words.
 
 Training and prediction both use these functions, so that the two cannot differ. They give the terms of scikit-learn's
 analyzers `word` (1-2) and `char_wb` (3-5) without needing scikit-learn.
@@ -6,10 +6,13 @@ analyzers `word` (1-2) and `char_wb` (3-5) without needing scikit-learn.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import pairwise
 from typing import Final
 
+MAX_TEXT_CHARS: Final = 100_000
+"""Of a text that is learned from or asked about."""
 _WORD: Final = re.compile(r"\b\w\w+\b")
 _RUNS: Final = (3, 4, 5)
 
@@ -32,3 +35,13 @@ def char_terms(text: str) -> list[str]:
                 break
             terms += [padded[start : start + run] for start in range(length - run + 1)]
     return terms
+
+
+def normalised(text: str) -> str:
+    """A text without what does not make it another one: capitals, and how much blank space stands between its words."""
+    return " ".join(text.lower().split())
+
+
+def text_sha256(text: str) -> bytes:
+    """The SHA-256 of the normalised text: texts that have the same are one text, for splits, labels and certificates."""
+    return hashlib.sha256(normalised(text).encode("utf-8", "surrogatepass")).digest()

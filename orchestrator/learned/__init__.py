@@ -1,0 +1,1 @@
+"""Models that we trained ourselves, as they are loaded and asked: encoder, specialists and routers."""

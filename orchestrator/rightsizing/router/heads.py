@@ -1,0 +1,194 @@
+"""Fits the parts of a router that look at a prompt, each on some rows of one table, so that it can be asked about the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.learned.projection import KINDS, Floats, Projection
+from orchestrator.learned.shape import shapes
+from orchestrator.learned.trees import ARRAYS, Trees
+
+Rows = NDArray[np.int64]
+
+TOPICS: Final = 40
+"""Directions in which prompts differ most by their words and signs: what trees learn of a subject."""
+OPTIONS: Final[dict[str, Any]] = {
+    "most_terms": {"signs": 150_000, "runs": 150_000},
+    "least_texts": 2,
+    "ridge": {"signs": 10.0, "runs": 10.0, "vector": 3.0},
+    "tolerance": 1e-2,
+    "iterations": 200,
+    "topics": TOPICS,
+    "trees": 100,
+    "rate": 0.05,
+    "leaves": 16,
+    "leaf_rows": 50,
+    "shrink": 5.0,
+}
+"""Chosen on folds of RouteLLM's MMLU outcomes, see docs/router.md; the same for every table of outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """What all heads need of the prompts, made once: counts of terms, shapes, vectors."""
+
+    counts: dict[str, Any]
+    """Sparse counts [prompts, terms] by kind of terms."""
+    terms: dict[str, list[str]]
+    shapes: NDArray[np.float64]
+    vectors: Floats | None
+
+    @classmethod
+    def of(cls, prompts: Sequence[str], vectors: Floats | None) -> Table:
+        """Count the terms of all prompts: which of them are known is decided on the rows that are fitted."""
+        from sklearn.feature_extraction.text import CountVectorizer
+
+        counts, terms = {}, {}
+        for kind, analyse in KINDS.items():
+            vectoriser = CountVectorizer(analyzer=analyse, dtype=np.float32)
+            try:
+                counts[kind] = vectoriser.fit_transform(prompts)
+                terms[kind] = [str(term) for term in vectoriser.get_feature_names_out()]
+            except ValueError:  # not one term: what it says for prompts that are all blank space
+                continue
+        return cls(counts, terms, shapes(prompts), vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """The parts of a router, fitted on some rows."""
+
+    projections: dict[str, Projection]
+    intercepts: dict[str, Floats]
+    vector: Floats | None
+    trees: Trees
+
+
+def fit_heads(table: Table, values: Floats, rows: Rows, seed: int) -> Heads:
+    """Fit each head on these rows alone: what a term is worth, and which topics there are, no other row has a say in."""
+    projections, intercepts = {}, {}
+    for kind in table.counts:
+        kept, idf = _vocabulary(table, kind, rows)
+        weighted = _weighted(table.counts[kind][rows][:, kept], idf)
+        coefficients, intercepts[kind] = _ridge(weighted, values[rows], OPTIONS["ridge"][kind])
+        if kind == "signs":
+            coefficients = np.hstack([coefficients, _topics(weighted, seed)])
+        names = [table.terms[kind][at] for at in kept]
+        projections[kind] = Projection(kind, names, idf, np.ascontiguousarray(coefficients, np.float32))
+    vector = None
+    if table.vectors is not None:
+        vector, intercepts["vector"] = _ridge(table.vectors[rows], values[rows], OPTIONS["ridge"]["vector"])
+    topics = _asked(table, projections["signs"], rows)[:, values.shape[1] :]
+    trees = _trees(np.hstack([table.shapes[rows], topics]), values[rows], seed)
+    return Heads(projections, intercepts, vector, trees)
+
+
+def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, Floats]:
+    """What each head says of these rows: as `Router.heads` does, from the table's counts."""
+    signs = _asked(table, heads.projections["signs"], rows)
+    found = {"signs": signs[:, :models] + heads.intercepts["signs"]}
+    if "runs" in heads.projections:
+        found["runs"] = _asked(table, heads.projections["runs"], rows) + heads.intercepts["runs"]
+    if heads.vector is not None and table.vectors is not None:
+        found["vector"] = table.vectors[rows] @ heads.vector + heads.intercepts["vector"]
+    sums = heads.trees.predict(np.hstack([table.shapes[rows], signs[:, models:].astype(np.float64)]))
+    found["trees"] = (sums[:, :1] + sums[:, 1:]).astype(np.float32)
+    return found
+
+
+def _vocabulary(table: Table, kind: str, rows: Rows) -> tuple[Rows, Floats]:
+    """The terms that stand in enough of these rows, the commonest if there are too many, with their inverse frequencies."""
+    found = np.asarray((table.counts[kind][rows] > 0).sum(axis=0)).ravel()
+    kept = np.flatnonzero(found >= OPTIONS["least_texts"])
+    most = OPTIONS["most_terms"][kind]
+    if len(kept) > most:
+        kept = np.sort(kept[np.argsort(-found[kept], kind="stable")[:most]])
+    return kept, (np.log((1 + len(rows)) / (1 + found[kept])) + 1).astype(np.float32)
+
+
+def _weighted(counts: Any, idf: Floats) -> Any:
+    """TF-IDF of length 1, as `Projection` has it."""
+    from scipy.sparse import csr_matrix
+    from sklearn.preprocessing import normalize
+
+    weighted = csr_matrix(counts, dtype=np.float32, copy=True)
+    weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
+    return normalize(weighted, copy=False)
+
+
+def _asked(table: Table, projection: Projection, rows: Rows) -> Floats:
+    places = {term: at for at, term in enumerate(table.terms[projection.kind])}
+    kept = [places[term] for term in projection.terms]
+    return np.asarray(_weighted(table.counts[projection.kind][rows][:, kept], projection.idf) @ projection.matrix)
+
+
+def _ridge(rows: Any, values: Floats, shrink: float) -> tuple[Floats, Floats]:
+    """Least squares with a penalty, for all models by the same features: so the models' difference is fitted by it too."""
+    from sklearn.linear_model import Ridge
+
+    sparse = not isinstance(rows, np.ndarray)
+    model = Ridge(
+        alpha=shrink,
+        solver="sparse_cg" if sparse else "cholesky",
+        tol=OPTIONS["tolerance"],
+        max_iter=OPTIONS["iterations"],
+    ).fit(rows, values)
+    return np.ascontiguousarray(model.coef_.T, np.float32), np.asarray(model.intercept_, np.float32)
+
+
+def _topics(weighted: Any, seed: int) -> Floats:
+    from sklearn.utils.extmath import randomized_svd
+
+    most = min(TOPICS, min(weighted.shape) - 1)
+    if most < 1:
+        return np.zeros((weighted.shape[1], 0), np.float32)
+    _, _, directions = randomized_svd(weighted, most, n_oversamples=20, n_iter=2, random_state=seed)
+    return np.asarray(directions.T, np.float32)
+
+
+def _trees(features: NDArray[np.float64], values: Floats, seed: int) -> Trees:
+    """Boosted trees for how well all models do on the whole, and for how far each is above or below that."""
+    mean = values.mean(axis=1)
+    targets = [mean, *(values[:, at] - mean for at in range(values.shape[1]))]
+    parts = [_boosted(features, target, seed) for target in targets]
+    nodes = np.cumsum([0, *(len(part["value"]) for part, _ in parts)])
+    joined = {name: np.concatenate([part[name] for part, _ in parts]) for name in ("feature", "threshold", "value")}
+    for name in ("left", "right", "root"):
+        joined[name] = np.concatenate([part[name] + first for (part, _), first in zip(parts, nodes, strict=False)])
+    joined["output"] = np.repeat(np.arange(len(parts)), [len(part["root"]) for part, _ in parts])
+    joined["base"] = np.array([base for _, base in parts], np.float64)
+    return Trees({name: joined[name] for name in ARRAYS}, features.shape[1])
+
+
+def _boosted(features: NDArray[np.float64], target: Floats, seed: int) -> tuple[dict[str, NDArray[Any]], float]:
+    """The trees of one output as arrays, and what they begin with."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(
+        max_iter=OPTIONS["trees"], learning_rate=OPTIONS["rate"], max_leaf_nodes=OPTIONS["leaves"], early_stopping=False,
+        min_samples_leaf=min(OPTIONS["leaf_rows"], max(1, len(features) // 10)), l2_regularization=OPTIONS["shrink"],
+        random_state=seed,
+    ).fit(features, target)  # fmt: skip
+    parts: list[dict[str, NDArray[Any]]] = []
+    first = 0
+    for (tree,) in model._predictors:  # noqa: SLF001 - scikit-learn shows its trees nowhere else; a test compares the answers
+        nodes = tree.nodes
+        leaf, own = nodes["is_leaf"].astype(bool), np.arange(len(nodes))
+        parts.append(
+            {
+                "feature": np.where(leaf, 0, nodes["feature_idx"]).astype(np.int64),
+                "threshold": np.where(leaf, 0.0, nodes["num_threshold"]).astype(np.float64),
+                "left": np.where(leaf, own, nodes["left"]).astype(np.int64) + first,
+                "right": np.where(leaf, own, nodes["right"]).astype(np.int64) + first,
+                "value": np.where(leaf, nodes["value"], 0.0).astype(np.float64),
+                "root": np.array([first], np.int64),
+            }
+        )
+        first += len(nodes)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return joined, float(np.ravel(model._baseline_prediction)[0])  # noqa: SLF001 - as above
