@@ -1,6 +1,6 @@
 # Works with Python 3.11 or later and make; everything else is set up in .venv on first use.
 .DEFAULT_GOAL := help
-.PHONY: help demo up test check bench bench-service bench-documents demo-real test-vllm bench-vllm lock secrets clean
+.PHONY: help demo up test check bench bench-service bench-documents rightsize-bench demo-rightsizing demo-real test-vllm bench-vllm lock secrets clean
 MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
@@ -15,6 +15,8 @@ EXTRAS := server embedded slm documents parquet build
 UPGRADE ?=
 # A folder of documents for `make bench-documents`; without one it makes its own.
 DOCUMENTS ?=
+# A folder with `tickets` and `routing` for `make rightsize-bench`; an arm without its data says so.
+DATA ?=
 # Most tests wait for processes to start and stop; each job has servers of its own.
 JOBS ?= 2
 
@@ -49,6 +51,12 @@ test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
 
 bench-vllm: $(VLLM_READY) ## Measure the real vLLM beside its own batch runner; results in build/bench/vllm.json
 	@$(VLLM)/python -m benchmarks.vllm
+
+rightsize-bench: $(READY) ## Measure right-sizing (data sets in DATA=DIR); results in build/bench/rightsizing.json
+	@DATA="$(DATA)" $(BIN)/python -m benchmarks.rightsizing
+
+demo-rightsizing: $(READY) ## Run the whole loop: measure, train, certify, promote, drift, demote
+	@$(BIN)/python -m benchmarks.demo_rightsizing
 
 demo-real: $(VLLM_READY) ## Run the demo with real models where this machine can serve them
 	@$(VLLM)/python -m benchmarks.demo_real

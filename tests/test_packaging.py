@@ -38,6 +38,8 @@ TARGETS = [
     "bench",
     "bench-service",
     "bench-documents",
+    "rightsize-bench",
+    "demo-rightsizing",
     "up",
     "clean",
     "help",

@@ -22,6 +22,10 @@ from benchmarks.service.figures import Figures
 ARMS: Final[Mapping[str, str]] = {
     "simulated_certificates": "benchmarks.rightsizing.simulated_certificates",
     "simulated_audits": "benchmarks.rightsizing.simulated_audits",
+    "specialist": "benchmarks.rightsizing.specialist",
+    "routing": "benchmarks.rightsizing.routing",
+    "submit_path": "benchmarks.rightsizing.submit_path",
+    "loop": "benchmarks.rightsizing.loop",
 }
 """Each a module with `measure(scale)`, imported when its turn comes, in the order in which they run."""
 ROUNDS: Final = 5

@@ -40,6 +40,8 @@ def read_weights(path: Path) -> dict[str, NDArray[Any]]:
     if len(data) < 8 or (size := struct.unpack("<Q", data[:8])[0]) > min(_MOST_HEADER_BYTES, len(data) - 8):
         raise ValueError("it has no header")
     table = json.loads(data[8 : 8 + size])
+    if not isinstance(table, dict):
+        raise ValueError("its header is no table")  # noqa: TRY004 - a file's content, not an argument's type
     found: dict[str, NDArray[Any]] = {}
     for name, row in table.items():
         if name == "__metadata__":

@@ -127,8 +127,8 @@ def _opened(folder: Path, _changed_ns: int, _bytes: int) -> SentenceEncoder:
     """One encoder a process, however many specialists stand on it; a file that was changed is looked at again."""
     try:
         told = json.loads((folder / "encoder.json").read_bytes())
-        if told["format"] != FORMAT:
-            raise ValueError(f"its format is {str(told['format'])[:40]!r}, not {FORMAT!r}")
+        if told != _told(str(told["model_sha256"])):
+            raise ValueError("encoder.json was changed since it was made, or is of another release")
         model, tokenizer = ((folder / name).read_bytes() for name in ("model.onnx", "tokenizer.json"))
         for name, data, wanted in (
             ("model.onnx", model, str(told["model_sha256"])),

@@ -37,6 +37,7 @@ def _stage(row: Row[Any]) -> dict[str, Any]:
     return {
         "stage": row.stage, "since": int(row.created_at.timestamp()), "share": row.share, "audit_share": row.audit_share,
         "certificate": ids.public("cert", row.certificate) if row.certificate else None, "reason": row.reason, "set_by": row.set_by,
+        "audits_seen": (row.watch or {}).get("seen", 0),
     }  # fmt: skip
 
 
