@@ -120,7 +120,7 @@ def train(
 
 def _history(settings: Settings, task: str) -> tuple[list[str], list[str]]:
     """What the task's reference answered, as texts and labels."""
-    from orchestrator.rightsizing import measuring, past
+    from orchestrator.rightsizing.evidence import measuring, past
 
     context = open_context(settings, "orchestrator", connections=2)
     try:

@@ -10,7 +10,9 @@ from uuid import UUID
 
 from orchestrator.errors import NotFound
 
-Kind = Literal["batch", "job", "file", "key", "batch_req", "tenant", "proj", "we", "evt", "msg", "resp", "review", "cert"]
+Kind = Literal[
+    "batch", "job", "file", "key", "batch_req", "tenant", "proj", "we", "evt", "msg", "resp", "review", "cert"
+]
 _DIGITS: Final = re.compile(r"[0-9a-f]{32}")
 
 

@@ -18,7 +18,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.deliver import Deliveries
 from orchestrator.flow.dispatch import Dispatcher
 from orchestrator.patience import START_S
-from orchestrator.rightsizing import auditing, drifting, stepping
+from orchestrator.rightsizing.stages import auditing, drifting, stepping
 from orchestrator.telemetry import log, log_away, log_fault
 from orchestrator.webhooks.send import Sender
 

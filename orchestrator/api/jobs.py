@@ -23,7 +23,7 @@ from orchestrator.flow import quotas, submit
 from orchestrator.flow.context import Context
 from orchestrator.flow.show import FIRST_LOOK_S, MOST_LOOK_S, MOST_WAIT_S, is_settled, show_job
 from orchestrator.hints import window_seconds
-from orchestrator.rightsizing.labelling import give_feedback
+from orchestrator.rightsizing.evidence.labelling import give_feedback
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 

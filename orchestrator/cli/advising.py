@@ -13,7 +13,7 @@ from orchestrator.cli.again import again
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, checked_day, hint, json_flag
-from orchestrator.rightsizing.words import between, money, percent
+from orchestrator.rightsizing.advice.words import between, money, percent
 
 SHAPE: Final = (
     "a list with `task`, `planes` (by source: `points`, `front`, `needed`), `best_single`, `best_cascade`, `sums`, `missing`, `reasons`, "

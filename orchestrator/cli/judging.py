@@ -47,6 +47,8 @@ def judge(
     corrected = found["corrected"]
     if corrected and corrected["quality"]:
         quality = corrected["quality"]
-        out.print(f"  corrected by labels: {quality['value']:.1%} right, between {quality['low']:.1%} and {quality['high']:.1%}")
+        out.print(
+            f"  corrected by labels: {quality['value']:.1%} right, between {quality['low']:.1%} and {quality['high']:.1%}"
+        )
     elif corrected:
         note(corrected["reason"])

@@ -15,7 +15,7 @@ from orchestrator.cli.display import note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, checked_day, json_flag, place
 from orchestrator.cli.saving import STANDARD, check_target, write_lines
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.words import between, money, percent
+from orchestrator.rightsizing.advice.words import between, money, percent
 
 SHAPE: Final = "`since`, `until`, `tasks` (with `spent_usd`, `on_reference`, `on_single`, `saved`, `quality`, `break_even_jobs`), and the sums of all"
 SUMS: Final = ("jobs", "paid", "on the reference", "best single model", "audits", "training", "saved, net", "share")

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 
 from orchestrator.learned.encoder import Encoder, Vectors
 from orchestrator.learned.heads import (
+    HEADS,
+    SIGNS_OF_ALL,
+    SIGNS_OF_TERMS,
     Looks,
     Seen,
     accept,
@@ -56,6 +59,15 @@ class Field:
             if part.endswith(("_intercept", "_logit")) and arrays[part].shape != (len(labels),):
                 raise ValueError("the numbers do not fit the labels")
         near = arrays.get("neighbour_labels")
+        count = SIGNS_OF_TERMS if near is None else SIGNS_OF_ALL
+        shapes = {
+            "pool": (1 if near is None else len(HEADS),),
+            "accept": (count + 1,),
+            "accept_mean": (count,),
+            "accept_scale": (count,),
+        }
+        if any(arrays[part].shape != shape for part, shape in shapes.items()):
+            raise ValueError("the numbers do not fit the heads")
         if near is not None and (not len(near) or near.min() < 0 or near.max() >= len(labels)):
             raise ValueError("the learned texts do not fit the labels")
         if near is not None and arrays["kernel_coef"].shape != (len(labels), len(near)):

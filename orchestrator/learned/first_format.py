@@ -8,16 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.learned.classifier import Field, Specialist
+from orchestrator.learned.heads import SIGNS_OF_TERMS
 from orchestrator.learned.ngrams import NGrams
 
 FORMAT: Final = "rightsize-specialist-1"
-_SIGNS: Final = 6
-"""Of a specialist with one head, and no vectors."""
 
 
 def specialist(document: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Specialist:
     """The same specialist in today's form: every text is in its scope, and its score is the label's probability."""
-    accept = np.zeros(_SIGNS + 1, np.float32)
+    accept = np.zeros(SIGNS_OF_TERMS + 1, np.float32)
     accept[0] = 1  # the first sign is the log odds of the likeliest label
     labels = document["labels"]
     heads = {
@@ -25,8 +24,8 @@ def specialist(document: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> Spe
         "terms_intercept": arrays["intercept"],
         "pool": np.ones(1, np.float32),
         "accept": accept,
-        "accept_mean": np.zeros(_SIGNS, np.float32),
-        "accept_scale": np.ones(_SIGNS, np.float32),
+        "accept_mean": np.zeros(SIGNS_OF_TERMS, np.float32),
+        "accept_scale": np.ones(SIGNS_OF_TERMS, np.float32),
         "class_logit": np.zeros(len(labels), np.float32),
     }
     ngrams = NGrams(document["words"], document["chars"], arrays["word_idf"], arrays["char_idf"])

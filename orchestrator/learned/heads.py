@@ -25,6 +25,9 @@ NEAREST: Final = 5
 """The mean similarity of so many nearest texts says how familiar a text is."""
 GAMMA: Final = 1.0
 """The kernel is exp(gamma * (similarity - 1)): how fast the say of a learned text fades with its distance."""
+HEADS: Final = ("terms", "kernel", "neighbours")
+SIGNS_OF_TERMS, SIGNS_OF_ALL = 6, 13
+"""How many signs there are with the head of terms alone, and with all three."""
 _SHARPNESS: Final = 10.0
 _SMOOTHING: Final = 1e-3
 _NOTHING: Final = 1e-12

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.learned.classifier import Field, Specialist
 from orchestrator.learned.encoder import Encoder, Vectors
-from orchestrator.learned.heads import Looks, familiarity, pool, signs
+from orchestrator.learned.heads import SIGNS_OF_ALL, SIGNS_OF_TERMS, Looks, familiarity, pool, signs
 from orchestrator.learned.ngrams import Floats
 from orchestrator.rightsizing.fitting import Fitted, Target, fit_heads
 from orchestrator.rightsizing.splits import folds_of
@@ -107,7 +107,7 @@ def calibrate(looks: Looks, target: Target) -> Calibrated:
 def uncalibrated(target: Target, fitted: Fitted) -> dict[str, NDArray[Any]]:
     """Weights for heads of which nothing is known: the score is then the probability itself."""
     heads = START_TERMS if fitted.prototypes is None else START_VECTORS
-    count = 3 + len(heads) + (2 if fitted.prototypes is None else 7)
+    count = SIGNS_OF_TERMS if fitted.prototypes is None else SIGNS_OF_ALL
     accept = np.zeros(count + 1, np.float32)
     accept[0] = 1  # the first sign is the log odds of the likeliest label
     nothing, one = np.zeros(count, np.float32), np.ones(count, np.float32)

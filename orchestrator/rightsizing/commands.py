@@ -12,15 +12,16 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
 from orchestrator.promotion import Stage
-from orchestrator.rightsizing import certifying, labelling, past, promoting, standing
-from orchestrator.rightsizing.certifying import Measure, Newest, Request, Rows
-from orchestrator.rightsizing.promoting import Wish
+from orchestrator.rightsizing.evidence import labelling, past
+from orchestrator.rightsizing.stages import certifying, promoting, standing
+from orchestrator.rightsizing.stages.certifying import Measure, Newest, Request, Rows
+from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.settings import Settings
 from orchestrator.store import stages
 from orchestrator.store.tenants import HOUSE
 
 if TYPE_CHECKING:
-    from orchestrator.rightsizing.facts import TaskFacts
+    from orchestrator.rightsizing.evidence.facts import TaskFacts
 
 
 @contextmanager
@@ -55,7 +56,7 @@ def certify(
 
 
 def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str, label_column: str) -> Rows:
-    from orchestrator.rightsizing import held_rows
+    from orchestrator.rightsizing.stages import held_rows
 
     if asked.measure == "agreement":
         raise InvalidRequest(
@@ -67,7 +68,7 @@ def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str
 
 def _kept(settings: Settings, asked: Request, trained: Newest) -> Rows | None:
     """The rows that training kept aside, while no attempt has used them; None for those that the shadow has compared since."""
-    from orchestrator.rightsizing import held_rows
+    from orchestrator.rightsizing.stages import held_rows
 
     of_reference = trained.labels_from == "reference"
     if asked.measure == "accuracy":
@@ -126,7 +127,7 @@ def label(
 
 def judge(settings: Settings, task: str, n: int, tell: Callable[[int, int], None]) -> dict[str, Any]:
     """Let a model of the rlm tier compare pairs of answers; see `judging.run`."""
-    from orchestrator.rightsizing import judging
+    from orchestrator.rightsizing.evidence import judging
 
     with _opened(settings) as (context, tenant_id):
         return judging.run(context, tenant_id, task, n, tell)
@@ -146,8 +147,8 @@ def advise(
     settings: Settings, *, task: str | None = None, since: str | None = None, policy: Mapping[str, Any] | None = None
 ) -> list[dict[str, Any]]:
     """What is advised for one task, or for all of which something was delivered; `policy` are fields of `AdvicePolicy`."""
-    from orchestrator.rightsizing.advise import AdvicePolicy
-    from orchestrator.rightsizing.advise import advise as advice_on
+    from orchestrator.rightsizing.advice.advise import AdvicePolicy
+    from orchestrator.rightsizing.advice.advise import advise as advice_on
 
     wanted = AdvicePolicy(**(policy or {}))
     with _opened(settings) as (context, tenant_id):
@@ -158,9 +159,9 @@ def report(
     settings: Settings, *, since: str | None = None, until: str | None = None, html: bool = False
 ) -> dict[str, Any]:
     """What right-sizing saved (`savings`), and where it is wanted a page of it (`html`)."""
-    from orchestrator.rightsizing.advise import advise as advice_on
-    from orchestrator.rightsizing.page import Report, page_html
-    from orchestrator.rightsizing.savings import savings
+    from orchestrator.rightsizing.advice.advise import advise as advice_on
+    from orchestrator.rightsizing.advice.page import Report, page_html
+    from orchestrator.rightsizing.advice.savings import savings
 
     with _opened(settings) as (context, tenant_id):
         found = _measured(context, tenant_id, since, until)
@@ -180,7 +181,7 @@ def report(
 def _measured(
     context: Context, tenant_id: int, since: str | None, until: str | None, task: str | None = None
 ) -> list[TaskFacts]:
-    from orchestrator.rightsizing.measuring import Period, measure
+    from orchestrator.rightsizing.evidence.measuring import Period, measure
 
     first, last = (None if day is None else date.fromisoformat(day) for day in (since, until))
     return measure(context, tenant_id, Period.of_days(first, last), task)

@@ -37,7 +37,16 @@ def serve_judge(subjects: Mapping[str, str]) -> Iterator[str]:
             message = {"role": "assistant", "content": json.dumps({"verdict": said})}
             usage = {"prompt_tokens": 200, "completion_tokens": 5, "total_tokens": 205}
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
-            self._tell({"id": "x", "object": "chat.completion", "created": 1, "model": "judge", "choices": [choice], "usage": usage})
+            self._tell(
+                {
+                    "id": "x",
+                    "object": "chat.completion",
+                    "created": 1,
+                    "model": "judge",
+                    "choices": [choice],
+                    "usage": usage,
+                }
+            )
 
         def _tell(self, body: object) -> None:
             content = json.dumps(body).encode()

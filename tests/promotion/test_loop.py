@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing import certifying, drifting, judging, measuring, promoting
-from orchestrator.rightsizing.certifying import Held, Request, Rows
-from orchestrator.rightsizing.promoting import Wish
+from orchestrator.rightsizing.evidence import judging, measuring
+from orchestrator.rightsizing.stages import certifying, drifting, promoting
+from orchestrator.rightsizing.stages.certifying import Held, Request, Rows
+from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.train import train
 from orchestrator.settings import Settings
 from orchestrator.store import stages, versions

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.rightsizing.bounds import binomial_interval
-from orchestrator.rightsizing.facts import (
+from orchestrator.rightsizing.evidence.facts import (
     Audits,
     CertificateFacts,
     Interval,

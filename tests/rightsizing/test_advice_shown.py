@@ -11,9 +11,9 @@ import pytest
 
 from orchestrator.cli.advising import show_advice
 from orchestrator.cli.reporting import show_savings
-from orchestrator.rightsizing.advise import advise
-from orchestrator.rightsizing.facts import TaskFacts
-from orchestrator.rightsizing.savings import savings
+from orchestrator.rightsizing.advice.advise import advise
+from orchestrator.rightsizing.advice.savings import savings
+from orchestrator.rightsizing.evidence.facts import TaskFacts
 from tests.rightsizing.made_facts import certified, on_the_reference, promoted
 
 

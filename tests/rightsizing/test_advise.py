@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.rightsizing.advise import AdvicePolicy, advise
-from orchestrator.rightsizing.economics import audit_share, economics, rows_for_certificate, verdicts_needed
-from orchestrator.rightsizing.facts import Audits, Quality, StageFacts, TaskFacts
-from orchestrator.rightsizing.points import planes
-from orchestrator.rightsizing.steps import RULES
+from orchestrator.rightsizing.advice.advise import AdvicePolicy, advise
+from orchestrator.rightsizing.advice.economics import audit_share, economics, rows_for_certificate, verdicts_needed
+from orchestrator.rightsizing.advice.points import planes
+from orchestrator.rightsizing.advice.steps import RULES
+from orchestrator.rightsizing.evidence.facts import Audits, Quality, StageFacts, TaskFacts
 from tests.rightsizing.made_facts import (
     LLM_USD,
     SPECIALIST_USD,

@@ -7,7 +7,7 @@ from collections import Counter
 
 from scipy.stats import binom
 
-from orchestrator.rightsizing.drift import binomial_tail, mix_has_moved, share_has_moved
+from orchestrator.rightsizing.stages.drift import binomial_tail, mix_has_moved, share_has_moved
 
 LABELS = [f"label-{n}" for n in range(20)]
 

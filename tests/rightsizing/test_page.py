@@ -18,15 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser
 
-from orchestrator.rightsizing.advise import advise
-from orchestrator.rightsizing.facts import Audits, ModelFacts, TaskFacts
-from orchestrator.rightsizing.page import Report, page_html
-from orchestrator.rightsizing.page import plane as plot
-from orchestrator.rightsizing.page.labels import Box, Wish, placed
-from orchestrator.rightsizing.page.markup import written
-from orchestrator.rightsizing.page.scale import cost_axis, share_axis
-from orchestrator.rightsizing.savings import savings
-from orchestrator.rightsizing.words import money
+from orchestrator.rightsizing.advice.advise import advise
+from orchestrator.rightsizing.advice.page import Report, page_html
+from orchestrator.rightsizing.advice.page import plane as plot
+from orchestrator.rightsizing.advice.page.labels import Box, Wish, placed
+from orchestrator.rightsizing.advice.page.markup import written
+from orchestrator.rightsizing.advice.page.scale import cost_axis, share_axis
+from orchestrator.rightsizing.advice.savings import savings
+from orchestrator.rightsizing.advice.words import money
+from orchestrator.rightsizing.evidence.facts import Audits, ModelFacts, TaskFacts
 from tests.rightsizing.made_facts import (
     certificate,
     certified,

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.rightsizing.bounds import binomial_interval
-from orchestrator.rightsizing.facts import Quality
-from orchestrator.rightsizing.quality import (
+from orchestrator.rightsizing.evidence.facts import Quality
+from orchestrator.rightsizing.evidence.quality import (
     Graded,
     Group,
     difference,

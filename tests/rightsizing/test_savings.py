@@ -10,10 +10,10 @@ from decimal import Decimal
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.economics import AdvicePolicy
-from orchestrator.rightsizing.facts import Amount, Audits, TaskFacts
-from orchestrator.rightsizing.prices import mean_price
-from orchestrator.rightsizing.savings import savings, task_savings
+from orchestrator.rightsizing.advice.economics import AdvicePolicy
+from orchestrator.rightsizing.advice.prices import mean_price
+from orchestrator.rightsizing.advice.savings import savings, task_savings
+from orchestrator.rightsizing.evidence.facts import Amount, Audits, TaskFacts
 from tests.rightsizing.made_facts import LLM_USD, SPECIALIST_USD, model, on_the_reference, promoted, quality
 
 POLICY = AdvicePolicy()

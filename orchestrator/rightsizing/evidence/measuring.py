@@ -15,9 +15,9 @@ from orchestrator.contracts import Usage
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
 from orchestrator.pricing import price
-from orchestrator.rightsizing import judging
-from orchestrator.rightsizing.answers import agrees, answer_of
-from orchestrator.rightsizing.facts import (
+from orchestrator.rightsizing.evidence import judging
+from orchestrator.rightsizing.evidence.answers import agrees, answer_of
+from orchestrator.rightsizing.evidence.facts import (
     Audits,
     CertificateFacts,
     Interval,
@@ -28,7 +28,7 @@ from orchestrator.rightsizing.facts import (
     StageFacts,
     TaskFacts,
 )  # fmt: skip
-from orchestrator.rightsizing.quality import Group, of_reference, quality_of
+from orchestrator.rightsizing.evidence.quality import Group, of_reference, quality_of
 from orchestrator.store import audits, certificates, labels, measured, stages
 
 MONTH_DAYS: Final = 30.4

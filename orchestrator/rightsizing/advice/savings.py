@@ -14,11 +14,11 @@ from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.economics import AdvicePolicy, audit_share
-from orchestrator.rightsizing.facts import Amount, Fact, Interval, Quality, Source, TaskFacts, plain
-from orchestrator.rightsizing.points import Plane, Point, delivered_quality, planes, reference_quality
-from orchestrator.rightsizing.prices import answer_price, audit_price
-from orchestrator.rightsizing.quality import difference
+from orchestrator.rightsizing.advice.economics import AdvicePolicy, audit_share
+from orchestrator.rightsizing.advice.points import Plane, Point, delivered_quality, planes, reference_quality
+from orchestrator.rightsizing.advice.prices import answer_price, audit_price
+from orchestrator.rightsizing.evidence.facts import Amount, Fact, Interval, Quality, Source, TaskFacts, plain
+from orchestrator.rightsizing.evidence.quality import difference
 
 NOTHING = Decimal(0)
 

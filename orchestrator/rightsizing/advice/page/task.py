@@ -6,14 +6,14 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from orchestrator.rightsizing.advise import Advice, Option
-from orchestrator.rightsizing.facts import SOURCES, CertificateFacts, ModelFacts, Source, TaskFacts
-from orchestrator.rightsizing.page import plane as plot
-from orchestrator.rightsizing.page.markup import Part, figures, foreign, listed, section, tag, with_code
-from orchestrator.rightsizing.page.money import ranged, task_bars
-from orchestrator.rightsizing.page.texts import DASH, seconds, share_of, shares
-from orchestrator.rightsizing.savings import TaskSavings
-from orchestrator.rightsizing.words import SIGNS, between, counted, long_day, money, percent
+from orchestrator.rightsizing.advice.advise import Advice, Option
+from orchestrator.rightsizing.advice.page import plane as plot
+from orchestrator.rightsizing.advice.page.markup import Part, figures, foreign, listed, section, tag, with_code
+from orchestrator.rightsizing.advice.page.money import ranged, task_bars
+from orchestrator.rightsizing.advice.page.texts import DASH, seconds, share_of, shares
+from orchestrator.rightsizing.advice.savings import TaskSavings
+from orchestrator.rightsizing.advice.words import SIGNS, between, counted, long_day, money, percent
+from orchestrator.rightsizing.evidence.facts import SOURCES, CertificateFacts, ModelFacts, Source, TaskFacts
 
 STAGES: Final = {
     "none": "No specialist answers for it",

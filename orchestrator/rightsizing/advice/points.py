@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Final, Literal
 
+from orchestrator.rightsizing.advice.prices import answer_price, audit_price
 from orchestrator.rightsizing.bounds import binomial_interval
-from orchestrator.rightsizing.facts import (
+from orchestrator.rightsizing.evidence.facts import (
     SOURCES,
     Amount,
     CertificateFacts,
@@ -18,8 +19,7 @@ from orchestrator.rightsizing.facts import (
     Source,
     TaskFacts,
 )
-from orchestrator.rightsizing.prices import answer_price, audit_price
-from orchestrator.rightsizing.quality import of_reference, together
+from orchestrator.rightsizing.evidence.quality import of_reference, together
 
 Kind = Literal["model", "cascade", "now"]
 Standing = Literal["front", "uncertain", "dominated"]

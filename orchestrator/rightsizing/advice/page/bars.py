@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from orchestrator.rightsizing.facts import Amount
-from orchestrator.rightsizing.page.markup import Part, short, tag
-from orchestrator.rightsizing.words import between, money
+from orchestrator.rightsizing.advice.page.markup import Part, short, tag
+from orchestrator.rightsizing.advice.words import between, money
+from orchestrator.rightsizing.evidence.facts import Amount
 
 WIDTH: Final = 760
 NAMES: Final = 204

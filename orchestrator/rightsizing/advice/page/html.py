@@ -11,13 +11,13 @@ from importlib.resources import files
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from orchestrator.rightsizing.advise import Advice
-from orchestrator.rightsizing.facts import TaskFacts
-from orchestrator.rightsizing.page.markup import Part, foreign, section, tag, written
-from orchestrator.rightsizing.page.money import glance, lead, savings_section
-from orchestrator.rightsizing.page.task import task_section
-from orchestrator.rightsizing.savings import Savings
-from orchestrator.rightsizing.words import counted, long_day
+from orchestrator.rightsizing.advice.advise import Advice
+from orchestrator.rightsizing.advice.page.markup import Part, foreign, section, tag, written
+from orchestrator.rightsizing.advice.page.money import glance, lead, savings_section
+from orchestrator.rightsizing.advice.page.task import task_section
+from orchestrator.rightsizing.advice.savings import Savings
+from orchestrator.rightsizing.advice.words import counted, long_day
+from orchestrator.rightsizing.evidence.facts import TaskFacts
 
 MOST_TASKS: Final = 40
 """That have a section of their own."""

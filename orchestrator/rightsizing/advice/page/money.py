@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from decimal import Decimal
 from xml.etree.ElementTree import Element
 
-from orchestrator.rightsizing.facts import Amount
-from orchestrator.rightsizing.page import bars
-from orchestrator.rightsizing.page.bars import Bar
-from orchestrator.rightsizing.page.markup import Part, figures, foreign, section, tag
-from orchestrator.rightsizing.page.texts import DASH, points, share_of, shares, sum_of
-from orchestrator.rightsizing.savings import Savings, TaskSavings
-from orchestrator.rightsizing.words import counted, money, percent
+from orchestrator.rightsizing.advice.page import bars
+from orchestrator.rightsizing.advice.page.bars import Bar
+from orchestrator.rightsizing.advice.page.markup import Part, figures, foreign, section, tag
+from orchestrator.rightsizing.advice.page.texts import DASH, points, share_of, shares, sum_of
+from orchestrator.rightsizing.advice.savings import Savings, TaskSavings
+from orchestrator.rightsizing.advice.words import counted, money, percent
+from orchestrator.rightsizing.evidence.facts import Amount
 
 
 def lead(savings: Savings) -> str:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from typing import Final
 
-from orchestrator.rightsizing.case import IDLE, LIVE, Case, Step
-from orchestrator.rightsizing.facts import CertificateFacts, Stage, TaskFacts
-from orchestrator.rightsizing.words import SIGNS, counted, long_day, money, percent, wait_of
+from orchestrator.rightsizing.advice.case import IDLE, LIVE, Case, Step
+from orchestrator.rightsizing.advice.words import SIGNS, counted, long_day, money, percent, wait_of
+from orchestrator.rightsizing.evidence.facts import CertificateFacts, Stage, TaskFacts
 
 NEXT: Final[dict[Stage, Stage]] = {"none": "shadow", "demoted": "shadow", "shadow": "canary", "canary": "full"}
 LONGEST_WAIT_MONTHS: Final = 12

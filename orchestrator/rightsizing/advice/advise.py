@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from orchestrator.rightsizing.case import LIVE, Case, Step
-from orchestrator.rightsizing.economics import AdvicePolicy, Economics, audit_share, economics, verdicts_needed
-from orchestrator.rightsizing.facts import Amount, Fact, Quality, Stage, TaskFacts
-from orchestrator.rightsizing.points import Plane, Point, planes, reference_price
-from orchestrator.rightsizing.steps import next_step
-from orchestrator.rightsizing.words import SIGNS, counted, money, percent, wait_of
+from orchestrator.rightsizing.advice.case import LIVE, Case, Step
+from orchestrator.rightsizing.advice.economics import AdvicePolicy, Economics, audit_share, economics, verdicts_needed
+from orchestrator.rightsizing.advice.points import Plane, Point, planes, reference_price
+from orchestrator.rightsizing.advice.steps import next_step
+from orchestrator.rightsizing.advice.words import SIGNS, counted, money, percent, wait_of
+from orchestrator.rightsizing.evidence.facts import Amount, Fact, Quality, Stage, TaskFacts
 
 __all__ = ["Advice", "AdvicePolicy", "Option", "advise"]
 

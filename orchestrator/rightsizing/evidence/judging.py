@@ -16,9 +16,9 @@ from orchestrator.contracts import JobState, Tier
 from orchestrator.errors import InvalidRequest, ServiceUnavailable
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing import judge
-from orchestrator.rightsizing.answers import agrees, answer_of, asked_text, instructions_of
-from orchestrator.rightsizing.judge import Comparison, Corrected, Judgement
+from orchestrator.rightsizing.evidence import judge
+from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_text, instructions_of
+from orchestrator.rightsizing.evidence.judge import Comparison, Corrected, Judgement
 from orchestrator.store import house_jobs, judging
 from orchestrator.store.house_jobs import HouseJob
 

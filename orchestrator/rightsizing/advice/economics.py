@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+from orchestrator.rightsizing.advice.points import reference_price
 from orchestrator.rightsizing.bounds import rows_expected
-from orchestrator.rightsizing.facts import Fact, TaskFacts
-from orchestrator.rightsizing.points import reference_price
-from orchestrator.rightsizing.quality import LEVEL
+from orchestrator.rightsizing.evidence.facts import Fact, TaskFacts
+from orchestrator.rightsizing.evidence.quality import LEVEL
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from itertools import pairwise
 from typing import Final
 from xml.etree.ElementTree import Element
 
-from orchestrator.rightsizing.page.labels import Box, Wish, placed
-from orchestrator.rightsizing.page.markup import Part, short, tag
-from orchestrator.rightsizing.page.scale import Axis, cost_axis, share_axis
-from orchestrator.rightsizing.points import Plane, Point
-from orchestrator.rightsizing.quality import ITSELF
-from orchestrator.rightsizing.words import percent
+from orchestrator.rightsizing.advice.page.labels import Box, Wish, placed
+from orchestrator.rightsizing.advice.page.markup import Part, short, tag
+from orchestrator.rightsizing.advice.page.scale import Axis, cost_axis, share_axis
+from orchestrator.rightsizing.advice.points import Plane, Point
+from orchestrator.rightsizing.advice.words import percent
+from orchestrator.rightsizing.evidence.quality import ITSELF
 
 WIDTH: Final = 760
 HEIGHT: Final = 400

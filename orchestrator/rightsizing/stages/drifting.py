@@ -10,8 +10,8 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing import drift
-from orchestrator.rightsizing.answers import answer_of, label_of
+from orchestrator.rightsizing.evidence.answers import answer_of, label_of
+from orchestrator.rightsizing.stages import drift
 from orchestrator.store import certificates, stages
 from orchestrator.telemetry import log
 

@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
-from orchestrator.rightsizing.promoting import Wish, promote
+from orchestrator.rightsizing.stages.promoting import Wish, promote
 from orchestrator.store import audits, certificates, stages
 from orchestrator.telemetry import log
 
@@ -45,7 +45,9 @@ def _step(context: Context, stage: Row[Any]) -> bool:
 
 def _certified(context: Context, stage: Row[Any]) -> bool:
     """Whether a certificate of agreement was issued; an attempt is made only once there are enough new rows for one."""
-    from orchestrator.rightsizing import certifying  # with it comes scipy, which an orchestrator needs for this alone
+    from orchestrator.rightsizing.stages import (
+        certifying,
+    )  # with it comes scipy, which an orchestrator needs for this alone
 
     with context.database.unit_of_work() as session:
         attempts = certificates.of_task(session, stage.tenant_id, stage.task)

@@ -11,7 +11,7 @@ from typing import Final
 
 from scipy.special import stdtrit
 
-from orchestrator.rightsizing.facts import Amount, Audits, ModelFacts
+from orchestrator.rightsizing.evidence.facts import Amount, Audits, ModelFacts
 
 LEVEL: Final = 0.95
 FEWEST: Final = 2

@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.rightsizing.bounds import binomial_interval
-from orchestrator.rightsizing.facts import Fact, Interval, Quality
+from orchestrator.rightsizing.evidence.facts import Fact, Interval, Quality
 
 Verdict = Literal["A", "B", "tie"]
 Preferred = Literal["ours", "reference", "tie"]

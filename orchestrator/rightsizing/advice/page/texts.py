@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from orchestrator.rightsizing.facts import Amount, Interval, Quality
-from orchestrator.rightsizing.words import between, money, percent
+from orchestrator.rightsizing.advice.words import between, money, percent
+from orchestrator.rightsizing.evidence.facts import Amount, Interval, Quality
 
 DASH: Final = "–"
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing.answers import answer_of, asked_text
+from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
 from orchestrator.rightsizing.export import Example, Source
 from orchestrator.store import answered
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from orchestrator.rightsizing.economics import AdvicePolicy, Economics, rows_for_certificate
-from orchestrator.rightsizing.facts import CertificateFacts, Fact, Quality, Source, TaskFacts
-from orchestrator.rightsizing.points import Plane, Point, delivered_quality
-from orchestrator.rightsizing.words import SIGNS, between, percent
+from orchestrator.rightsizing.advice.economics import AdvicePolicy, Economics, rows_for_certificate
+from orchestrator.rightsizing.advice.points import Plane, Point, delivered_quality
+from orchestrator.rightsizing.advice.words import SIGNS, between, percent
+from orchestrator.rightsizing.evidence.facts import CertificateFacts, Fact, Quality, Source, TaskFacts
 
 WAITING: Final = frozenset({"collect", "wait_for_audits", "resting", "unsure"})
 """Rules after which nothing is to be done but to wait."""
