@@ -58,7 +58,7 @@ SUBJECTS = {
     "card": "card delivery arrived post chip", "refund": "refund money back charge twice", "login": "password login reset locked code",
 }  # fmt: skip
 OTHERS = {"card": "refund", "refund": "login", "login": "card"}
-NOISE = "please my the help is was not yet today again still".split()
+NOISE = ["please", "my", "the", "help", "is", "was", "not", "yet", "today", "again", "still"]
 
 
 def texts(n: int, seed: int) -> list[tuple[str, str]]:
@@ -179,7 +179,7 @@ def test_what_a_task_took_and_how_good_it_is_is_measured(stack: Stack) -> None:
     agreement = specialist.by("agreement")
     assert agreement is not None
     assert (agreement.n, agreement.low < agreement.value <= agreement.high) == (40, True)
-    assert facts.audits.count == 100, "forty answers and sixty questions to the judge are ours"
+    assert (facts.audits.count, facts.audits.shadow) == (0, 100), "forty answers and sixty questions to the judge are ours"
 
 
 def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: Stack) -> None:

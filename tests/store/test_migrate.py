@@ -46,7 +46,7 @@ def test_a_database_of_the_first_schema_keeps_what_it_holds(
         "INSERT INTO transfers (job_id, attempt, kind, debit_account, credit_account, amount_usd, tenant_id, project_id, api_key_id, "
         "batch_id, tier, model, price_version) VALUES (1, 1, 'cost', 'cost:caller', 'model:fast', 0.05, 1, 1, 1, 0, 'llm', 'fast', 1)",
     )
-    with pytest.raises(InvalidConfig, match=r"needs 0009 or later. Run `rightsize migrate`"):
+    with pytest.raises(InvalidConfig, match=r"needs 0010 or later. Run `rightsize migrate`"):
         check_schema(old)
     assert migrate(old) == ("0001", migrations.NEWEST)
     with old.unit_of_work() as session:

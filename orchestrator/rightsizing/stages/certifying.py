@@ -129,11 +129,12 @@ def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -
     found = audits.pairs(session, tenant_id, task, str(trained.specialist), since)
     # Only equal weights make a binomial: of audits that were drawn with several probabilities those of the commonest one count.
     probability = next((share for share, _ in Counter(row.probability for row in found).most_common(1)), None)
-    held = [
-        Held(bytes(row.text_hash), row.score, bool(row.agrees))
+    # Each text once, before they are halved: none may lay the grid and be certified on as well.
+    held = list({
+        bytes(row.text_hash): Held(bytes(row.text_hash), row.score, bool(row.agrees))
         for row in found
         if row.text_hash is not None and row.probability == probability
-    ]
+    }.values())  # fmt: skip
     half = len(held) // 2
     # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
     first = held[:half]
