@@ -18,7 +18,7 @@ from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Specialist
 from orchestrator.learned.prediction import Prediction
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.labels import canonical, fields_of, values_of
+from orchestrator.rightsizing.labels import canonical, fields_of, pieces
 
 _TIMED_ROWS: Final = 500
 _CONFUSIONS_SHOWN: Final = 10
@@ -90,8 +90,9 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
     said = [answer.label for answer in answers]
     right = np.array([true == given for true, given in zip(labels, said, strict=True)])
     unseen = np.array([not kept.knows(text_sha256(text)) for text in texts])
-    accuracy, per_class = score(labels, said)
-    mistakes = Counter((true, given) for true, given in zip(labels, said, strict=True) if true != given)
+    has_fields = specialist.fields[0].name is not None
+    accuracy, per_class = score(labels, said, has_fields=has_fields)
+    mistakes = Counter((true, given) for true, given in _pairs(labels, said, has_fields) if true != given)
     scores = np.array([answer.score for answer in answers])
     return Evaluation(
         task=record.task,
@@ -100,7 +101,7 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
         accuracy=accuracy,
         per_class=per_class,
         confusions=tuple((true, given, n) for (true, given), n in mistakes.most_common(_CONFUSIONS_SHOWN)),
-        unknown_labels=tuple(sorted(set(labels) - known)),
+        unknown_labels=tuple(sorted({piece for label in labels for piece in pieces(label, has_fields)} - known)),
         median_latency_ms=_median_latency_ms(specialist, texts[:_TIMED_ROWS]),
         learned=int((~unseen).sum()),
         accuracy_unseen=float(right[unseen].mean()) if unseen.any() else None,
@@ -110,10 +111,13 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
     )
 
 
-def score(labels: Sequence[str], said: Sequence[str]) -> tuple[float, dict[str, dict[str, float]]]:
-    """The share that is right, and precision, recall and n of each label that is true or was said."""
-    true_counts, said_counts = Counter(labels), Counter(said)
-    right = Counter(true for true, given in zip(labels, said, strict=True) if true == given)
+def score(
+    labels: Sequence[str], said: Sequence[str], *, has_fields: bool = False
+) -> tuple[float, dict[str, dict[str, float]]]:
+    """The share that is right, and precision, recall and n of each label (or value of a field) that is true or was said."""
+    pairs = _pairs(labels, said, has_fields)
+    true_counts, said_counts = Counter(true for true, _ in pairs), Counter(given for _, given in pairs)
+    right = Counter(true for true, given in pairs if true == given)
     per_class = {
         label: {
             "precision": right[label] / said_counts[label] if said_counts[label] else 0.0,
@@ -122,7 +126,16 @@ def score(labels: Sequence[str], said: Sequence[str]) -> tuple[float, dict[str, 
         }
         for label in sorted(true_counts | said_counts)
     }
-    return (right.total() / len(labels) if labels else 0.0), per_class
+    whole = sum(true == given for true, given in zip(labels, said, strict=True))
+    return (whole / len(labels) if labels else 0.0), per_class
+
+
+def _pairs(labels: Sequence[str], said: Sequence[str], has_fields: bool) -> list[tuple[str, str]]:
+    """What is true beside what was said: labels, or the values of each field."""
+    both = zip(labels, said, strict=True)
+    return [
+        pair for true, given in both for pair in zip(pieces(true, has_fields), pieces(given, has_fields), strict=True)
+    ]
 
 
 def calibration_error(confidence: NDArray[Any], right: NDArray[np.bool_]) -> float:
@@ -148,21 +161,16 @@ def hindsight_share(scores: NDArray[Any], right: NDArray[np.bool_], quality: flo
 
 
 def _comparable(specialist: Specialist, labels: Sequence[str]) -> tuple[Sequence[str], set[str]]:
-    """The labels in the form in which answers are given, and those of them that it can give."""
+    """The labels in the form in which answers are given, and all labels (or values of fields) that it can give."""
     if specialist.fields[0].name is None:
         return labels, set(specialist.labels)
-    values = {str(field.name): set(field.labels) for field in specialist.fields}
-    if fields_of(labels) is None:
+    names = tuple(str(field.name) for field in specialist.fields)
+    if fields_of(labels) != names:
         raise InvalidRequest(
-            f"This specialist gives the fields {', '.join(values)}. Give each row a JSON object of them as its label."
+            f"This specialist gives the fields {', '.join(names)}. Give each row a JSON object of them as its label."
         )
-    objects = [canonical(label) for label in labels]
-    return objects, {label for label in objects if _known(label, values)}
-
-
-def _known(label: str, values: dict[str, set[str]]) -> bool:
-    found = values_of(label)
-    return found.keys() == values.keys() and all(value in values[name] for name, value in found.items())
+    known = {f"{field.name}={label}" for field in specialist.fields for label in field.labels}
+    return [canonical(label) for label in labels], known
 
 
 def _median_latency_ms(specialist: Specialist, texts: Sequence[str]) -> float:

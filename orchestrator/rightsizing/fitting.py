@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -106,6 +107,7 @@ def _terms(
 
 def _margins(rows: Any, target: Target) -> dict[str, NDArray[Any]]:
     """The linear layer of n-grams: a support vector machine for each label against the rest."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import LinearSVC
 
     count = len(target.labels)
@@ -116,7 +118,9 @@ def _margins(rows: Any, target: Target) -> dict[str, NDArray[Any]]:
         intercept[present] = 1.0
         return {"terms_coef": coef, "terms_intercept": intercept}
     model = LinearSVC(C=MARGIN_COST, tol=MARGIN_TOLERANCE, random_state=0)
-    model.fit(rows, target.numbers)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its steps are bounded on purpose
+        model.fit(rows, target.numbers)
     weights, constants = model.coef_, model.intercept_
     if len(present) == 2:  # scikit-learn keeps one layer for two labels, that of the second
         weights, constants = np.vstack([-weights, weights]), np.concatenate([-constants, constants])

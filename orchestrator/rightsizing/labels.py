@@ -68,6 +68,11 @@ def values_of(label: str) -> dict[str, str]:
     return {name: json.dumps(value, ensure_ascii=False) for name, value in json.loads(label).items()}
 
 
+def pieces(label: str, has_fields: bool) -> list[str]:
+    """What is said by a label, one by one: itself, or each field with its value, in the order of their names."""
+    return [f"{name}={value}" for name, value in sorted(values_of(label).items())] if has_fields else [label]
+
+
 def canonical(label: str) -> str:
     """A label that is an object in the one form in which answers are given; equal objects are equal texts."""
     return json.dumps(json.loads(label), ensure_ascii=False, sort_keys=True)

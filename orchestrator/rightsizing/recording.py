@@ -22,7 +22,7 @@ from orchestrator.learned.specialist import model_sha256
 from orchestrator.rightsizing import calibration, fitting
 from orchestrator.rightsizing.evaluate import score
 from orchestrator.rightsizing.fitting import Target
-from orchestrator.rightsizing.labels import named
+from orchestrator.rightsizing.labels import named, pieces
 from orchestrator.rightsizing.splits import MOST_FITTED, Group, Split, truth_of
 
 _LISTED: Final = 20
@@ -66,9 +66,9 @@ def record_of(
 ) -> TrainingRecord:  # fmt: skip
     """The record of a training that took so many seconds, with a new version's name."""
     now = datetime.now(UTC)
-    held = made.kept.certify
+    held, has_fields = made.kept.certify, targets[0].name is not None
     truth = [one.given for one in held]
-    accuracy, per_class = score(truth, [one.said for one in held])
+    accuracy, per_class = score(truth, [one.said for one in held], has_fields=has_fields)
     commonest = Counter(str(group.label) for group in rows.split.fit).most_common(1)[0][0]
     return TrainingRecord(
         task=task,
@@ -77,7 +77,9 @@ def record_of(
         labels=tuple(
             label if target.name is None else f"{target.name}={label}" for target in targets for label in target.labels
         ),
-        class_counts=dict(sorted(Counter(rows.labels).items())),
+        class_counts=dict(
+            sorted(Counter(piece for label in rows.labels for piece in pieces(label, has_fields)).items())
+        ),
         held_out_n=len(held),
         held_out_accuracy=accuracy if held else float(made.cross_fitted.get("accuracy", 0.0)),
         baseline_accuracy=truth.count(commonest) / len(truth) if truth else 0.0,
@@ -101,7 +103,7 @@ def record_of(
         cross_fitted=made.cross_fitted,
         label_noise=made.label_noise,
         contradictions=_contradictions(rows),
-        notes=tuple(_notes(rows, made, encoder)),
+        notes=tuple(_notes(rows, made, encoder, has_fields)),
     )
 
 
@@ -114,12 +116,11 @@ def _contradictions(rows: Rows) -> dict[str, Any]:
     return {"n": len(found), "listed": listed}
 
 
-def _notes(rows: Rows, made: Made, encoder: Encoder | None) -> list[str]:
+def _notes(rows: Rows, made: Made, encoder: Encoder | None, has_fields: bool) -> list[str]:
     """What whoever trains should know, each with what to do."""
     notes = []
-    fitted = {group.label for group in rows.split.fit}
-    counts = Counter(str(group.label) for group in rows.split.fit)
-    lost = sorted({label for label in rows.labels if label not in fitted})
+    counts = Counter(piece for group in rows.split.fit for piece in pieces(str(group.label), has_fields))
+    lost = sorted({piece for label in set(rows.labels) for piece in pieces(label, has_fields)} - counts.keys())
     small = sorted(label for label, count in counts.items() if count < calibration.FOLDS)
     if encoder is None:
         notes.append(f"It learned n-grams alone. With sentence vectors it is better at English: {encoders.INSTALL}")
@@ -129,7 +130,7 @@ def _notes(rows: Rows, made: Made, encoder: Encoder | None) -> list[str]:
         notes.append(
             "No rows are kept aside to certify it. Give more labels, or certify on others: rightsize certify --labels FILE."
         )
-    if lost and lost[0] is not None:
+    if lost:
         notes.append(f"No row is left to learn these labels from: {named(lost)}. Give more rows of them.")
     if small:
         notes.append(
@@ -137,11 +138,12 @@ def _notes(rows: Rows, made: Made, encoder: Encoder | None) -> list[str]:
         )
     if rows.split.left_out:
         notes.append(
-            f"{rows.split.left_out:,} texts were left out: a fit takes so many at most, and none without a label that most of its rows have."
+            f"{rows.split.left_out:,} texts were left out: those beyond the {len(rows.split.fit):,} that were sampled, or without a label that "
+            "most of their rows have."
         )
     if made.label_noise["n"]:
         notes.append(
-            f"{made.label_noise['n']} labels look wrong; label_noise lists them by their rows. Look at them and train again."
+            f"Labels that look wrong: {made.label_noise['n']}. label_noise lists them by their rows; look at them and train again."
         )
     if any(group.contradictory for group in rows.groups):
         notes.append(

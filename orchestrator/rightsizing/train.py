@@ -25,11 +25,13 @@ from orchestrator.rightsizing.evaluate import calibration_error
 from orchestrator.rightsizing.fitting import Target
 from orchestrator.rightsizing.labels import (
     MAX_LABEL_CHARS,
+    MAX_OBJECT_CHARS,
     MAX_ROWS,
     canonical,
     fields_of,
     label_fault,
     named,
+    pieces,
     values_of,
 )
 from orchestrator.rightsizing.recording import Made, Rows, record_of
@@ -40,8 +42,10 @@ Progress = Callable[[str, float], None]
 
 MAX_LABELS: Final = 1_000
 _MOST_ODDS: Final = 20_000_000
+"""Texts times labels of a fit."""
 _ENCODE_AT_ONCE: Final = 512
 _CONFIDENT: Final = 0.5
+"""From which probability of another label on a label is listed as one that looks wrong."""
 
 
 def train(
@@ -66,7 +70,8 @@ def train(
     fields = _check(texts, labels)
     said = [canonical(label) for label in labels] if fields else list(labels)
     tell("dividing the rows", 0.0)
-    rows = _divided(list(texts), said, certify_rows, seed)
+    kinds = len({piece for label in said for piece in pieces(label, bool(fields))})
+    rows = _divided(list(texts), said, certify_rows, min(MOST_FITTED, _MOST_ODDS // kinds), seed)
     targets = _targets([str(group.label) for group in rows.split.fit], fields)
     with fitting.one_thread():
         made = _made(rows, targets, encoder, tell)
@@ -77,15 +82,14 @@ def train(
     return record
 
 
-def _divided(texts: list[str], labels: list[str], certify_rows: int | None, seed: int) -> Rows:
+def _divided(texts: list[str], labels: list[str], certify_rows: int | None, most_fitted: int, seed: int) -> Rows:
     groups = groups_of(texts, labels)
     if certify_rows is not None and not 0 <= certify_rows <= len(groups) - 2:
         raise InvalidRequest(
             f"{certify_rows:,} rows cannot be kept aside of {len(groups):,} distinct texts. Keep fewer, or give more labels.",
             param="certify_rows",
         )
-    most = min(MOST_FITTED, _MOST_ODDS // len(set(labels)))
-    divided = split(groups, certify_rows, most, seed)
+    divided = split(groups, certify_rows, most_fitted, seed)
     if len({group.label for group in divided.fit}) < 2:
         raise InvalidRequest(
             f"Of {len(groups):,} distinct texts {len(divided.fit):,} are left to fit on, with fewer than 2 labels: the others are kept aside, "
@@ -148,7 +152,7 @@ def _within(tell: Progress, first: float, last: float) -> Progress:
 
 
 def _encoded(encoder: Encoder, texts: Sequence[str], tell: Progress) -> Vectors:
-    """The texts' vectors, in the precision in which they are kept."""
+    """The texts' vectors."""
     found = []
     for start in range(0, len(texts), _ENCODE_AT_ONCE):
         tell(f"reading {len(texts):,} texts", 0.3 * start / len(texts))
@@ -181,7 +185,7 @@ def _cross_fitted(sound: Sequence[calibration.Calibrated]) -> dict[str, Any]:
 
 def _suspects(rows: Rows, targets: Sequence[Target], sound: Sequence[calibration.Calibrated]) -> dict[str, Any]:
     """Rows whose label looks wrong; of several fields each is looked at."""
-    numbers = [group.rows[0] + 1 for group in rows.split.fit]
+    numbers = [next(at for at in group.rows if rows.labels[at] == group.label) + 1 for group in rows.split.fit]
     found = [
         ({"field": target.name} if target.name else {}) | one.as_dict()
         for target, known in zip(targets, sound, strict=bool(sound))
@@ -200,7 +204,7 @@ def _check(texts: Sequence[str], labels: Sequence[str]) -> tuple[str, ...] | Non
         raise InvalidRequest(f"{len(texts):,} rows are more than the {MAX_ROWS:,} allowed. Train on a sample of them.")
     for at, (text, label) in enumerate(zip(texts, labels, strict=True), start=1):
         if not text.strip() or not label.strip() or len(text) > MAX_TEXT_CHARS or label_fault(label):
-            limits = f"texts have 1 to {MAX_TEXT_CHARS:,} characters, labels 1 to {MAX_LABEL_CHARS}"
+            limits = f"texts have 1 to {MAX_TEXT_CHARS:,} characters, labels 1 to {MAX_LABEL_CHARS} (objects: {MAX_OBJECT_CHARS:,})"
             raise InvalidRequest(f"Row {at} cannot be used: {limits}.")
     fields = fields_of(labels)
     counts = Counter(labels)

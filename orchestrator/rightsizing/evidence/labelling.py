@@ -19,6 +19,7 @@ from orchestrator.store.labels import NewLabel
 
 CHUNK: Final = 1_000
 MOST_SHOWN: Final = 5
+OF_A_JOB: Final = ("job", "req", "batch_req", "resp")
 
 
 def label_file(
@@ -26,11 +27,17 @@ def label_file(
 ) -> dict[str, Any]:
     """Store the labels of a CSV file with a job's id and a label a line; raises InvalidRequest that names what does not fit."""
     names, given = read_labels(file, job_column, label_column)
-    pairs = [(ids.parse("job", name.strip()), one) for name, one in zip(names, given, strict=True)]
+    pairs = [(_job(name.strip()), one) for name, one in zip(names, given, strict=True)]
     stored = 0
     for start in range(0, len(pairs), CHUNK):
         stored += _chunk(context, tenant_id, task, pairs[start : start + CHUNK], given_by)
     return {"task": task, "labels": stored}
+
+
+def _job(name: str) -> UUID:
+    """A job by its id, or by that of its line or of its answer: the three have the same digits."""
+    prefix, _, digits = name.rpartition("_")
+    return ids.parse("job", f"job_{digits}" if prefix in OF_A_JOB else name)
 
 
 def _chunk(context: Context, tenant_id: int, task: str, pairs: list[tuple[UUID, str]], given_by: str) -> int:

@@ -145,4 +145,4 @@ def _router(models: Sequence[str], heads: Heads, blend: dict[str, Floats], encod
     arrays = {**blend, "intercepts": intercepts}
     if heads.vector is not None:
         arrays["vector"] = heads.vector
-    return Router(models, heads.projections, heads.trees, arrays, encoder)
+    return Router(models, heads.signs, heads.trees, arrays, encoder)

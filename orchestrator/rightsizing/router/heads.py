@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.learned.projection import KINDS, Floats, Projection
+from orchestrator.learned.projection import Floats, Projection, sign_terms
 from orchestrator.learned.shape import shapes
 from orchestrator.learned.trees import ARRAYS, Trees
 
@@ -18,9 +18,9 @@ Rows = NDArray[np.int64]
 TOPICS: Final = 40
 """Directions in which prompts differ most by their words and signs: what trees learn of a subject."""
 OPTIONS: Final[dict[str, Any]] = {
-    "most_terms": {"signs": 150_000, "runs": 150_000},
+    "most_terms": 200_000,
     "least_texts": 2,
-    "ridge": {"signs": 10.0, "runs": 10.0, "vector": 3.0},
+    "ridge": {"signs": 10.0, "vector": 3.0},
     "tolerance": 1e-2,
     "iterations": 200,
     "topics": TOPICS,
@@ -37,9 +37,9 @@ OPTIONS: Final[dict[str, Any]] = {
 class Table:
     """What all heads need of the prompts, made once: counts of terms, shapes, vectors."""
 
-    counts: dict[str, Any]
-    """Sparse counts [prompts, terms] by kind of terms."""
-    terms: dict[str, list[str]]
+    counts: Any
+    """Sparse counts [prompts, terms]."""
+    terms: list[str]
     shapes: NDArray[np.float64]
     vectors: Floats | None
 
@@ -48,52 +48,42 @@ class Table:
         """Count the terms of all prompts: which of them are known is decided on the rows that are fitted."""
         from sklearn.feature_extraction.text import CountVectorizer
 
-        counts, terms = {}, {}
-        for kind, analyse in KINDS.items():
-            vectoriser = CountVectorizer(analyzer=analyse, dtype=np.float32)
-            try:
-                counts[kind] = vectoriser.fit_transform(prompts)
-                terms[kind] = [str(term) for term in vectoriser.get_feature_names_out()]
-            except ValueError:  # not one term: what it says for prompts that are all blank space
-                continue
-        return cls(counts, terms, shapes(prompts), vectors)
+        vectoriser = CountVectorizer(analyzer=sign_terms, dtype=np.float32)
+        counts = vectoriser.fit_transform(prompts)
+        return cls(counts, [str(term) for term in vectoriser.get_feature_names_out()], shapes(prompts), vectors)
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
     """The parts of a router, fitted on some rows."""
 
-    projections: dict[str, Projection]
+    signs: Projection
     intercepts: dict[str, Floats]
     vector: Floats | None
     trees: Trees
+    kept: Rows
+    """The table's terms that `signs` knows."""
 
 
 def fit_heads(table: Table, values: Floats, rows: Rows, seed: int) -> Heads:
     """Fit each head on these rows alone: what a term is worth, and which topics there are, no other row has a say in."""
-    projections, intercepts = {}, {}
-    for kind in table.counts:
-        kept, idf = _vocabulary(table, kind, rows)
-        weighted = _weighted(table.counts[kind][rows][:, kept], idf)
-        coefficients, intercepts[kind] = _ridge(weighted, values[rows], OPTIONS["ridge"][kind])
-        if kind == "signs":
-            coefficients = np.hstack([coefficients, _topics(weighted, seed)])
-        names = [table.terms[kind][at] for at in kept]
-        projections[kind] = Projection(kind, names, idf, np.ascontiguousarray(coefficients, np.float32))
-    vector = None
+    kept, idf = _vocabulary(table, rows)
+    weighted = _weighted(table.counts[rows][:, kept], idf)
+    coefficients, intercept = _ridge(weighted, values[rows], OPTIONS["ridge"]["signs"])
+    topics = _topics(weighted, seed)
+    matrix = np.ascontiguousarray(np.hstack([coefficients, topics]), np.float32)
+    intercepts, vector = {"signs": intercept}, None
     if table.vectors is not None:
         vector, intercepts["vector"] = _ridge(table.vectors[rows], values[rows], OPTIONS["ridge"]["vector"])
-    topics = _asked(table, projections["signs"], rows)[:, values.shape[1] :]
-    trees = _trees(np.hstack([table.shapes[rows], topics]), values[rows], seed)
-    return Heads(projections, intercepts, vector, trees)
+    trees = _trees(np.hstack([table.shapes[rows], np.asarray(weighted @ topics)]), values[rows], seed)
+    return Heads(Projection([table.terms[at] for at in kept], idf, matrix), intercepts, vector, trees, kept)
 
 
 def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, Floats]:
     """What each head says of these rows: as `Router.heads` does, from the table's counts."""
-    signs = _asked(table, heads.projections["signs"], rows)
+    weighted = _weighted(table.counts[rows][:, heads.kept], heads.signs.idf)
+    signs = np.asarray(weighted @ heads.signs.matrix)
     found = {"signs": signs[:, :models] + heads.intercepts["signs"]}
-    if "runs" in heads.projections:
-        found["runs"] = _asked(table, heads.projections["runs"], rows) + heads.intercepts["runs"]
     if heads.vector is not None and table.vectors is not None:
         found["vector"] = table.vectors[rows] @ heads.vector + heads.intercepts["vector"]
     sums = heads.trees.predict(np.hstack([table.shapes[rows], signs[:, models:].astype(np.float64)]))
@@ -101,13 +91,14 @@ def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, 
     return found
 
 
-def _vocabulary(table: Table, kind: str, rows: Rows) -> tuple[Rows, Floats]:
+def _vocabulary(table: Table, rows: Rows) -> tuple[Rows, Floats]:
     """The terms that stand in enough of these rows, the commonest if there are too many, with their inverse frequencies."""
-    found = np.asarray((table.counts[kind][rows] > 0).sum(axis=0)).ravel()
-    kept = np.flatnonzero(found >= OPTIONS["least_texts"])
-    most = OPTIONS["most_terms"][kind]
-    if len(kept) > most:
-        kept = np.sort(kept[np.argsort(-found[kept], kind="stable")[:most]])
+    found = np.asarray((table.counts[rows] > 0).sum(axis=0)).ravel()
+    kept = np.flatnonzero(
+        found >= min(OPTIONS["least_texts"], found.max())
+    )  # prompts without a word in common have each its own
+    if len(kept) > OPTIONS["most_terms"]:
+        kept = np.sort(kept[np.argsort(-found[kept], kind="stable")[: OPTIONS["most_terms"]]])
     return kept, (np.log((1 + len(rows)) / (1 + found[kept])) + 1).astype(np.float32)
 
 
@@ -119,12 +110,6 @@ def _weighted(counts: Any, idf: Floats) -> Any:
     weighted = csr_matrix(counts, dtype=np.float32, copy=True)
     weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
     return normalize(weighted, copy=False)
-
-
-def _asked(table: Table, projection: Projection, rows: Rows) -> Floats:
-    places = {term: at for at, term in enumerate(table.terms[projection.kind])}
-    kept = [places[term] for term in projection.terms]
-    return np.asarray(_weighted(table.counts[projection.kind][rows][:, kept], projection.idf) @ projection.matrix)
 
 
 def _ridge(rows: Any, values: Floats, shrink: float) -> tuple[Floats, Floats]:
