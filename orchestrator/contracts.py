@@ -181,6 +181,18 @@ class Owner:
     api_key_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """What the learned router says of one prompt."""
+
+    model: str
+    """The one that is worth its price."""
+    expected: dict[str, float]
+    """By model, the probability that it does the prompt well."""
+    version: str
+    """Of the router."""
+
+
 Fence = tuple[int, int]
 """A job's id and the dispatch that it ran in: a write counts only while the job still belongs to that dispatch."""
 

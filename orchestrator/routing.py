@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Final
 
-from orchestrator.contracts import Stakes, Tier
+from orchestrator.contracts import Advised, Stakes, Tier
 from orchestrator.eligibility import Estimate, Situation, estimate, excluded, problem_of, specialist_first
 from orchestrator.errors import TierUnavailable
 from orchestrator.fleet import Model
@@ -39,20 +39,21 @@ class Route:
     """Models that take over, in this order, where an answer is not accepted."""
 
 
-def route(features: Features, now: Situation, lot: float = 0.0) -> Route:
+def route(features: Features, now: Situation, lot: float = 0.0, advised: Advised | None = None) -> Route:
     """Choose tier and model; raises UnknownModel, or TierUnavailable that says what excluded every tier.
 
-    `lot` was drawn for the request, from 0 to 1: by it a canary takes its share.
+    `lot` was drawn for the request, from 0 to 1: by it a canary takes its share. What the learned router says counts where the tree
+    comes to its last question.
     """
     if features.hints.cascade and features.model == "auto":
         return _down_the_cascade(features, now)
     if (promoted := _by_certificate(features, now, lot)) is not None:
         return promoted
-    found = _of_one(features, now)
+    found = _of_one(features, now, advised)
     return _with_the_next(features, found, now) if features.hints.escalate else found
 
 
-def _of_one(features: Features, now: Situation) -> Route:
+def _of_one(features: Features, now: Situation, advised: Advised | None) -> Route:
     hints = features.hints
     if features.model not in ("auto", *Tier):
         model = now.fleet.named(features.model)
@@ -66,7 +67,16 @@ def _of_one(features: Features, now: Situation) -> Route:
         _must_see(features, named_tier)
     else:
         wanted, rule, reasons = _ask(features, now)
+        if rule == "default" and features.hints.task is None and advised is not None:
+            worth = now.fleet.by_name.get(advised.model)
+            if worth is not None and not (excluded(features.hints, worth.tier) or problem_of(features, worth, now)):
+                return _made(features, worth, now, "learned_router", (*reasons[:-1], _told(advised)))
     return _first_that_serves(features, now, wanted, rule, reasons, explicit=named_tier is not None)
+
+
+def _told(advised: Advised) -> str:
+    said = ", ".join(f"{model} {share:.0%}" for model, share in advised.expected.items())
+    return f"The learned router expects good answers of {said}: at its threshold {advised.model} is worth its price."
 
 
 def _by_certificate(features: Features, now: Situation, lot: float) -> Route | None:

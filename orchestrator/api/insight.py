@@ -31,8 +31,8 @@ QUESTIONS: Final = (
     ("Did the caller choose a tier, a model or a cascade?", frozenset({"explicit_model", "explicit_tier", "cascade"})),
     ("Does it need vision or audio?", frozenset({"needs_eyes_or_ears"})),
     ("Is it high-stakes, or does it need deep analysis?", frozenset({"high_stakes", "deep_analysis"})),
-    ("Is it repetitive and domain-specific, with a trained specialist?", frozenset({"repetitive_domain"})),
-    ("Otherwise: the default tier.", frozenset({"default"})),
+    ("Is it repetitive and domain-specific, with a trained specialist?", frozenset({"repetitive_domain", "certified"})),
+    ("Otherwise: the default tier, or what the learned router says.", frozenset({"default", "learned_router"})),
 )
 """The decision tree in its order, and the rules in which a yes ends it."""
 
@@ -70,7 +70,7 @@ def _explain(serving: Serving, owner: Owner, wanted: schemas.Explain) -> dict[st
     chosen: Route | None = None
     problem = None
     try:
-        chosen = route(features, now)
+        chosen = route(features, now, advised=serving.context.adviser.on(wanted.body, features))
     except TierUnavailable as error:
         problem = error.message
     return {

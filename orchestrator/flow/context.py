@@ -16,6 +16,7 @@ from orchestrator.broker import Broker
 from orchestrator.eligibility import Situation
 from orchestrator.errors import ServiceUnavailable
 from orchestrator.fleet import Config, load
+from orchestrator.flow.advised import Adviser
 from orchestrator.lifecycle import Limits
 from orchestrator.order import Lengths
 from orchestrator.patience import retrying
@@ -54,6 +55,8 @@ class Context:
     house: Database
     """The database without the bounds of a tenant, for what is nobody's own: keys to be looked up, figures of the whole. Where the
     process is no API, it is the same as `database`."""
+    adviser: Adviser
+    """The learned router, where one is in use."""
     backlog: Backlog = field(default_factory=Backlog)
     _specialists: dict[int, tuple[float, Set[str]]] = field(default_factory=dict)
     _promotions: dict[int, tuple[float, Mapping[str, Promotion]]] = field(default_factory=dict)
@@ -136,4 +139,6 @@ def open_context(settings: Settings, role: Role, *, connections: int = 8, wait_s
     with database.unit_of_work() as session:
         registered = versions.register(session, config.versions)
     house = Database(settings, "orchestrator", connections=HOUSE_CONNECTIONS) if role == "app" else database
-    return Context(settings, config, database, Broker(settings), open_blobs(settings), registered, house)
+    return Context(
+        settings, config, database, Broker(settings), open_blobs(settings), registered, house, Adviser(settings.blobs)
+    )

@@ -52,7 +52,7 @@ def prepare(
     asked, features = seen(endpoint, body, batch_hints, streams=interactive)
     if custom_id is not None:
         check_no_deadline(features.hints)
-    chosen = route(features, now, random.random())  # noqa: S311 - a sample, not a secret
+    chosen = route(features, now, random.random(), context.adviser.on(asked, features))  # noqa: S311 - a sample, not a secret
     task = features.hints.task
     promotion = now.promotions.get(task) if task else None
     learnt = now.lengths.get((task, chosen.model)) if task else None
