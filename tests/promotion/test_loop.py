@@ -20,6 +20,7 @@ from orchestrator.settings import Settings
 from orchestrator.store import stages, versions
 from tests.conftest import PACE, Servers
 from tests.promotion.judge_server import serve_judge
+from tests.serving import serve
 from tests.stack import OWNER, Stack, chat, row, until
 
 FLEET = """
@@ -198,6 +199,25 @@ def test_in_full_the_sure_ones_are_answered_alone_and_the_others_go_on(stack: St
     )
     assert 100 < decided(stack, "audit") < 300
     assert stack.query("SELECT stage FROM stages ORDER BY id DESC LIMIT 1")[0][0] == "full"
+
+
+def test_a_caller_who_waits_is_answered_by_the_specialist_and_may_say_how_good_that_was(stack: Stack) -> None:
+    before = stack.count("SELECT count(*) FROM audits")
+    with serve(stack) as api:
+        answers = [api.post("/v1/chat/completions", ask(text, label)) for text, label in texts(20, 10)]
+        assert {answer.status_code for answer in answers} == {200}
+        told = [answer.json()["rightsize"] for answer in answers]
+        assert {one["rule"] for one in told} == {"certified"}
+        assert {one["model"] for one in told} <= {"specialist", "large"}
+        job = answers[0].headers["x-rightsize-job"]
+        assert api.post(f"/v1/jobs/{job}/feedback", {"good": False, "label": "refund"}).json()["label"] == "refund"
+        assert api.post(f"/v1/jobs/{job}/feedback", {}).status_code == 400
+        assert api.post(f"/v1/jobs/job_{'0' * 32}/feedback", {"good": True}).status_code == 404
+        bare = api.post("/v1/chat/completions", chat("No task")).headers["x-rightsize-job"]
+        assert "has no task" in api.post(f"/v1/jobs/{bare}/feedback", {"good": True}).text
+    assert stack.count("SELECT count(*) FROM audits") > before, "half of them are drawn by the API itself"
+    assert stack.count("SELECT count(*) FROM labels WHERE source = 'feedback' AND label = 'refund' AND NOT good") == 1
+    stack.must_hold()
 
 
 def test_where_the_labels_that_come_in_change_more_is_audited(stack: Stack) -> None:
