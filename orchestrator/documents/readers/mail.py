@@ -91,12 +91,11 @@ def _parts(message: _Message, limits: Limits) -> tuple[list[list[_Message]], lis
     while waiting:
         part, forms = waiting.pop()
         kind = part.get_content_type()
-        content = part.get_payload()
-        if isinstance(content, list) and kind != "message/rfc822":
+        if part.is_multipart() and kind != "message/rfc822":
             if kind == "multipart/alternative" and forms is None:
                 forms = []
                 bodies.append(forms)
-            waiting += [(one, forms) for one in reversed(content) if isinstance(one, email.message.Message)]
+            waiting += [(one, forms) for one in reversed(_inner(part))]
         elif kind in {"text/plain", "text/html"} and part.get_content_disposition() != "attachment" and not _name(part):
             if forms is None:
                 bodies.append([part])
@@ -147,6 +146,12 @@ def _text(part: _Message) -> str:
     return "\n".join(out)
 
 
+def _inner(part: _Message) -> list[_Message]:
+    """The parts of a part; none where it has a text."""
+    content = part.get_payload() if part.is_multipart() else []
+    return [one for one in content if isinstance(one, email.message.Message)]
+
+
 def _bytes(part: _Message) -> bytes:
     try:
         content = part.get_payload(decode=True)
@@ -154,7 +159,11 @@ def _bytes(part: _Message) -> bytes:
         content = None
     if isinstance(content, bytes):
         return content
-    raw = part.get_payload()
+    try:
+        raw = part.get_payload()
+    except ValueError:  # the name of its encoding holds what no name does
+        del part["Content-Type"]
+        raw = part.get_payload()
     return raw.encode("utf-8", "surrogateescape") if isinstance(raw, str) else b""
 
 
@@ -206,10 +215,9 @@ def _attachments(attached: list[_Message], limits: Limits, within: Inner, writer
 
 def _content(part: _Message) -> bytes:
     """What is attached; of a mail its source."""
-    content = part.get_payload()
-    if isinstance(content, list):
+    if part.is_multipart():
         try:
-            return b"".join(one.as_bytes() for one in content if isinstance(one, email.message.Message))
+            return b"".join(one.as_bytes() for one in _inner(part))
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise Unreadable("unreadable_file", "It is broken. Have it sent again, or save its text.") from None
     return _bytes(part)

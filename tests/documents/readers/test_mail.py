@@ -217,6 +217,11 @@ def test_the_texts_of_attachments_count_as_text_of_the_mail():
     assert problem.value.code == "text_too_long"
 
 
+def test_an_encoding_whose_name_holds_a_nul_is_none():
+    raw = b"Subject: x\nContent-Type: text/plain; charset=utf\x00-8\n\nHello \xe4\n"
+    assert "Hello" in read(raw).pages[0].blocks[-1].text
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=400), st.sampled_from([
     b"Subject: x\nContent-Type: multipart/mixed; boundary=B\n\n--B\n", b"From: a\nContent-Type: text/html; charset=", b"Subject: =?",
