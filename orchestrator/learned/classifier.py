@@ -128,14 +128,17 @@ class Specialist:
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """The likeliest label of each text. A text's prediction does not depend on its neighbours."""
         found: list[Prediction] = []
+        # All at once: the encoder computes texts of one length together. What comes after grows with the learned texts, and goes in parts.
+        vectors = self.encoder.encode(texts) if self.encoder is not None and texts else None
         for start in range(0, len(texts), _ROWS_AT_ONCE):
-            found += self._predict(self.see(texts[start : start + _ROWS_AT_ONCE]))
+            part = slice(start, start + _ROWS_AT_ONCE)
+            found += self._predict(self.see(texts[part], None if vectors is None else vectors[part]))
         return found
 
     def probabilities(self, texts: Sequence[str]) -> Floats:
         """The probability of each label of the first field for each text: shape (texts, labels)."""
         field = self.fields[0]
-        starts = range(0, len(texts), _ROWS_AT_ONCE)
+        starts = range(0, max(1, len(texts)), _ROWS_AT_ONCE)
         looks = Looks.joined([field.look(self.see(texts[start : start + _ROWS_AT_ONCE])) for start in starts])
         return np.exp(field.judge(looks)[0])
 

@@ -198,8 +198,11 @@ def _unpacked() -> Path:
 
 
 def _checked(source: Path, name: str, sha256: str) -> Path:
-    with (source / name).open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with (source / name).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        found = f"none: {error.strerror}"
     if found != sha256:
         raise InvalidConfig(
             f"{source / name} is not the file of {MODEL} that is known here (SHA-256 {found[:16]}..., not {sha256[:16]}...). "

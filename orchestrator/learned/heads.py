@@ -30,6 +30,7 @@ SIGNS_OF_TERMS, SIGNS_OF_ALL = 6, 13
 """How many signs there are with the head of terms alone, and with all three."""
 _SHARPNESS: Final = 10.0
 _SMOOTHING: Final = 1e-3
+_MOST: Final = 30.0
 _NOTHING: Final = 1e-12
 
 
@@ -112,7 +113,7 @@ def products(vectors: Vectors, others: Floats) -> Floats:
 def nearest(similarity: Floats) -> Nearest:
     """The nearest of all learned texts."""
     count = min(NEIGHBOURS, similarity.shape[1])
-    some = np.argpartition(-similarity, count - 1, axis=1)[:, :count]
+    some = np.argpartition(similarity, similarity.shape[1] - count, axis=1)[:, -count:]
     order = np.argsort(-np.take_along_axis(similarity, some, axis=1), axis=1, kind="stable")
     place = np.take_along_axis(some, order, axis=1)
     return Nearest(np.take_along_axis(similarity, place, axis=1), place.astype(np.int32))
@@ -182,5 +183,10 @@ def signs(looks: Looks, pooled: Floats, usual: Floats) -> Floats:
 
 def accept(found: Floats, weights: Floats, mean: Floats, scale: Floats) -> Floats:
     """The probability of being right, by a logistic model of the signs: its last weight is the constant."""
-    level = ((found - mean) / scale * weights[:-1]).sum(axis=1) + weights[-1]
-    return np.asarray(1 / (1 + np.exp(-np.clip(level, -30, 30))), np.float32)
+    level = (standardised(found, mean, scale) * weights[:-1]).sum(axis=1) + weights[-1]
+    return np.asarray(1 / (1 + np.exp(-np.clip(level, -_MOST, _MOST))), np.float32)
+
+
+def standardised(found: Floats, mean: Floats, scale: Floats) -> Floats:
+    """Signs in units of what was usual; bounded, since a sign that never varied says nothing by being far off now."""
+    return np.asarray(np.clip((found - mean) / scale, -_MOST, _MOST), np.float32)

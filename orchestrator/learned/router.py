@@ -1,8 +1,8 @@
 """A learned router: how likely each model does a prompt well, and which one is worth its price.
 
-Four heads look at a prompt: its words and signs, the runs of characters in them, its sentence vector (where there is an encoder)
-and trees over its shape and topics. Each gives a number for every model. How well the models do on the whole, and by how much they
-differ, are blended apart: what a head knows of one it may not know of the other. `orchestrator.rightsizing.router` trains it.
+Heads look at a prompt: at its words and signs, at prompts near it in shape and topics, at its sentence vector (where there is an encoder),
+and, with trees, at shape and topics again. Each gives a number for every model. How well the models do on the whole, and by how much they differ, are blended apart: what a head
+knows of one it may not know of the other. `orchestrator.rightsizing.router` trains it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,14 @@ from orchestrator.learned.projection import Floats, Projection
 from orchestrator.learned.shape import NAMES, shapes
 from orchestrator.learned.trees import Trees
 
-HEADS: Final = ("signs", "runs", "vector", "trees")
+HEADS: Final = ("signs", "near", "trees", "vector")
+TOPIC_WEIGHT: Final = 0.3**0.5
+"""Of the direction of a prompt's topics in how near it is to another; the weight of its shape stands in `scale`."""
 MOST_PROMPT_CHARS: Final = 1_000_000
 """Of a prompt that is asked about. Heads read less of it."""
+
+
+_TEXTS_AT_ONCE: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +68,27 @@ def choose(probabilities: Floats, costs_usd: Sequence[float], rule: Rule) -> NDA
 class Router:
     """Predicts how likely each model does a prompt well. Never changed once made; safe to use from several threads."""
 
-    __slots__ = ("_encoder", "arrays", "models", "projections", "topics", "trees")
+    __slots__ = ("_encoder", "arrays", "models", "signs", "topics", "trees")
 
     def __init__(
         self,
         models: Sequence[str],
-        projections: Mapping[str, Projection],
+        signs: Projection,
         trees: Trees,
         arrays: Mapping[str, NDArray[Any]],
         encoder: Encoder | None = None,
     ) -> None:
-        """Arrays: `mean` and `gap` [heads] blend, `offset` [models], `intercepts` [heads, models], and `vector` [width, models] with an encoder.
+        """Put the parts together; raises ValueError where their numbers do not fit.
 
-        The projection `signs` has a column for each model and one for each topic, `runs` one for each model; trees have an output
-        for how well all do and one for how each model differs. Raises ValueError where the numbers do not fit.
+        Arrays: `mean` and `gap` [heads] blend, `offset` [models], `intercepts` [heads, models]; `centre` and `scale` of the shapes,
+        `landmarks` [landmarks, places] and what is said `near` them [landmarks, models]; with an encoder `vector` [width, models].
+
+        `signs` has a column for each model and one for each topic; trees have an output for how well all do and one for how each
+        model differs.
         """
-        self.models, self.projections, self.trees, self.arrays = tuple(models), dict(projections), trees, dict(arrays)
+        self.models, self.signs, self.trees, self.arrays = tuple(models), signs, trees, dict(arrays)
         self._encoder = encoder
-        self.topics = projections["signs"].matrix.shape[1] - len(models) if "signs" in projections else -1
+        self.topics = signs.matrix.shape[1] - len(self.models)
         self._check()
 
     def predict(self, texts: Sequence[str]) -> Floats:
@@ -93,8 +101,12 @@ class Router:
                 raise InvalidRequest(
                     f"A prompt to route has 1 to {MOST_PROMPT_CHARS:,} characters that are not all blank. Route others by a tier."
                 )
-        vectors = self._encoder.encode(texts) if self._encoder is not None and "vector" in self.arrays else None
-        return self.blend(self.heads(texts, vectors))
+        said = np.empty((len(texts), len(self.models)), np.float32)
+        for first in range(0, len(texts), _TEXTS_AT_ONCE):
+            some = texts[first : first + _TEXTS_AT_ONCE]
+            vectors = self._encoder.encode(some) if self._encoder is not None and "vector" in self.arrays else None
+            said[first : first + len(some)] = self.blend(self.heads(some, vectors))
+        return said
 
     def place(self, model: str) -> int:
         """Which column of the predictions is the model's; raises NotFound for one that the router has not learned."""
@@ -109,13 +121,14 @@ class Router:
     def heads(self, texts: Sequence[str], vectors: Floats | None) -> dict[str, Floats]:
         """What each head says: [texts, models] by its name. `vectors` are the encoder's, where there is one."""
         count = len(self.models)
-        signs = self.projections["signs"].of(texts)
+        signs = self.signs.of(texts)
         found = {"signs": signs[:, :count] + self._intercept("signs")}
-        if "runs" in self.projections:
-            found["runs"] = self.projections["runs"].of(texts) + self._intercept("runs")
         if vectors is not None:
             found["vector"] = vectors @ self.arrays["vector"] + self._intercept("vector")
-        sums = self.trees.predict(np.hstack([shapes(texts), signs[:, count:].astype(np.float64)]))
+        shape = shapes(texts)
+        close = closeness(places(shape, signs[:, count:], self.arrays), self.arrays["landmarks"])
+        found["near"] = close @ self.arrays["near"] + self._intercept("near")
+        sums = self.trees.predict(tree_rows(shape, signs[:, count:]))
         found["trees"] = (sums[:, :1] + sums[:, 1:]).astype(np.float32)
         return found
 
@@ -138,15 +151,40 @@ class Router:
             raise ValueError("the words do not fit the models")
         if any(self.arrays[name].shape != shape for name, shape in wanted.items()):
             raise ValueError("the numbers do not fit the models")
-        if "runs" in self.projections and self.projections["runs"].matrix.shape[1] != count:
-            raise ValueError("the runs do not fit the models")
         if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in self.arrays.values()):
             raise ValueError("the numbers are of the wrong kind")
+        landmarks, far = len(self.arrays["landmarks"]), tree_features(self.topics)
+        wanted = {
+            "landmarks": (landmarks, far),
+            "near": (landmarks, count),
+            "centre": (len(NAMES),),
+            "scale": (len(NAMES),),
+        }
+        if any(self.arrays[name].shape != shape for name, shape in wanted.items()):
+            raise ValueError("the landmarks do not fit the models")
         width = None if self._encoder is None else self._encoder.width
         if "vector" in self.arrays and self.arrays["vector"].shape != (width, count):
             raise ValueError("the vector head does not fit the encoder")
         if len(self.trees.arrays["base"]) != count + 1:
             raise ValueError("the trees do not fit the models")
+
+
+def places(shape: NDArray[np.float64], topics: Floats, arrays: Mapping[str, NDArray[Any]]) -> Floats:
+    """Where each prompt lies among others, by its shape and by the direction of its topics."""
+    sizes = np.sqrt((topics * topics).sum(axis=1, keepdims=True))
+    directions = TOPIC_WEIGHT * topics / np.maximum(sizes, 1e-9)
+    return np.hstack([directions, ((shape - arrays["centre"]) * arrays["scale"]).astype(np.float32)])
+
+
+def closeness(these: Floats, landmarks: Floats) -> Floats:
+    """How near each of these places is to each landmark: 1 where it is the same, falling as a bell."""
+    squares = (these * these).sum(axis=1)[:, None] + (landmarks * landmarks).sum(axis=1)[None, :]
+    return np.asarray(np.exp(-np.maximum(squares - 2 * (these @ landmarks.T), 0)), np.float32)
+
+
+def tree_rows(shape: NDArray[np.float64], topics: Floats) -> NDArray[np.float64]:
+    """What the trees look at. Topics are rounded: their last bit must not put a prompt on the other side of a split."""
+    return np.hstack([shape, np.round(topics.astype(np.float64), 4)])
 
 
 def tree_features(topics: int) -> int:

@@ -84,7 +84,7 @@ def save(
         }
         document = {
             "format": FORMAT, "models": router.models, "encoder_sha256": encoder_sha256,
-            "terms": {kind: one.terms for kind, one in router.projections.items()}, **sums, "record": dict(record),
+            "terms": router.signs.terms, **sums, "record": dict(record),
         }  # fmt: skip
         _write(writing / "model.json", document)
         folder = home / str(record["version"])
@@ -176,22 +176,20 @@ def current_rule(blobs: Path) -> dict[str, Any] | None:
 
 
 def _numbers(router: Router) -> dict[str, NDArray[Any]]:
-    found: dict[str, NDArray[Any]] = dict(router.arrays)
-    for kind, one in router.projections.items():
-        found |= {f"{kind}_idf": one.idf, f"{kind}_matrix": one.matrix}
+    found: dict[str, NDArray[Any]] = {**router.arrays, "idf": router.signs.idf, "matrix": router.signs.matrix}
     return found | {f"tree_{name}": array for name, array in router.trees.arrays.items()}
 
 
 def _router(document: Mapping[str, Any], numbers: Mapping[str, NDArray[Any]], encoder: Encoder | None) -> Router:
-    projections = {
-        kind: Projection(kind, terms, numbers[f"{kind}_idf"], numbers[f"{kind}_matrix"])
-        for kind, terms in document["terms"].items()
-    }
+    signs = Projection(document["terms"], numbers["idf"], numbers["matrix"])
     models = tuple(map(str, document["models"]))
-    features = tree_features(projections["signs"].matrix.shape[1] - len(models))
-    trees = Trees({name: numbers[f"tree_{name}"] for name in ARRAYS}, features)
-    own = {name: array for name, array in numbers.items() if not name.startswith(("tree_", *projections))}
-    return Router(models, projections, trees, own, encoder)
+    trees = Trees(
+        {name: numbers[f"tree_{name}"] for name in ARRAYS}, tree_features(signs.matrix.shape[1] - len(models))
+    )
+    own = {
+        name: array for name, array in numbers.items() if name not in ("idf", "matrix") and not name.startswith("tree_")
+    }
+    return Router(models, signs, trees, own, encoder)
 
 
 def _same_encoder(sha256: str | None, encoder: Encoder | None) -> Encoder | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import log1p
 from typing import Final
 
@@ -24,18 +25,42 @@ NAMES: Final = (
 """What the numbers are, in their order."""
 
 
+MOST_CHARS: Final = 20_000
+"""Of a text: what comes after them is not read, so that no text takes long."""
+_SENTENCE: Final = re.compile(r"(?<=[.?!])\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A prompt taken apart."""
+
+    asked: str
+    """What stands before the answers that are offered: all of it where none are."""
+    last: str
+    """The last sentence of that: mostly the question itself."""
+    offered: tuple[str, ...]
+    """The answers to choose among."""
+
+
+def parts_of(text: str) -> Parts:
+    """A prompt's parts, of what is read of it."""
+    read = text[:MOST_CHARS]
+    found = list(_CHOICE.finditer(read))
+    asked = (read[: found[0].start()] if found else read).strip()
+    return Parts(asked, _SENTENCE.split(asked)[-1], tuple(one[1].strip() for one in found))
+
+
 def shapes(texts: Sequence[str]) -> NDArray[np.float64]:
     """The numbers of each text: [texts, NAMES]. A text's do not depend on its neighbours."""
     return np.array([_shape(text) for text in texts], np.float64).reshape(len(texts), len(NAMES))
 
 
-def _shape(text: str) -> list[float]:
-    words = text.split()
+def _shape(whole: str) -> list[float]:
+    parts, text = parts_of(whole), whole[:MOST_CHARS]
+    words, asked = text.split(), parts.asked
     size = max(1, len(text))
-    found = list(_CHOICE.finditer(text))
-    asked = (text[: found[0].start()] if found else text).rstrip()
     return [
-        log1p(len(text)),
+        log1p(len(whole)),
         log1p(len(words)),
         log1p(text.count("\n")),
         sum(map(len, words)) / max(1, len(words)),
@@ -55,7 +80,7 @@ def _shape(text: str) -> list[float]:
         float(asked.endswith("?")),
         float(asked.endswith(".")),
         float(asked.endswith(":")),
-        *_choices([one[1].strip() for one in found]),
+        *_choices(parts.offered),
     ]
 
 

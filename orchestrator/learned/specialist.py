@@ -91,7 +91,7 @@ def save(blobs: Path, specialist: Specialist, record: TrainingRecord, kept: Kept
             np.savez(file, **_arrays(specialist))  # type: ignore[arg-type] # its stub takes the names for other options
             _settle(file.fileno())
         _write(writing / "kept.json", kept.as_dict())
-        (writing / "card.md").write_text(card, encoding="utf-8")
+        (writing / "card.md").write_text(card, encoding="utf-8", errors="replace")
         document = {
             "format": FORMAT,
             **_described(specialist),

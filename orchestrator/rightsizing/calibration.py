@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 
 from orchestrator.learned.classifier import Field, Specialist
 from orchestrator.learned.encoder import Encoder, Vectors
-from orchestrator.learned.heads import SIGNS_OF_ALL, SIGNS_OF_TERMS, Looks, familiarity, pool, signs
+from orchestrator.learned.heads import (
+    SIGNS_OF_ALL,
+    SIGNS_OF_TERMS,
+    Looks,
+    accept,
+    familiarity,
+    pool,
+    signs,
+    standardised,
+)
 from orchestrator.learned.ngrams import Floats
 from orchestrator.rightsizing.fitting import Fitted, Target, fit_heads
 from orchestrator.rightsizing.splits import folds_of
@@ -97,24 +106,29 @@ def calibrate(looks: Looks, target: Target) -> Calibrated:
     usual, by_label = _usual(said, right, len(target.labels))
     found = signs(looks, pooled, usual)
     mean, scale = found.mean(axis=0), np.maximum(found.std(axis=0), np.float32(1e-6))
-    accept = _logistic((found - mean) / scale, right)
-    arrays = {"pool": weights, "accept": accept, "accept_mean": mean, "accept_scale": scale, "class_logit": by_label}
-    level = ((found - mean) / scale * accept[:-1]).sum(axis=1) + accept[-1]
-    score = 1 / (1 + np.exp(-np.clip(level, -30, 30)))
-    return Calibrated(arrays, pooled, np.asarray(score, np.float32), right)
+    weights_of_signs = _logistic(standardised(found, mean, scale), right)
+    arrays = {
+        "pool": weights,
+        "accept": weights_of_signs,
+        "accept_mean": mean,
+        "accept_scale": scale,
+        "class_logit": by_label,
+    }
+    score = accept(found, weights_of_signs, mean, scale)
+    return Calibrated(arrays, pooled, score, right)
 
 
 def uncalibrated(target: Target, fitted: Fitted) -> dict[str, NDArray[Any]]:
     """Weights for heads of which nothing is known: the score is then the probability itself."""
     heads = START_TERMS if fitted.prototypes is None else START_VECTORS
     count = SIGNS_OF_TERMS if fitted.prototypes is None else SIGNS_OF_ALL
-    accept = np.zeros(count + 1, np.float32)
-    accept[0] = 1  # the first sign is the log odds of the likeliest label
+    first = np.zeros(count + 1, np.float32)
+    first[0] = 1  # the first sign is the log odds of the likeliest label
     nothing, one = np.zeros(count, np.float32), np.ones(count, np.float32)
     usual = np.zeros(len(target.labels), np.float32)
     return {
         "pool": np.array(heads, np.float32),
-        "accept": accept,
+        "accept": first,
         "accept_mean": nothing,
         "accept_scale": one,
         "class_logit": usual,

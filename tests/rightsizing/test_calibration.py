@@ -11,7 +11,7 @@ import pytest
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Field, Specialist
 from orchestrator.learned.encoder import encoders_of, open_encoder
-from orchestrator.learned.heads import Looks, accept, log_softmax, nearest, pool, products
+from orchestrator.learned.heads import Looks, accept, log_softmax, nearest, pool, products, signs
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing import calibration, fitting
@@ -178,6 +178,20 @@ def test_arithmetic_of_heads() -> None:
     assert accept(np.array([[3, 9]], np.float32), np.array([1, 0, 0], np.float32), nothing, one) == pytest.approx(
         1 / (1 + np.exp(-3))
     )
+
+
+def test_a_sign_that_never_varied_does_not_decide_by_being_far_off() -> None:
+    found, target = looks(400, 4, 3)
+    learned = calibration.calibrate(found, target).arrays
+    constant = Looks(found.heads, np.full(400, 0.5, np.float32), found.near, found.similarity)
+    before, after = (
+        accept(
+            signs(one, pool(one.heads, learned["pool"]), np.zeros(400, np.float32)),
+            *(learned[part] for part in ("accept", "accept_mean", "accept_scale")),
+        )
+        for one in (found, constant)
+    )
+    assert np.abs(before - after).max() < 1e-3
 
 
 def test_hindsight_takes_equal_scores_together_and_nothing_out_of_scope() -> None:

@@ -25,6 +25,7 @@ def test_a_case_worked_by_hand_has_its_apgr_and_cpts() -> None:
     came = np.array([[0, 1], [0, 1], [1, 1], [1, 0]], np.float64)
     found = figures.figures(figures.steps(said, came, TWO), np.arange(4), draws=50)
     # quality of 0 to 4 calls: 2/4, 3/4, 4/4, 4/4, 3/4; the gap is 1/4: PGR 0, 1, 2, 2, 1
+    assert found.apgr is not None
     assert found.apgr.value == pytest.approx((0.5 + 1.5 + 2 + 1.5) / 4)
     assert found.cpt["50%"].value == pytest.approx(0.125)
     assert found.cpt["80%"].value == pytest.approx(0.2)
@@ -102,12 +103,17 @@ def test_the_best_single_model_is_a_stair_without_models_that_are_not_worth_thei
     assert [(one["model"], one["cost_usd"]) for one in stair] == [(0, 1.0), (1, 2.0)]
 
 
-def test_figures_without_a_gap_or_without_a_price_are_refused_with_a_remedy() -> None:
+def test_where_the_dearest_model_is_no_better_there_is_a_curve_and_no_apgr() -> None:
     said, came = drawn(50, 2)
-    with pytest.raises(InvalidRequest, match="no gap"):
-        figures.figures(figures.steps(said, came[:, ::-1] * 0 + [1, 0], TWO), np.arange(50), draws=10)
+    found = figures.figures(figures.steps(said, 0 * came + [1, 0], TWO), np.arange(50), draws=10)
+    assert (found.apgr, found.cpt) == (None, {"50%": None, "80%": None})
+    assert [found.curve[0].quality.value, found.curve[-1].quality.value] == [1, 0]
+    assert found.as_dict()["apgr"] is None
+
+
+def test_models_of_one_price_are_refused_with_a_remedy() -> None:
     with pytest.raises(InvalidRequest, match="--cost"):
-        figures.steps(said, came, np.array([1.0, 1.0]))
+        figures.steps(*drawn(50, 2), np.array([1.0, 1.0]))
 
 
 def test_probabilities_that_come_true_are_not_off_and_bold_ones_are() -> None:

@@ -16,9 +16,9 @@ from orchestrator.learned import router_folder
 from orchestrator.learned.projection import Floats, Projection
 from orchestrator.learned.router import MOST_PROMPT_CHARS, Router, Rule, choose
 from orchestrator.learned.trees import Trees
-from orchestrator.rightsizing.router import commands, figures
+from orchestrator.rightsizing.router import commands, figures, heads
 from orchestrator.rightsizing.router.fit import Fitted, fit, folds
-from orchestrator.rightsizing.router.heads import OPTIONS, Table, fit_heads
+from orchestrator.rightsizing.router.heads import OPTIONS, Table, ask_heads, fit_heads
 from orchestrator.rightsizing.router.outcomes import Outcomes, text_hashes
 from orchestrator.settings import Settings
 from tests.rightsizing.made_outcomes import CHANCES, COSTS, made, write
@@ -113,19 +113,20 @@ def test_a_text_is_answered_the_same_alone_and_among_others(fitted: Fitted, rows
 def test_trees_answer_as_scikit_learn_does() -> None:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
-    rows = made(600)
-    table = Table.of(rows.prompts, None)
-    heads = fit_heads(table, rows.values, np.arange(600), 0)
-    topics = heads.projections["signs"].of(rows.prompts)[:, 2:].astype(np.float64)
-    features = np.hstack([table.shapes, topics])
+    source = np.random.default_rng(0)
+    features = source.random((600, 5))
+    values = (source.random((600, 2)) < features[:, :2]).astype(np.float32)
     model = HistGradientBoostingRegressor(
         max_iter=OPTIONS["trees"], learning_rate=OPTIONS["rate"], max_leaf_nodes=OPTIONS["leaves"], early_stopping=False,
         min_samples_leaf=OPTIONS["leaf_rows"], l2_regularization=OPTIONS["shrink"], random_state=0,
     )  # fmt: skip
-    mean = rows.values.mean(axis=1)
-    wanted = model.fit(features, mean).predict(features)
-    assert np.ptp(wanted) > 0.05
-    np.testing.assert_allclose(heads.trees.predict(features)[:, 0], wanted, atol=1e-3)
+    mean = values.mean(axis=1)
+    model.fit(features, mean)
+    asked = np.vstack([features, source.random((600, 5)) * 3 - 1])
+    found = heads._trees(features, values, 0).predict(asked)
+    np.testing.assert_allclose(found[:, 0], model.predict(asked), atol=1e-9)
+    assert np.ptp(found[:, 0]) > 0.3
+    np.testing.assert_allclose(found[:, 1], -found[:, 2], atol=1e-9)
 
 
 def test_the_same_rows_make_the_same_router_to_the_digit(rows: Outcomes) -> None:
@@ -134,6 +135,17 @@ def test_the_same_rows_make_the_same_router_to_the_digit(rows: Outcomes) -> None
     np.testing.assert_array_equal(one.cross, other.cross)
     for name, array in one.router.arrays.items():
         np.testing.assert_array_equal(array, other.router.arrays[name])
+
+
+def test_a_router_says_of_a_text_what_its_heads_said_in_training(rows: Outcomes, fitted: Fitted) -> None:
+    table = Table.of(rows.prompts, None)
+    known = np.arange(len(rows.prompts))
+    said = ask_heads(fit_heads(table, rows.values, known, 0), table, known, 2)
+    asked = fitted.router.heads(rows.prompts, None)
+    assert set(asked) == set(said)
+    for name, found in said.items():
+        # A topic's last bit may put a row on the other side of a tree's split.
+        assert np.quantile(np.abs(asked[name] - found), 0.9) < 1e-3
 
 
 def test_rows_of_one_prompt_never_stand_on_both_sides_of_a_fold() -> None:
@@ -148,10 +160,9 @@ def test_twins_whose_outcomes_are_noise_do_not_teach_the_router_to_remember() ->
     prompts = [f"{'my card' if at % 2 else 'the refund'} please w{at % 200}" for at in range(400)]
     rows = Outcomes(prompts, ("a", "b"), np.tile(source.integers(0, 2, (200, 2)), (2, 1)).astype(np.float32))
     cross = fit(rows, text_hashes(prompts), None).cross
-    moves = figures.steps(cross.astype(np.float64), rows.values.astype(np.float64), np.array([0.0, 1.0]))
-    gain = rows.values[:, 1] - rows.values[:, 0]
-    assert abs(np.corrcoef(cross[:, 1] - cross[:, 0], gain)[0, 1]) < 0.3
-    assert len(moves.rows) == 400
+    assert (
+        np.std(cross[:, 1] - cross[:, 0]) < 0.1
+    )  # one that remembered would be as sure as the outcomes, whose spread is 0.7
 
 
 def test_too_few_rows_or_kinds_are_refused_with_what_is_missing(rows: Outcomes) -> None:
@@ -209,8 +220,8 @@ def test_a_file_that_was_changed_is_refused_by_its_hash(settings: Settings, name
         {"format": "other"},
         {"models": ["small"]},
         {"models": ["a", "a", "b"]},
-        {"terms": {}},
-        {"terms": {"signs": ["x"]}},
+        {"terms": []},
+        {"terms": ["x"]},
     ],
 )
 def test_a_description_that_does_not_fit_the_numbers_is_refused(settings: Settings, change: dict[str, object]) -> None:
@@ -233,18 +244,18 @@ def test_trees_whose_way_never_ends_or_leads_nowhere_are_refused() -> None:
 
 
 def test_numbers_that_do_not_fit_a_router_are_refused() -> None:
-    words = Projection("signs", ["a"], np.ones(1, np.float32), np.ones((1, 2), np.float32))
+    words = Projection(["a"], np.ones(1, np.float32), np.ones((1, 2), np.float32))
     with pytest.raises(ValueError, match="do not fit"):
-        Projection("signs", ["a", "b"], np.ones(1, np.float32), np.ones((1, 2), np.float32))
+        Projection(["a", "b"], np.ones(1, np.float32), np.ones((1, 2), np.float32))
     with pytest.raises(ValueError, match="wrong kind"):
-        Projection("signs", ["a"], np.full(1, np.nan, np.float32), np.ones((1, 2), np.float32))
+        Projection(["a"], np.full(1, np.nan, np.float32), np.ones((1, 2), np.float32))
     assert words.of(["a b", "c"]).tolist() == [[1, 1], [0, 0]]
 
 
 def test_what_the_router_does_not_know_is_said_and_never_guessed(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"other.*small, large, poet"):
         commands.calibrate(settings, quality=0.5, costs={"other": 1.0})
-    with pytest.raises(NotFound, match="not learned what 'other' does well"):
+    with pytest.raises(NotFound, match=r"not learned other.*--ignore 'other'"):
         commands.evaluate(
             settings,
             outcomes_file=write(
@@ -354,4 +365,4 @@ def test_a_router_is_checked_before_it_is_asked() -> None:
         {"vector": np.zeros((4, 2), np.float32)},
     ):
         with pytest.raises(ValueError, match=r"do not fit|wrong kind|does not fit"):
-            Router(fine.models, fine.projections, fine.trees, {**fine.arrays, **change})
+            Router(fine.models, fine.signs, fine.trees, {**fine.arrays, **change})

@@ -221,7 +221,7 @@ def test_a_redis_that_refuses_connections_costs_no_time(tmp_path: Path) -> None:
             say(pieces, "Hello")
             await pieces.settled()
             assert not pieces.said, "another attempt may still answer"
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 10
 
     with_sink(Settings.load({"redis_url": f"redis+socket://{tmp_path}/none.sock", "data_dir": tmp_path}), body)
 
@@ -238,11 +238,11 @@ def test_a_redis_that_hangs_is_waited_for_by_nobody_but_the_end_and_not_for_long
                 for _ in range(1_000):
                     say(pieces, "word " * 10)
                     await asyncio.sleep(0)
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 30, "a wait for each of 20,000 pieces would take hours"
             assert sum(pieces._chars for pieces in every) <= 20 * MOST_WAITING_CHARS
             began = time.monotonic()
             await asyncio.gather(*(pieces.settled() for pieces in every))
-            assert time.monotonic() - began < 4
+            assert time.monotonic() - began < 30
             assert not any(pieces.said for pieces in every)
 
         url = f"redis://127.0.0.1:{deaf.getsockname()[1]}/0"

@@ -53,7 +53,7 @@ def train(
     *,
     ignore: Sequence[str] = (),
     costs: Mapping[str, float] | None = None,
-    encoder: str = "auto",
+    encoder: str = "none",
     seed: int = 0,
 ) -> dict[str, Any]:
     """Train a router from a file of outcomes and make it the one in use; returns its record with figures on unseen rows.
@@ -67,24 +67,25 @@ def train(
     outcomes = given.take(complete)
     hashes = text_hashes(outcomes.prompts)
     check(outcomes, hashes)
-    paid = _costs(outcomes.models, outcomes.values, costs or {}, {})
-    opened = _encoder(settings, encoder)
+    quality = dict(zip(outcomes.models, map(float, outcomes.values.mean(axis=0)), strict=True))
+    paid = _costs(quality, costs or {}, {})
+    encoding = _encoder(settings, encoder, tell)
     learn, held = _split(hashes, seed)
-    fitted = fit(outcomes.take(learn), hashes[learn], opened, seed=seed, tell=tell)
+    fitted = fit(outcomes.take(learn), hashes[learn], encoding, seed=seed, tell=tell)
     said = fitted.router.predict([outcomes.prompts[row] for row in held])
     now = datetime.now(UTC)
     record: dict[str, Any] = {
         "version": f"{now:%Y%m%dT%H%M%S}-{secrets.token_hex(4)}",
         "trained_at": now.isoformat(timespec="seconds"),
         "models": list(outcomes.models),
-        "quality": dict(zip(outcomes.models, map(float, outcomes.values.mean(axis=0)), strict=True)),
+        "quality": quality,
         "costs_usd": paid.as_dict(outcomes.models),
         "n": len(given.prompts),
         "incomplete": len(given.prompts) - len(complete),
         "duplicates": len(hashes) - len(np.unique(hashes)),
         "fitted": len(learn),
         "held_out": len(held),
-        "encoder": None if opened is None else {"model": MODEL, "sha256": opened.sha256},
+        "encoder": None if encoding is None else {"model": MODEL, "sha256": encoding.sha256},
         "data_sha256": _digest(given),
         "seed": seed,
         "options": {**OPTIONS, "most_fitted": MOST_FITTED, "held_out": _HELD_OUT},
@@ -98,7 +99,7 @@ def train(
         record,
         Known(hashes[learn], fitted.cross, outcomes.values[learn]),
         Known(hashes[held], said, outcomes.values[held]),
-        None if opened is None else opened.sha256,
+        None if encoding is None else encoding.sha256,
     )
     return record
 
@@ -123,7 +124,7 @@ def calibrate(
         raise InvalidRequest(f"delta is {delta}, and must lie between 0 and 0.5, such as 0.05.", param="delta")
     stored = opened(settings)
     models = stored.router.models
-    paid = _costs(models, stored.fitted.values, costs or {}, stored.record["costs_usd"] or {})
+    paid = _costs(stored.record["quality"], costs or {}, stored.record["costs_usd"] or {})
     known, left_out = _unseen(stored, outcomes_file, ignore)
     known = _once(known)
     attempt = router_folder.attempt_of(stored.folder, hashlib.sha256(known.hashes.tobytes()).hexdigest())
@@ -154,7 +155,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """APGR, CPT and the cost-quality curve on rows that were not fitted, beside the best single model and random mixing."""
     stored = opened(settings)
-    paid = _costs(stored.router.models, stored.fitted.values, costs or {}, stored.record["costs_usd"] or {})
+    paid = _costs(stored.record["quality"], costs or {}, stored.record["costs_usd"] or {})
     known, left_out = _unseen(stored, outcomes_file, ignore)
     return {
         "version": stored.record["version"],
@@ -204,8 +205,11 @@ def _unseen(stored: Stored, outcomes_file: Path | None, ignore: Sequence[str]) -
         return stored.held, {"seen": 0, "incomplete": 0}
     given = read_outcomes(outcomes_file, ignore)
     at = [given.models.index(model) for model in stored.router.models if model in given.models]
-    for model in given.models:
-        stored.router.place(model)
+    if others := [model for model in given.models if model not in stored.router.models]:
+        raise NotFound(
+            f"The router has not learned {', '.join(others)[:300]}. Leave such columns of {outcomes_file.name} out with "
+            f"{' '.join(f'--ignore {model!r}' for model in others)[:300]}, or train it on outcomes that have them."
+        )
     if missing := sorted(set(stored.router.models) - set(given.models)):
         raise InvalidRequest(
             f"{outcomes_file.name} has no column {', '.join(missing)}. Add the outcomes of every model of the router."
@@ -244,10 +248,9 @@ def _figures(
     }
 
 
-def _costs(
-    models: Sequence[str], values: NDArray[np.float32], given: Mapping[str, float], before: Mapping[str, float]
-) -> Costs:
-    """The cost of each model: as given now, else as given when the router was trained."""
+def _costs(quality: Mapping[str, float], given: Mapping[str, float], before: Mapping[str, float]) -> Costs:
+    """The cost of each model, by the quality of each: as given now, else as given when the router was trained."""
+    models = list(quality)
     if unknown := sorted(set(given) - set(models)):
         raise NotFound(
             f"The router has not learned {', '.join(unknown)[:300]}. Its models: {', '.join(models)[:300]}.",
@@ -255,8 +258,8 @@ def _costs(
         )
     known = {**before, **given}
     if not known and len(models) == 2:
-        means = values.mean(axis=0)
-        return Costs(np.array([0.0, 1.0] if means[0] <= means[1] else [1.0, 0.0]), shares=True)
+        best = max(models, key=lambda model: quality[model])
+        return Costs(np.array([float(model == best) for model in models]), shares=True)
     if missing := [model for model in models if model not in known]:
         raise InvalidRequest(
             f"What does a job cost on {', '.join(missing)[:300]}? Give --cost MODEL=USD for each.", param="cost"
@@ -269,10 +272,17 @@ def _costs(
     return Costs(usd, shares=False)
 
 
-def _encoder(settings: Settings, wanted: str) -> Encoder | None:
+def _encoder(settings: Settings, wanted: str, tell: Progress) -> Encoder | None:
+    """The sentence encoder where it is wanted and there; which of the two is said."""
     if wanted == "none":
         return None
-    return open_encoder(encoders_of(settings.blobs))
+    try:
+        found = open_encoder(encoders_of(settings.blobs))
+    except NotFound as error:
+        tell(f"without sentence vectors: {error.message}", 0.0)
+        return None
+    tell(f"with sentence vectors of {MODEL}", 0.0)
+    return found
 
 
 def _rows_told(outcomes_file: Path | None, left_out: Mapping[str, int]) -> dict[str, Any]:

@@ -27,6 +27,9 @@ Array = NDArray[np.float64]
 
 DRAWS: Final = 1_000
 """Of a bootstrap: the 2.5th and 97.5th percentile rest on 25 draws each."""
+_LEAST_DRAWS: Final = 100
+_MOST_DRAWN: Final = 50_000_000
+"""Rows of all draws together, from where on fewer draws do: of so many rows they hardly differ."""
 _AT_ONCE: Final = 4_000_000
 """Numbers of one block of draws, at most: 32 MB."""
 REACHED: Final = (0.5, 0.8)
@@ -87,8 +90,9 @@ class Figures:
     """What a router's order comes to on rows whose outcomes are known."""
 
     n: int
-    apgr: Estimate
-    cpt: dict[str, Estimate]
+    apgr: Estimate | None
+    """None where the dearest model is no better than the cheapest: there is no gap to recover."""
+    cpt: dict[str, Estimate | None]
     """By the share of the gap that is reached, such as `50%`."""
     curve: tuple[Point, ...]
 
@@ -96,8 +100,8 @@ class Figures:
         """The figures as JSON has them."""
         return {
             "n": self.n,
-            "apgr": self.apgr.as_dict(),
-            "cpt": {share: found.as_dict() for share, found in self.cpt.items()},
+            "apgr": self.apgr and self.apgr.as_dict(),
+            "cpt": {share: found and found.as_dict() for share, found in self.cpt.items()},
             "curve": [point.as_dict() for point in self.curve],
         }
 
@@ -143,20 +147,12 @@ def steps(probabilities: Array, outcomes: Array, costs_usd: Array) -> Steps:
     )
 
 
-def figures(found: Steps, groups: NDArray[Any], *, draws: int = DRAWS, seed: int = 0) -> Figures:
-    """APGR, CPT and curve of an order, with intervals from a bootstrap over groups of rows that belong together.
-
-    Raises InvalidRequest where the dearest model is no better than the cheapest: there is no gap to recover.
-    """
-    whole = np.ones((1, len(found.first_quality)))
-    cost, quality = curves(found, whole)
-    if quality[0, -1] <= quality[0, 0]:
-        raise InvalidRequest(
-            f"The dearest model does {quality[0, -1]:.1%} of these rows well and the cheapest {quality[0, 0]:.1%}: no gap is there "
-            "to recover, and every job can go to the cheapest. Check --cost, or give other rows."
-        )
+def figures(found: Steps, groups: NDArray[Any], *, draws: int | None = None, seed: int = 0) -> Figures:
+    """APGR, CPT and curve of an order, with intervals from a bootstrap over groups of rows that belong together."""
+    cost, quality = curves(found, np.ones((1, len(found.first_quality))))
+    gap = bool(quality[0, -1] > quality[0, 0])
     measure = _measure(cost[0], quality[0])
-    drawn = [_measure(*one) for weights in _draws(groups, draws, seed, len(found.rows)) for one in
+    drawn = [_measure(*one) for weights in _draws(groups, draws or _enough(len(found.rows)), seed, len(found.rows)) for one in
              zip(*curves(found, weights), strict=True)]  # fmt: skip
     low, high = np.percentile(np.array(drawn), (2.5, 97.5), axis=0)
     told = [Estimate(*map(float, three)) for three in zip(measure, low, high, strict=True)]
@@ -164,8 +160,8 @@ def figures(found: Steps, groups: NDArray[Any], *, draws: int = DRAWS, seed: int
     first, last = cost[0, 0], cost[0, -1]
     return Figures(
         n=len(found.first_quality),
-        apgr=told[0],
-        cpt={f"{share:.0%}": one for share, one in zip(REACHED, told[1:], strict=False)},
+        apgr=told[0] if gap else None,
+        cpt={f"{share:.0%}": one if gap else None for share, one in zip(REACHED, told[1:], strict=False)},
         curve=tuple(
             Point(float(share), float(first + share * (last - first)), one)
             for share, one in zip(shares, told[1 + len(REACHED) :], strict=True)
@@ -250,6 +246,11 @@ def _first(share: Array, recovered: Array, wanted: float) -> float:
     at = int(np.argmax(recovered >= wanted))
     rise = recovered[at] - recovered[at - 1]
     return float(share[at - 1] + (share[at] - share[at - 1]) * (wanted - recovered[at - 1]) / rise)
+
+
+def _enough(moves: int) -> int:
+    """Draws that take seconds and no minutes."""
+    return max(_LEAST_DRAWS, min(DRAWS, _MOST_DRAWN // max(1, moves)))
 
 
 def _draws(groups: NDArray[Any], draws: int, seed: int, moves: int) -> Iterator[Array]:

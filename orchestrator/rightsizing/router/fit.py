@@ -142,7 +142,5 @@ def _router(models: Sequence[str], heads: Heads, blend: dict[str, Floats], encod
     intercepts = np.zeros((len(HEADS), len(models)), np.float32)
     for name, found in heads.intercepts.items():
         intercepts[HEADS.index(name)] = found
-    arrays = {**blend, "intercepts": intercepts}
-    if heads.vector is not None:
-        arrays["vector"] = heads.vector
+    arrays = {**blend, **heads.arrays, "intercepts": intercepts}
     return Router(models, heads.signs, heads.trees, arrays, encoder)

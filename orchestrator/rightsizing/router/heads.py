@@ -10,20 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.learned.projection import Floats, Projection, sign_terms
+from orchestrator.learned.router import TOPIC_WEIGHT, closeness, places, tree_rows
 from orchestrator.learned.shape import shapes
 from orchestrator.learned.trees import ARRAYS, Trees
 
 Rows = NDArray[np.int64]
 
-TOPICS: Final = 40
-"""Directions in which prompts differ most by their words and signs: what trees learn of a subject."""
+TOPICS: Final = 30
+"""Directions in which prompts differ most by their words and signs: what is learned of a subject."""
 OPTIONS: Final[dict[str, Any]] = {
     "most_terms": 200_000,
     "least_texts": 2,
-    "ridge": {"signs": 10.0, "vector": 3.0},
+    "ridge": {"signs": 10.0, "near": 4.0, "vector": 3.0},
     "tolerance": 1e-2,
     "iterations": 200,
     "topics": TOPICS,
+    "landmarks": 1_000,
+    "shape_weight": 0.2,
     "trees": 100,
     "rate": 0.05,
     "leaves": 16,
@@ -31,6 +34,10 @@ OPTIONS: Final[dict[str, Any]] = {
     "shrink": 5.0,
 }
 """Chosen on folds of RouteLLM's MMLU outcomes, see docs/router.md; the same for every table of outcomes."""
+
+_STEADY: Final = 1e-3
+"""Added to the diagonal: landmarks may lie on one another."""
+_ROWS_AT_ONCE: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +66,8 @@ class Heads:
 
     signs: Projection
     intercepts: dict[str, Floats]
-    vector: Floats | None
+    arrays: dict[str, Floats]
+    """Of `near`, and of `vector` where there are vectors; as `Router` has them."""
     trees: Trees
     kept: Rows
     """The table's terms that `signs` knows."""
@@ -72,11 +80,13 @@ def fit_heads(table: Table, values: Floats, rows: Rows, seed: int) -> Heads:
     coefficients, intercept = _ridge(weighted, values[rows], OPTIONS["ridge"]["signs"])
     topics = _topics(weighted, seed)
     matrix = np.ascontiguousarray(np.hstack([coefficients, topics]), np.float32)
-    intercepts, vector = {"signs": intercept}, None
+    shape, found = table.shapes[rows], np.asarray(weighted @ topics)
+    arrays, near = _near(shape, found, values[rows], seed)
+    intercepts = {"signs": intercept, "near": near}
     if table.vectors is not None:
-        vector, intercepts["vector"] = _ridge(table.vectors[rows], values[rows], OPTIONS["ridge"]["vector"])
-    trees = _trees(np.hstack([table.shapes[rows], np.asarray(weighted @ topics)]), values[rows], seed)
-    return Heads(Projection([table.terms[at] for at in kept], idf, matrix), intercepts, vector, trees, kept)
+        arrays["vector"], intercepts["vector"] = _ridge(table.vectors[rows], values[rows], OPTIONS["ridge"]["vector"])
+    trees = _trees(tree_rows(shape, found), values[rows], seed)
+    return Heads(Projection([table.terms[at] for at in kept], idf, matrix), intercepts, arrays, trees, kept)
 
 
 def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, Floats]:
@@ -84,9 +94,11 @@ def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, 
     weighted = _weighted(table.counts[rows][:, heads.kept], heads.signs.idf)
     signs = np.asarray(weighted @ heads.signs.matrix)
     found = {"signs": signs[:, :models] + heads.intercepts["signs"]}
-    if heads.vector is not None and table.vectors is not None:
-        found["vector"] = table.vectors[rows] @ heads.vector + heads.intercepts["vector"]
-    sums = heads.trees.predict(np.hstack([table.shapes[rows], signs[:, models:].astype(np.float64)]))
+    close = closeness(places(table.shapes[rows], signs[:, models:], heads.arrays), heads.arrays["landmarks"])
+    found["near"] = close @ heads.arrays["near"] + heads.intercepts["near"]
+    if table.vectors is not None:
+        found["vector"] = table.vectors[rows] @ heads.arrays["vector"] + heads.intercepts["vector"]
+    sums = heads.trees.predict(tree_rows(table.shapes[rows], signs[:, models:]))
     found["trees"] = (sums[:, :1] + sums[:, 1:]).astype(np.float32)
     return found
 
@@ -103,13 +115,36 @@ def _vocabulary(table: Table, rows: Rows) -> tuple[Rows, Floats]:
 
 
 def _weighted(counts: Any, idf: Floats) -> Any:
-    """TF-IDF of length 1, as `Projection` has it."""
+    """Inverse frequencies of length 1, as `Projection` has them: how often a term stands in a prompt does not count."""
     from scipy.sparse import csr_matrix
     from sklearn.preprocessing import normalize
 
     weighted = csr_matrix(counts, dtype=np.float32, copy=True)
-    weighted.data = (1 + np.log(weighted.data)) * idf[weighted.indices]
+    weighted.data = idf[weighted.indices]
     return normalize(weighted, copy=False)
+
+
+def _near(shape: NDArray[np.float64], topics: Floats, values: Floats, seed: int) -> tuple[dict[str, Floats], Floats]:
+    """Kernel ridge regression on some of the rows as landmarks (Nyström): what came of prompts that are near."""
+    from scipy.linalg import solve
+
+    spread = shape.std(axis=0)
+    weight = TOPIC_WEIGHT * OPTIONS["shape_weight"] / np.where(spread > 0, spread, np.inf)
+    arrays: dict[str, Floats] = {"centre": shape.mean(axis=0).astype(np.float32), "scale": weight.astype(np.float32)}
+    where = places(shape, topics, arrays)
+    landmarks = where[np.sort(np.random.default_rng(seed).permutation(len(where))[: OPTIONS["landmarks"]])]
+    mean = values.mean(axis=0)
+    left, right = (
+        OPTIONS["ridge"]["near"] * closeness(landmarks, landmarks).astype(np.float64),
+        np.zeros((len(landmarks), len(mean))),
+    )
+    left += _STEADY * np.eye(len(landmarks))
+    for first in range(0, len(where), _ROWS_AT_ONCE):
+        close = closeness(where[first : first + _ROWS_AT_ONCE], landmarks).astype(np.float64)
+        left += close.T @ close
+        right += close.T @ (values[first : first + _ROWS_AT_ONCE] - mean)
+    arrays |= {"landmarks": landmarks, "near": solve(left, right, assume_a="pos").astype(np.float32)}
+    return arrays, np.asarray(mean, np.float32)
 
 
 def _ridge(rows: Any, values: Floats, shrink: float) -> tuple[Floats, Floats]:

@@ -182,6 +182,34 @@ def test_a_dispatch_takes_one_pass_and_an_interactive_request_comes_before_its_r
     assert len(second) >= 500
 
 
+def test_with_sentence_vectors_an_interactive_request_waits_for_a_short_inference_only(tmp_path: Path) -> None:
+    train(*many(), "tickets", tmp_path, encoder=open_encoder(encoders_of(tmp_path)))
+
+    async def main() -> list[list[str]]:
+        made: Any = engine("specialist", tmp_path, slots=64)
+        await made.load()
+        passes: list[list[str]] = []
+        predict = made._predict
+
+        def counted(which: Any, texts: list[str]) -> Any:
+            found = predict(which, texts)
+            passes.append(texts[: len(found[0])])
+            return found
+
+        made._predict = counted
+        bulk = [asyncio.create_task(made.perform(ask(f"my card {n}", job=f"job_{n}"))) for n in range(200)]
+        await asyncio.sleep(0)
+        now = asyncio.create_task(made.perform(replace(ask("now", job="now"), interactive=True)))
+        assert len(await asyncio.gather(*bulk, now)) == 201
+        await made.close()
+        return passes
+
+    passes = asyncio.run(main())
+    assert [len(texts) for texts in passes] == [64, 64, 64, 9]
+    assert "now" in (passes[0][0], passes[1][0])
+    assert [text for texts in passes for text in texts if text != "now"] == [f"my card {n}" for n in range(200)]
+
+
 def test_a_crowd_of_long_texts_is_cut_into_passes(blobs: Path) -> None:
     async def main() -> list[int]:
         made: Any = engine("specialist", blobs, slots=64)
