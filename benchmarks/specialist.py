@@ -20,7 +20,7 @@ from benchmarks.report import Row, Scale, at_most, median, spread, told
 from benchmarks.stack import ROOT
 from orchestrator import fleet
 from orchestrator.learned.encoder import encoders_of, open_encoder
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training.train import train
 from workers.engines.base import EngineRequest
 from workers.engines.specialist import SpecialistEngine
 

@@ -97,8 +97,8 @@ def train(
 
     With `auto` it uses the sentence encoder where that is here, and says which way it went; with `none` it learns n-grams alone.
     """
-    from orchestrator.rightsizing.labels import read_labels
-    from orchestrator.rightsizing.train import train as fit
+    from orchestrator.rightsizing.training.labels import read_labels
+    from orchestrator.rightsizing.training.train import train as fit
 
     if (labels_file is None) != from_history:
         raise InvalidRequest("Train on --labels FILE.csv, or --from-history: one of the two.", param="labels")
@@ -152,8 +152,8 @@ def _encoder(settings: Settings, wanted: str, on_progress: Callable[[str, float]
 def evaluate(settings: Settings, task: str, labels_file: Path, text_column: str, label_column: str) -> dict[str, Any]:
     """How well a task's specialist answers labelled texts: at least `accuracy` and `n`."""
     from orchestrator.learned.specialist import current_folder
-    from orchestrator.rightsizing.evaluate import evaluate as measure
-    from orchestrator.rightsizing.labels import read_labels
+    from orchestrator.rightsizing.training.evaluate import evaluate as measure
+    from orchestrator.rightsizing.training.labels import read_labels
 
     folder = current_folder(settings.blobs, task)
     if folder is None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.rightsizing.bounds import Floats
-from orchestrator.rightsizing.certify import Rights
+from orchestrator.rightsizing.guarantees.bounds import Floats
+from orchestrator.rightsizing.guarantees.certify import Rights
 
 
 @dataclass(frozen=True, slots=True)

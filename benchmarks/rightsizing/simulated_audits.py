@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from benchmarks.report import Row, Scale, at_most, told
-from orchestrator.rightsizing.bounds import Floats
-from orchestrator.rightsizing.sequential import ODDS, Watch, factors, unopened
+from orchestrator.rightsizing.guarantees.bounds import Floats
+from orchestrator.rightsizing.guarantees.sequential import ODDS, Watch, factors, unopened
 
 DELTA: Final = 0.05
 LIFETIME: Final = 100_000

@@ -16,8 +16,8 @@ from scipy.special import ndtri
 
 from benchmarks.report import Row, Scale, at_least, at_most, told
 from benchmarks.rightsizing.populations import Population, adversarial, honest, just_under
-from orchestrator.rightsizing.bounds import Floats, binomial_ps
-from orchestrator.rightsizing.certify import Demand, Finding, Grid, Scored, counts, decide, grid, starts
+from orchestrator.rightsizing.guarantees.bounds import Floats, binomial_ps
+from orchestrator.rightsizing.guarantees.certify import Demand, Finding, Grid, Scored, counts, decide, grid, starts
 
 TRIALS: Final = 2_000
 DELTA: Final = 0.05

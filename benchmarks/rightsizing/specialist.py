@@ -26,10 +26,10 @@ from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Specialist
 from orchestrator.learned.encoder import SentenceEncoder, encoders_of, open_encoder
 from orchestrator.learned.record import Kept, TrainingRecord
-from orchestrator.rightsizing.certify import Demand, Finding, Scored, certify, grid
-from orchestrator.rightsizing.evaluate import hindsight_share
-from orchestrator.rightsizing.splits import folds_of, groups_of
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.guarantees.certify import Demand, Finding, Scored, certify, grid
+from orchestrator.rightsizing.training.evaluate import hindsight_share
+from orchestrator.rightsizing.training.splits import folds_of, groups_of
+from orchestrator.rightsizing.training.train import train
 
 NAME = "tickets/banking77_train.csv"
 STRANGERS, EVERY_STRANGER = "routing/routellm_mmlu.csv", 40

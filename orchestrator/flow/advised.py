@@ -50,7 +50,13 @@ class Adviser:
     def on(self, asked: Any, features: Features) -> Advised | None:
         """What the router says of a chat, where nothing but its prompt says where it goes and a router is in use; None otherwise."""
         hints = features.hints
-        if features.endpoint != CHAT or features.model != "auto" or hints.task is not None or features.images or features.audio:
+        if (
+            features.endpoint != CHAT
+            or features.model != "auto"
+            or hints.task is not None
+            or features.images
+            or features.audio
+        ):
             return None
         if hints.tier is not None or hints.cascade or self._current() is None:
             return None

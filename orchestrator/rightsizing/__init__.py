@@ -1,1 +1,1 @@
-"""Small models for repetitive tasks: their labels, training, storage and evaluation."""
+"""Right-sizing: measure, advise, train, certify, promote, audit, demote."""

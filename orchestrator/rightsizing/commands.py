@@ -135,7 +135,7 @@ def judge(settings: Settings, task: str, n: int, tell: Callable[[int, int], None
 
 def export_task(settings: Settings, task: str, to: Path, *, since: str | None = None) -> dict[str, Any]:
     """Write a task's answers as chats that a language model can be trained on."""
-    from orchestrator.rightsizing.export import export
+    from orchestrator.rightsizing.training.export import export
 
     first = None if since is None else datetime.fromisoformat(since).replace(tzinfo=UTC)
     with _opened(settings) as (context, tenant_id):

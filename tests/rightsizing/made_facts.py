@@ -7,7 +7,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from orchestrator.rightsizing.bounds import binomial_interval
 from orchestrator.rightsizing.evidence.facts import (
     Audits,
     CertificateFacts,
@@ -18,6 +17,7 @@ from orchestrator.rightsizing.evidence.facts import (
     StageFacts,
     TaskFacts,
 )
+from orchestrator.rightsizing.guarantees.bounds import binomial_interval
 
 SINCE, UNTIL = date(2026, 10, 29), date(2026, 11, 27)
 LLM_USD, SLM_USD, SPECIALIST_USD, RLM_USD = Decimal("0.05"), Decimal("0.001"), Decimal("0.00002"), Decimal("0.5")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import beta, binom
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import (
+from orchestrator.rightsizing.guarantees.bounds import (
     Floats,
     Stratum,
     betting_lower,

@@ -14,10 +14,10 @@ from orchestrator.learned.encoder import encoders_of, open_encoder
 from orchestrator.learned.heads import Looks, accept, log_softmax, nearest, pool, products, signs
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing import calibration, fitting
-from orchestrator.rightsizing.evaluate import calibration_error, evaluate, hindsight_share
-from orchestrator.rightsizing.fitting import Target
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training import calibration, fitting
+from orchestrator.rightsizing.training.evaluate import calibration_error, evaluate, hindsight_share
+from orchestrator.rightsizing.training.fitting import Target
+from orchestrator.rightsizing.training.train import train
 
 TOPICS = {
     "card": ["my card has not arrived", "where is the card", "the card is late", "card delivery takes long"],

@@ -15,8 +15,18 @@ from hypothesis import strategies as st
 
 from benchmarks.rightsizing.populations import Population, adversarial, honest, just_under, stepwise
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import binomial_interval, binomial_lower, binomial_ps
-from orchestrator.rightsizing.certify import Demand, Finding, Grid, Scored, certify, counts, decide, grid, starts
+from orchestrator.rightsizing.guarantees.bounds import binomial_interval, binomial_lower, binomial_ps
+from orchestrator.rightsizing.guarantees.certify import (
+    Demand,
+    Finding,
+    Grid,
+    Scored,
+    certify,
+    counts,
+    decide,
+    grid,
+    starts,
+)
 
 TRIALS = 400
 DELTA = 0.05

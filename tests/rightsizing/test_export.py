@@ -15,8 +15,8 @@ import pytest
 
 from orchestrator.cli import exporting as command
 from orchestrator.errors import Conflict, InvalidRequest, TooLarge
-from orchestrator.rightsizing import export as exporting
-from orchestrator.rightsizing.export import LEAST_ROWS, SPLITS, Example, Exported, Shares, export, split_of
+from orchestrator.rightsizing.training import export as exporting
+from orchestrator.rightsizing.training.export import LEAST_ROWS, SPLITS, Example, Exported, Shares, export, split_of
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 SYSTEM = {"role": "system", "content": "Name the topic."}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.labels import read_labels
+from orchestrator.rightsizing.training.labels import read_labels
 
 
 def write(tmp_path: Path, content: str | bytes, name: str = "labels.csv") -> Path:

@@ -41,9 +41,7 @@ def test_in_full_the_specialist_is_asked_first_and_the_reference_behind_it() -> 
     assert found.estimate.hold_usd > CONFIG.fleet.named("sim-llm").card_on(BARE.day).request
 
 
-@pytest.mark.parametrize(
-    ("lot", "model"), [(0.0, "specialist"), (0.29, "specialist"), (0.3, "sim-llm"), (0.99, "sim-llm")]
-)
+@pytest.mark.parametrize("lot, model", [(0.0, "specialist"), (0.29, "specialist"), (0.3, "sim-llm"), (0.99, "sim-llm")])
 def test_a_canary_takes_its_share(lot: float, model: str) -> None:
     assert routed("canary", lot, share=0.3).model == model
 

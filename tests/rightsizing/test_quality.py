@@ -7,7 +7,6 @@ import random
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import binomial_interval
 from orchestrator.rightsizing.evidence.facts import Quality
 from orchestrator.rightsizing.evidence.quality import (
     Graded,
@@ -18,6 +17,7 @@ from orchestrator.rightsizing.evidence.quality import (
     quality_of,
     together,
 )
+from orchestrator.rightsizing.guarantees.bounds import binomial_interval
 from tests.rightsizing.made_facts import quality
 
 TRIALS = 400

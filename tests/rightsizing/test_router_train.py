@@ -338,6 +338,17 @@ def test_rows_with_a_model_that_was_not_asked_are_left_out_and_counted(tmp_path:
     assert (record["n"], record["incomplete"], record["fitted"] + record["held_out"]) == (400, 100, 300)
 
 
+@pytest.mark.parametrize("bound,most", [("MOST_FITTED", 150), ("MOST_FITTED_CHARS", 6_000)])
+def test_of_more_rows_than_are_fitted_a_sample_is_drawn_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, most: int
+) -> None:
+    monkeypatch.setattr(commands, bound, most)
+    settings = Settings.load({"data_dir": tmp_path})
+    record = commands.train(settings, write(tmp_path / "o.csv", made(400)), _quiet, encoder="none")
+    assert (record["n"], record["held_out"]) == (400, 80)
+    assert 100 <= record["fitted"] <= 160
+
+
 def test_a_prediction_in_a_batch_takes_less_than_three_milliseconds(fitted: Fitted) -> None:
     texts = [f"{prompt} {' '.join(made(30, seed=2).prompts)}" for prompt in made(100, seed=1).prompts]
     fitted.router.predict(texts)

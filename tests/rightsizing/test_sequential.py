@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from benchmarks.rightsizing.simulated_audits import Runs
 from orchestrator.errors import Broken, InvalidRequest
-from orchestrator.rightsizing.sequential import ODDS, Watch, factors, unopened
+from orchestrator.rightsizing.guarantees.sequential import ODDS, Watch, factors, unopened
 
 DELTA = 0.05
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.rightsizing import noise
-from orchestrator.rightsizing.splits import folds_of, groups_of, split, truth_of
+from orchestrator.rightsizing.training import noise
+from orchestrator.rightsizing.training.splits import folds_of, groups_of, split, truth_of
 
 ROWS = st.lists(
     st.tuples(st.sampled_from(["a", "A", " a ", "b c", "B  C", "d", "e", "f"]), st.sampled_from("xyz")),

@@ -12,8 +12,8 @@ import pytest
 
 from orchestrator.errors import InvalidConfig, NotFound
 from orchestrator.learned import specialist as specialists
-from orchestrator.rightsizing.evaluate import evaluate
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training.evaluate import evaluate
+from orchestrator.rightsizing.training.train import train
 from tests.rightsizing.made_tickets import rows
 
 

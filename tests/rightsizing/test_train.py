@@ -12,10 +12,10 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.record import TrainingRecord
 from orchestrator.learned.terms import char_terms, text_sha256, word_terms
-from orchestrator.rightsizing import fitting
-from orchestrator.rightsizing.evaluate import evaluate
-from orchestrator.rightsizing.fitting import Target
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training import fitting
+from orchestrator.rightsizing.training.evaluate import evaluate
+from orchestrator.rightsizing.training.fitting import Target
+from orchestrator.rightsizing.training.train import train
 from tests.rightsizing.made_tickets import rows
 
 NASTY = [
@@ -235,7 +235,7 @@ def test_labels_with_few_rows_or_none_left_are_named(tmp_path: Path) -> None:
 
 
 def test_more_texts_than_a_fit_takes_are_sampled_and_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.rightsizing.train.MOST_FITTED", 60)
+    monkeypatch.setattr("orchestrator.rightsizing.training.train.MOST_FITTED", 60)
     record = train(*rows(200), "tickets", tmp_path)
     assert record.splits == {"fit": 60, "certify": 40, "left_out": 100, "contradictory": 0}
     assert any("100 texts were left out" in note for note in record.notes)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from orchestrator.rightsizing.advice.points import reference_price
-from orchestrator.rightsizing.bounds import rows_expected
 from orchestrator.rightsizing.evidence.facts import Fact, TaskFacts
 from orchestrator.rightsizing.evidence.quality import LEVEL
+from orchestrator.rightsizing.guarantees.bounds import rows_expected
 
 
 @dataclass(frozen=True, slots=True)

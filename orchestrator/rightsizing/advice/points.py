@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 from orchestrator.rightsizing.advice.prices import answer_price, audit_price
-from orchestrator.rightsizing.bounds import binomial_interval
 from orchestrator.rightsizing.evidence.facts import (
     SOURCES,
     Amount,
@@ -20,6 +19,7 @@ from orchestrator.rightsizing.evidence.facts import (
     TaskFacts,
 )
 from orchestrator.rightsizing.evidence.quality import of_reference, together
+from orchestrator.rightsizing.guarantees.bounds import binomial_interval
 
 Kind = Literal["model", "cascade", "now"]
 Standing = Literal["front", "uncertain", "dominated"]

@@ -18,8 +18,8 @@ from itertools import product
 from typing import Any, Final, Literal
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import binomial_interval
 from orchestrator.rightsizing.evidence.facts import Fact, Interval, Quality
+from orchestrator.rightsizing.guarantees.bounds import binomial_interval
 
 Verdict = Literal["A", "B", "tie"]
 Preferred = Literal["ours", "reference", "tie"]

@@ -13,7 +13,7 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import asked_text
-from orchestrator.rightsizing.labels import read_labels
+from orchestrator.rightsizing.training.labels import read_labels
 from orchestrator.store import labels
 from orchestrator.store.labels import NewLabel
 

@@ -14,7 +14,7 @@ from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
-from orchestrator.rightsizing.export import Example, Source
+from orchestrator.rightsizing.training.export import Example, Source
 from orchestrator.store import answered
 
 DAYS: Final = 90

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import betting_lower, binomial_interval, weighted_lower
 from orchestrator.rightsizing.evidence.facts import Fact, Interval, Quality, Source
+from orchestrator.rightsizing.guarantees.bounds import betting_lower, binomial_interval, weighted_lower
 
 LEVEL: Final = 0.95
 ITSELF: Final = "the reference agrees with itself by definition"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.learned.router import Rule, choose
-from orchestrator.rightsizing import bounds
+from orchestrator.rightsizing.guarantees import bounds
 from orchestrator.rightsizing.router.figures import Array, curves, steps
 
 STEPS: Final = 20

@@ -19,10 +19,11 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.learned import router_folder
 from orchestrator.learned.encoder import MODEL, Encoder, encoders_of, open_encoder
 from orchestrator.learned.router_folder import Known, Stored
+from orchestrator.learned.shape import MOST_CHARS
 from orchestrator.rightsizing.router import calibrate as setting
 from orchestrator.rightsizing.router import figures
 from orchestrator.rightsizing.router.figures import Array
-from orchestrator.rightsizing.router.fit import LEAST_PROMPTS, MOST_FITTED, Progress, check, fit
+from orchestrator.rightsizing.router.fit import LEAST_PROMPTS, MOST_FITTED, MOST_FITTED_CHARS, Progress, check, fit
 from orchestrator.rightsizing.router.heads import OPTIONS
 from orchestrator.rightsizing.router.outcomes import Outcomes, read_outcomes, text_hashes
 from orchestrator.settings import Settings
@@ -70,7 +71,7 @@ def train(
     quality = dict(zip(outcomes.models, map(float, outcomes.values.mean(axis=0)), strict=True))
     paid = _costs(quality, costs or {}, {})
     encoding = _encoder(settings, encoder, tell)
-    learn, held = _split(hashes, seed)
+    learn, held = _split(outcomes.prompts, hashes, seed)
     fitted = fit(outcomes.take(learn), hashes[learn], encoding, seed=seed, tell=tell)
     said = fitted.router.predict([outcomes.prompts[row] for row in held])
     now = datetime.now(UTC)
@@ -180,14 +181,18 @@ def opened(settings: Settings) -> Stored:
     return router_folder.load(folder, encoder)
 
 
-def _split(hashes: NDArray[np.uint64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(
+    prompts: Sequence[str], hashes: NDArray[np.uint64], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to fit, and rows to hold out: whole prompts, drawn evenly, in an order that says nothing of their outcomes."""
     names, of_row = np.unique(hashes, return_inverse=True)
     source = np.random.default_rng(seed)
     rank = source.permutation(len(names))[of_row]
     count = min(len(names) // _HELD_OUT, _MOST_HELD, len(names) - LEAST_PROMPTS)
     order = source.permutation(len(hashes))
-    return np.sort(order[rank[order] >= count][:MOST_FITTED]), order[rank[order] < count]
+    learn = order[rank[order] >= count][:MOST_FITTED]
+    chars = np.cumsum([min(len(prompts[row]), MOST_CHARS) for row in learn])
+    return np.sort(learn[chars <= MOST_FITTED_CHARS]), order[rank[order] < count]
 
 
 def _once(known: Known) -> Known:

@@ -26,6 +26,8 @@ LEAST_OF_A_KIND: Final = 10
 """Good and bad outcomes of each model."""
 MOST_FITTED: Final = 50_000
 """Rows that are fitted; of more a sample is drawn, which costs little and bounds memory and time."""
+MOST_FITTED_CHARS: Final = 30_000_000
+"""Of all fitted prompts together, as far as they are read."""
 
 
 @dataclass(frozen=True, slots=True)

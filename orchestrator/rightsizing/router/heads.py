@@ -106,9 +106,8 @@ def ask_heads(heads: Heads, table: Table, rows: Rows, models: int) -> dict[str, 
 def _vocabulary(table: Table, rows: Rows) -> tuple[Rows, Floats]:
     """The terms that stand in enough of these rows, the commonest if there are too many, with their inverse frequencies."""
     found = np.asarray((table.counts[rows] > 0).sum(axis=0)).ravel()
-    kept = np.flatnonzero(
-        found >= min(OPTIONS["least_texts"], found.max())
-    )  # prompts without a word in common have each its own
+    least = min(OPTIONS["least_texts"], found.max())  # prompts that have no term in common keep their own
+    kept = np.flatnonzero(found >= least)
     if len(kept) > OPTIONS["most_terms"]:
         kept = np.sort(kept[np.argsort(-found[kept], kind="stable")[: OPTIONS["most_terms"]]])
     return kept, (np.log((1 + len(rows)) / (1 + found[kept])) + 1).astype(np.float32)
@@ -134,11 +133,9 @@ def _near(shape: NDArray[np.float64], topics: Floats, values: Floats, seed: int)
     where = places(shape, topics, arrays)
     landmarks = where[np.sort(np.random.default_rng(seed).permutation(len(where))[: OPTIONS["landmarks"]])]
     mean = values.mean(axis=0)
-    left, right = (
-        OPTIONS["ridge"]["near"] * closeness(landmarks, landmarks).astype(np.float64),
-        np.zeros((len(landmarks), len(mean))),
-    )
+    left = OPTIONS["ridge"]["near"] * closeness(landmarks, landmarks).astype(np.float64)
     left += _STEADY * np.eye(len(landmarks))
+    right = np.zeros((len(landmarks), len(mean)))
     for first in range(0, len(where), _ROWS_AT_ONCE):
         close = closeness(where[first : first + _ROWS_AT_ONCE], landmarks).astype(np.float64)
         left += close.T @ close

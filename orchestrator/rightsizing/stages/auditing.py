@@ -17,7 +17,7 @@ from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_again, asked_text, score_of
-from orchestrator.rightsizing.sequential import Watch
+from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.rightsizing.stages.promoting import demote
 from orchestrator.store import audits, house_jobs, stages
 from orchestrator.store.audits import Verdict

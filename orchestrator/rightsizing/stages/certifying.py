@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing.certify import Demand, Finding, Scored, certify, grid
+from orchestrator.rightsizing.guarantees.certify import Demand, Finding, Scored, certify, grid
 from orchestrator.store import audits, certificates, stages
 from orchestrator.store.certificates import NewCertificate
 

@@ -11,10 +11,10 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.certify import Scored
 from orchestrator.rightsizing.evidence.answers import agrees
-from orchestrator.rightsizing.labels import read_labels
+from orchestrator.rightsizing.guarantees.certify import Scored
 from orchestrator.rightsizing.stages.certifying import Held, Rows
+from orchestrator.rightsizing.training.labels import read_labels
 
 AT_ONCE = 500
 

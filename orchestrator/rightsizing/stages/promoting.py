@@ -13,7 +13,7 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.fleet import Fleet, Model
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
-from orchestrator.rightsizing.sequential import Watch
+from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.store import certificates, stages, tenants
 from orchestrator.store.stages import NewStage
 from orchestrator.telemetry import log

@@ -20,7 +20,7 @@ import pytest
 from orchestrator.contracts import Answer
 from orchestrator.errors import EngineFault
 from orchestrator.requests import CLASSIFY, EMBEDDINGS, SCORE
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training.train import train
 from tests.weights import smollm2_gguf
 from tests.workers.engines.build import CHAT, alike, chat, engine
 from tests.workers.engines.openai_server import OpenAIServer

@@ -17,7 +17,7 @@ from orchestrator.errors import EngineFault
 from orchestrator.learned import ngrams
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.encoder import encoders_of, open_encoder
-from orchestrator.rightsizing.train import train
+from orchestrator.rightsizing.training.train import train
 from tests.workers.engines.build import CHAT, engine
 from workers.engines.base import EngineRequest
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.bounds import (
+from orchestrator.rightsizing.guarantees.bounds import (
     Floats,
     binomial_interval,
     binomial_lower,
     binomial_ps,
 )
-from orchestrator.rightsizing.shortfall import shortfall
+from orchestrator.rightsizing.guarantees.shortfall import shortfall
 
 Counts = NDArray[np.int64]
 Rights = NDArray[np.bool_]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.rightsizing.bounds import rows_expected, rows_needed
+from orchestrator.rightsizing.guarantees.bounds import rows_expected, rows_needed
 
 _EVEN: Final = 0.4999
 """As good as a half: with fewer rows than show a target by this, nothing can be said of it."""

@@ -19,11 +19,11 @@ from orchestrator.learned.encoder import Encoder, Vectors
 from orchestrator.learned.record import Kept, KeptRow, TrainingRecord, short
 from orchestrator.learned.specialist import check_task, save
 from orchestrator.learned.terms import MAX_TEXT_CHARS, text_sha256
-from orchestrator.rightsizing import calibration, fitting, noise
-from orchestrator.rightsizing.card import card
-from orchestrator.rightsizing.evaluate import calibration_error
-from orchestrator.rightsizing.fitting import Target
-from orchestrator.rightsizing.labels import (
+from orchestrator.rightsizing.training import calibration, fitting, noise
+from orchestrator.rightsizing.training.card import card
+from orchestrator.rightsizing.training.evaluate import calibration_error
+from orchestrator.rightsizing.training.fitting import Target
+from orchestrator.rightsizing.training.labels import (
     MAX_LABEL_CHARS,
     MAX_OBJECT_CHARS,
     MAX_ROWS,
@@ -34,8 +34,8 @@ from orchestrator.rightsizing.labels import (
     pieces,
     values_of,
 )
-from orchestrator.rightsizing.recording import Made, Rows, record_of
-from orchestrator.rightsizing.splits import MOST_FITTED, groups_of, split
+from orchestrator.rightsizing.training.recording import Made, Rows, record_of
+from orchestrator.rightsizing.training.splits import MOST_FITTED, groups_of, split
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of the whole that is done (0 to 1)."""

@@ -25,8 +25,8 @@ from orchestrator.learned.heads import (
     standardised,
 )
 from orchestrator.learned.ngrams import Floats
-from orchestrator.rightsizing.fitting import Fitted, Target, fit_heads
-from orchestrator.rightsizing.splits import folds_of
+from orchestrator.rightsizing.training.fitting import Fitted, Target, fit_heads
+from orchestrator.rightsizing.training.splits import folds_of
 
 FOLDS: Final = 5
 LEAST_ROWS: Final = 20

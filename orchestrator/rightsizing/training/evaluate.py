@@ -18,7 +18,7 @@ from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Specialist
 from orchestrator.learned.prediction import Prediction
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.labels import canonical, fields_of, pieces
+from orchestrator.rightsizing.training.labels import canonical, fields_of, pieces
 
 _TIMED_ROWS: Final = 500
 _CONFUSIONS_SHOWN: Final = 10

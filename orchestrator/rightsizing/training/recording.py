@@ -19,11 +19,11 @@ from orchestrator.learned.encoder import Encoder
 from orchestrator.learned.heads import GAMMA
 from orchestrator.learned.record import Kept, TrainingRecord
 from orchestrator.learned.specialist import model_sha256
-from orchestrator.rightsizing import calibration, fitting
-from orchestrator.rightsizing.evaluate import score
-from orchestrator.rightsizing.fitting import Target
-from orchestrator.rightsizing.labels import named, pieces
-from orchestrator.rightsizing.splits import MOST_FITTED, Group, Split, truth_of
+from orchestrator.rightsizing.training import calibration, fitting
+from orchestrator.rightsizing.training.evaluate import score
+from orchestrator.rightsizing.training.fitting import Target
+from orchestrator.rightsizing.training.labels import named, pieces
+from orchestrator.rightsizing.training.splits import MOST_FITTED, Group, Split, truth_of
 
 _LISTED: Final = 20
 

@@ -1,0 +1,1 @@
+"""Exact bounds, certificates, and the watch over a specialist: pure."""
