@@ -204,6 +204,27 @@ def test_a_router_with_an_encoder_is_refused_another(rows: Outcomes, tmp_path: P
         router_folder.load(folder, None)
 
 
+def test_an_encoder_is_used_where_it_is_wanted_and_there_and_which_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, told = Settings.load({"data_dir": tmp_path}), list[str]()
+    given = write(tmp_path / "o.csv", made(200))
+
+    def missing(_home: Path) -> Lengths:
+        raise NotFound("The sentence encoder is not here. Get it with: COMMAND")
+
+    for opens, sha256, words in (
+        (missing, None, "Get it with"),
+        (lambda _home: Lengths(), Lengths.sha256, "with sentence vectors"),
+    ):
+        monkeypatch.setattr(commands, "open_encoder", opens)
+        record = commands.train(settings, given, lambda step, _share: told.append(step), encoder="auto")
+        assert (record["encoder"] or {}).get("sha256") == sha256
+        assert any(words in step for step in told)
+        told.clear()
+        assert commands.opened(settings).router.predict(["card post"]).shape == (1, 2)
+
+
 @pytest.mark.parametrize("name", ["model.npz", "rows.npz"])
 def test_a_file_that_was_changed_is_refused_by_its_hash(settings: Settings, name: str) -> None:
     path = commands.opened(settings).folder / name
