@@ -64,14 +64,15 @@ def show_savings(savings: Mapping[str, Any]) -> None:
         note(f"No task had work in that time. Hand some in: {again('submit FILE --task TASK')}")
         return
     out.print(f"{savings['since']} to {savings['until']}")
-    rows = table("", "task", *SUMS, "quality", right=SUMS)
+    rows = table("", "task", *SUMS, right=SUMS)
     for one in tasks:
-        rows.add_row(one["task"], *_sums(one), _quality(one))
+        rows.add_row(one["task"], *_sums(one))
     if len(tasks) > 1:
         rows.add_section()
-        rows.add_row("all", *_sums(savings), "")
+        rows.add_row("all", *_sums(savings))
     out.print(rows)
     for one in tasks:
+        _say(f"{one['task']}: quality {_quality(one)}.")
         if Decimal(one["training_usd"]) > 0:
             _say(_break_even(one))
     if savings["unknown"]:

@@ -46,7 +46,7 @@ def test_savings_show_sums_with_quality_and_what_is_not_known(capsys: pytest.Cap
     bare = replace(on_the_reference(50), task="odd", models=())
     show_savings(json.loads(json.dumps(savings([promoted(), bare]).as_dict())))
     text = capsys.readouterr().out
-    assert "99.3% (98.8% to 99.7%) by agreement, -1.2 to -0.3 points against the reference" in text
+    assert "triage: quality 99.3% (98.8% to 99.7%) by agreement, -1.2 to -0.3 points against the reference" in text
     assert "triage: its training, $2.00, is paid back after 57 jobs." in text
     assert "not known of odd" in text
     assert "$1,067" in text
