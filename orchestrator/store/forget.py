@@ -51,6 +51,10 @@ REQUESTS: Final = text(f"""
 RESULTS: Final = text(f"UPDATE results r SET body = NULL, blob_key = NULL FROM {_ROWS} WHERE {_THESE.format(t='r')}")
 VERSIONS: Final = text("DELETE FROM result_versions WHERE job_id = ANY(CAST(:jobs AS bigint[]))")
 REVIEWS: Final = text("DELETE FROM reviews WHERE job_id = ANY(CAST(:jobs AS bigint[]))")
+LABELS: Final = text("DELETE FROM labels WHERE job_id = ANY(CAST(:jobs AS bigint[]))")
+AUDITS: Final = text(
+    "DELETE FROM audits a USING jobs j WHERE j.id = ANY(CAST(:jobs AS bigint[])) AND a.job = j.public_id"
+)
 ATTEMPTS: Final = text(f"""
     UPDATE attempts SET detail = NULL, fault_message = CASE WHEN fault_message IS NOT NULL THEN '{TOLD}' END
     WHERE job_id = ANY(CAST(:jobs AS bigint[]))
@@ -143,7 +147,10 @@ def empty(session: Session, owner: Owner, document: bytes) -> tuple[Taken, Doome
         return None
     values = {"jobs": [job.id for job in jobs], "days": [job.stored_on for job in jobs]}
     keys = set(session.execute(KEYS, values).scalars()) | {_late(job) for job in jobs if job.dispatch_id is not None}
-    done = {one: _count(session, one, values) for one in (REQUESTS, RESULTS, VERSIONS, REVIEWS, ATTEMPTS, MARK)}
+    done = {
+        one: _count(session, one, values)
+        for one in (REQUESTS, RESULTS, VERSIONS, REVIEWS, LABELS, AUDITS, ATTEMPTS, MARK)
+    }
     taken = Taken(
         jobs=len(jobs), requests=done[REQUESTS], results=done[RESULTS], versions=done[VERSIONS], reviews=done[REVIEWS],
         attempts=done[ATTEMPTS], blobs=len(keys),

@@ -1,4 +1,7 @@
-"""Jobs for us alone, as audits are: each about a job of a tenant, whose project it queues with, and nobody is charged for it."""
+"""Jobs for us alone, as audits are: each about a job of a tenant, whose project it queues with, and nobody is charged for it.
+
+It is about the same document, so that it is forgotten with it.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ PUT: Final = text("""
         SELECT nextval('jobs_id_seq') AS id, (now() AT TIME ZONE 'UTC')::date AS stored_on
     ), job AS (
         INSERT INTO jobs (id, stored_on, public_id, tenant_id, project_id, api_key_id, lane, prefix_hash, deadline, fleet_version,
-            policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task, task_version, unbilled)
+            policy_version, price_version, state, interactive, held_usd, tier, model, endpoint, rule, task, task_version, document_hash, unbilled)
         SELECT new.id, new.stored_on, :public_id, j.tenant_id, j.project_id, j.api_key_id, -j.project_id, j.prefix_hash,
             now() + make_interval(secs => :within), :fleet, :policy, :prices, 1, false, 0, :tier, :model, j.endpoint, :rule, j.task,
-            j.task_version, true
+            j.task_version, j.document_hash, true
         FROM jobs j, new WHERE j.id = :about RETURNING id
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, reasons, features)

@@ -23,10 +23,14 @@ from orchestrator.flow.administer import Actor
 from orchestrator.flow.again import Again, retry_batch
 from orchestrator.flow.context import Context, open_context
 from orchestrator.flow.show import show_job
+from orchestrator.promotion import Drawn
 from orchestrator.settings import Settings
+from orchestrator.store import audits, house_jobs, labels
+from orchestrator.store.house_jobs import HouseJob
+from orchestrator.store.labels import NewLabel
 from tests.flow.test_documents import LABELS, document, known, lines_of, long_document
 from tests.flow.test_review import BILL, HINTS, RIGHT, TASK, decide
-from tests.stack import OWNER, Stack, row, until
+from tests.stack import OWNER, Stack, chat, row, until
 
 ACTOR = Actor(OWNER.tenant_id, "key_test")
 SECRET = "Zanzibar-4711"
@@ -163,6 +167,25 @@ def test_reviews_and_corrections_go_as_well(working: Stack, settings: Settings) 
     assert (taken["versions"], taken["reviews"]) == (1, 1)
     assert not holds(working, SECRET)
     assert not holds(working, "Anvil Works")
+
+
+def test_labels_and_second_answers_go_as_well(working: Stack, settings: Settings) -> None:
+    tasks.define(working.context, OWNER, TASK)
+    lines_of(working, document("a.txt", BILL), hints=HINTS)
+    (about,) = working.query("SELECT id, public_id FROM jobs")
+    body = orjson.dumps(chat(f"Again: {SECRET}"))
+    new = HouseJob(about.id, ids.uuid7(), body, "llm", "fast", "audit", "Again.", 60.0)
+    with working.context.database.unit_of_work() as session:
+        house_jobs.put(session, new, working.context.versions)
+        labels.put(session, 1, [NewLabel(about.public_id, b"x" * 32, SECRET)], source="label", given_by="test")
+        audits.draw(session, 1, [(about.public_id.hex, Drawn(1, "bills", "audit", 0.5))])
+    working.context.broker.wake()
+    working.wait_job(new.public_id)
+    assert holds(working, SECRET)
+    assert forgotten(settings, BILL)["taken"]["jobs"] == 2
+    assert not holds(working, SECRET)
+    assert working.count("SELECT (SELECT count(*) FROM labels) + (SELECT count(*) FROM audits)") == 0
+    assert working.doctor() == []
 
 
 def test_what_still_waits_is_cancelled_and_its_hold_given_back(stack: Stack, settings: Settings) -> None:
