@@ -42,8 +42,8 @@ def jobs_ended(session: Session, ended: Iterable[Ended]) -> None:
 
 
 def is_told(job: ClaimedJob | Swept, state: JobState) -> bool:
-    """Whether somebody may wait to hear of a job's end: nobody waits for it in a call, and it is no part of a batch."""
-    return is_terminal(state) and not job.batch_id and not job.interactive
+    """Whether somebody may wait to hear of a job's end: nobody waits for it in a call, and it is neither part of a batch nor ours."""
+    return is_terminal(state) and not job.batch_id and not job.interactive and not job.unbilled
 
 
 def tell_alerts(context: Context) -> int:

@@ -45,7 +45,7 @@ DELETE_UNOPENED: Final = text("""
     DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on RETURNING r.blob_key
 """)
 _SWEPT: Final = """RETURNING jobs.id, jobs.public_id, jobs.batch_id, jobs.tenant_id, jobs.project_id, jobs.api_key_id, jobs.tier, jobs.model,
-        jobs.interactive, jobs.parent_job_id, picked.held_usd"""
+        jobs.interactive, jobs.parent_job_id, jobs.unbilled, picked.held_usd"""
 SWEEP: Final = text(f"""
     WITH picked AS (
         SELECT id, held_usd FROM jobs WHERE batch_id = :batch AND state = ANY(:states) AND id > :after
@@ -200,13 +200,24 @@ class Swept:
     interactive: bool
     held_usd: Decimal
     is_piece: bool
+    unbilled: bool = False
+    """Whether it was for us alone: its owner is not told of it."""
 
 
 def _swept(row: Row[Any]) -> Swept:
     owner = Owner(row.tenant_id, row.project_id, row.api_key_id)
     is_piece = row.parent_job_id is not None
     return Swept(
-        row.id, row.public_id, row.batch_id, owner, row.tier, row.model, row.interactive, row.held_usd, is_piece
+        row.id,
+        row.public_id,
+        row.batch_id,
+        owner,
+        row.tier,
+        row.model,
+        row.interactive,
+        row.held_usd,
+        is_piece,
+        row.unbilled,
     )
 
 

@@ -105,11 +105,11 @@ OPEN_JOBS: Final = {
             FROM batches b WHERE b.status IN ('in_progress', 'cancelling') AND b.{column} = :scope_id
         ), 0) + (
             SELECT count(*) FROM projects p CROSS JOIN unnest(CAST(:models AS text[])) m(model) CROSS JOIN LATERAL (
-                SELECT j.{column} FROM jobs j WHERE j.model = m.model AND j.lane = -p.id AND j.state = 1 AND NOT j.requeued
+                SELECT j.{column} FROM jobs j WHERE j.model = m.model AND j.lane = -p.id AND j.state = 1 AND NOT j.requeued AND NOT j.unbilled
             ) queued WHERE p.tenant_id = :tenant AND queued.{column} = :scope_id
         ) + (
             SELECT count(*) FROM dispatches d CROSS JOIN unnest(d.job_ids) x(id) JOIN jobs j ON j.id = x.id
-            WHERE d.ended_at IS NULL AND j.batch_id = 0 AND j.state = 2 AND j.{column} = :scope_id
+            WHERE d.ended_at IS NULL AND j.batch_id = 0 AND j.state = 2 AND NOT j.unbilled AND j.{column} = :scope_id
         )
     """)
     for scope, column in _OF.items()
