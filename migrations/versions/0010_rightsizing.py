@@ -107,7 +107,7 @@ CREATE TABLE IF NOT EXISTS audits (
     tenant_id     bigint NOT NULL,
     task          text NOT NULL,
     stage_id      bigint NOT NULL,
-    kind          text NOT NULL CHECK (kind IN ('shadow', 'audit')),
+    kind          text NOT NULL CHECK (kind IN ('shadow', 'audit', 'label')),
     probability   real NOT NULL CHECK (probability > 0 AND probability <= 1),
     job           uuid NOT NULL UNIQUE,
     state         text NOT NULL DEFAULT 'drawn' CHECK (state IN ('drawn', 'asked', 'decided', 'void')),

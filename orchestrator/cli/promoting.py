@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from orchestrator.cli.again import again
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
 from orchestrator.cli.options import Config, DataDir, Task, json_flag
+from orchestrator.cli.saving import check_target
 
 STAGES: Final = ("shadow", "canary", "full")
 Shown = Annotated[
@@ -160,7 +162,11 @@ def stages(task: Task, data_dir: DataDir = None, config: Config = None, as_json:
 
 def label(
     task: Task,
-    labels: Annotated[Path, typer.Option("--labels", metavar="FILE.csv", help="A job's id and the right answer a line: CSV with a header.")],
+    labels: Annotated[
+        Path | None, typer.Option("--labels", metavar="FILE.csv", help="A job's id and the right answer a line: CSV with a header.")
+    ] = None,
+    draw: Annotated[int | None, typer.Option("--draw", min=1, max=10_000, help="Draw so many answered jobs at random, for people to label.")] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Where those that are drawn are written.")] = None,
     job_column: Annotated[str, typer.Option("--job-column", help="The column with the job's id.")] = "job",
     label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",
     data_dir: DataDir = None,
@@ -169,12 +175,33 @@ def label(
 ) -> None:  # fmt: skip
     """Say what the right answers to a task's jobs are: the quality of every model that answered them is measured by it.
 
-    Example:
-      rightsize label support-triage --labels checked.csv
+    Jobs that are drawn with --draw stand for all others, since the probability with which they were drawn is noted.
+
+    Examples:
+      rightsize label support-triage --draw 200 --out to-label.csv
+      rightsize label support-triage --labels to-label.csv
     """
+    if (labels is None) == (draw is None) or (draw is None) != (out_file is None):
+        raise typer.BadParameter("Give --labels FILE.csv, or --draw N with --out FILE.csv.")
+    if draw is not None and out_file is not None:
+        _draw(task, draw, out_file, data_dir, config)
+        return
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         found = server_command("label")(settings, task, labels, job_column=job_column, label_column=label_column)
     print_json(found) if as_json else out.print(f"{found['labels']:,} labels of task {task} are stored.")
+
+
+def _draw(task: str, n: int, out_file: Path, data_dir: Path | None, config: Path | None) -> None:
+    check_target(out_file)
+    with with_servers(settings_of(data_dir, config), workers=False) as settings:
+        rows: list[dict[str, str]] = server_command("draw_to_label")(settings, task, n)
+    with out_file.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    note(
+        f"{len(rows):,} jobs are in {out_file}. Fill the column `label`, then: {again(f'label {task} --labels {out_file}')}"
+    )
 
 
 def _show(found: Mapping[str, Any]) -> None:

@@ -187,6 +187,12 @@ def _measured(
     return measure(context, tenant_id, Period.of_days(first, last), task)
 
 
+def draw_to_label(settings: Settings, task: str, n: int) -> list[dict[str, str]]:
+    """Answered jobs drawn at random for people to label."""
+    with _opened(settings) as (context, tenant_id):
+        return labelling.draw_to_label(context, tenant_id, task, n)
+
+
 def _standing(context: Context, tenant_id: int, task: str) -> dict[str, Any]:
     with context.database.unit_of_work() as session:
         return standing.told(session, tenant_id, task)

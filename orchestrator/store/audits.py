@@ -78,7 +78,7 @@ REFERENCE: Final = text("""
 COUNTS: Final = text("""
     SELECT kind, count(*) FILTER (WHERE state = 'decided') AS decided, count(*) FILTER (WHERE agrees) AS agreed,
         count(*) FILTER (WHERE missing) AS missing, count(*) FILTER (WHERE state IN ('drawn', 'asked')) AS open
-    FROM audits WHERE tenant_id = :tenant AND task = :task AND created_at >= :since GROUP BY kind
+    FROM audits WHERE tenant_id = :tenant AND task = :task AND created_at >= :since AND kind <> 'label' GROUP BY kind
 """)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -23,6 +24,25 @@ JOBS: Final = text("""
     JOIN jobs j ON j.public_id = x.job AND j.tenant_id = :tenant
     LEFT JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
 """)
+_UNLABELLED: Final = """
+    FROM jobs j WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task = :task AND j.state = 10
+        AND NOT j.unbilled AND j.parent_job_id IS NULL AND j.pieces = 0 AND j.forgotten_at IS NULL AND j.created_at >= :since
+        AND NOT EXISTS (SELECT FROM labels l WHERE l.job_id = j.id AND l.source = 'label')
+"""
+UNLABELLED: Final = text(f"SELECT count(*) {_UNLABELLED}")
+DRAW: Final = text(f"""
+    SELECT d.public_id, d.model, q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key
+    FROM (SELECT j.id, j.stored_on, j.public_id, j.model {_UNLABELLED} ORDER BY random() LIMIT :n) d
+    JOIN job_requests q ON q.job_id = d.id AND q.stored_on = d.stored_on
+    JOIN results r ON r.job_id = d.id AND r.stored_on = d.stored_on
+""")
+# One that was drawn before keeps the probability that it was drawn with then.
+NOTE: Final = text("""
+    INSERT INTO audits (tenant_id, task, stage_id, kind, probability, job, state)
+    SELECT :tenant, :task, 0, 'label', :probability, x.job, 'void' FROM unnest(CAST(:jobs AS uuid[])) AS x(job)
+    ON CONFLICT (job) DO NOTHING
+""")
+AMONG: Final = 2_000_000
 # The newest word on a job counts, of each source.
 ANSWERED: Final = text("""
     SELECT DISTINCT ON (l.job_id, l.source) l.source, l.label, l.good, l.probability, j.model, j.tier, r.body, r.blob_key
@@ -55,6 +75,18 @@ def put(session: Session, tenant_id: int, new: Sequence[NewLabel], *, source: st
         "hashes": [one.text_hash for one in new], "labels": [one.label for one in new], "goods": [one.good for one in new],
     }  # fmt: skip
     return len(session.execute(PUT, values).all())
+
+
+def draw(session: Session, tenant_id: int, task: str, since: datetime, n: int) -> Sequence[Row[Any]]:
+    """Some answered jobs of a task without a label, drawn at random, and the probability noted with which each was drawn."""
+    values = {"tenant": tenant_id, "task": task, "since": since, "n": n, "among": AMONG}
+    there = int(session.execute(UNLABELLED, values).scalar_one())
+    found = session.execute(DRAW, values).all()
+    if found:
+        jobs = [row.public_id for row in found]
+        noted = {"tenant": tenant_id, "task": task, "probability": min(1.0, n / there), "jobs": jobs}
+        session.execute(NOTE, noted)
+    return found
 
 
 def answered(session: Session, tenant_id: int, task: str, *, limit: int = 100_000) -> Sequence[Row[Any]]:

@@ -83,6 +83,13 @@ def test_labels_are_stored_for_jobs_of_their_task_only(place: Place) -> None:
     assert told == {"task": "labelled", "labels": 3}
     strange = said(place, "label", "another", "--labels", "right.csv", code=1)
     assert "3 of the jobs are none of task another" in strange
+    place.run("submit", "rows.jsonl", "--task", "labelled", "--wait")
+    place.run("label", "labelled", "--draw", "2", "--out", "to-label.csv")
+    drawn = (place.folder / "to-label.csv").read_text("utf-8").splitlines()
+    assert (drawn[0], len(drawn)) == ("job,text,answer,label", 3)
+    (place.folder / "to-label.csv").write_text("\n".join(drawn[:1] + [f"{line}order" for line in drawn[1:]]), "utf-8")
+    assert "2 labels" in place.run("label", "labelled", "--labels", "to-label.csv").stdout
+    assert "or --draw N" in said(place, "label", "labelled", code=2)
     (place.folder / "wrong.csv").write_text("job,label\nnot-a-job,order\n")
     assert "job" in said(place, "label", "labelled", "--labels", "wrong.csv", code=1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -12,13 +13,14 @@ from orchestrator import ids
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import asked_text
+from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
 from orchestrator.rightsizing.training.labels import read_labels
 from orchestrator.store import labels
 from orchestrator.store.labels import NewLabel
 
 CHUNK: Final = 1_000
 MOST_SHOWN: Final = 5
+DAYS: Final = 30
 OF_A_JOB: Final = ("job", "req", "batch_req", "resp")
 
 
@@ -53,6 +55,31 @@ def _chunk(context: Context, tenant_id: int, task: str, pairs: list[tuple[UUID, 
             )
         new = [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
         return labels.put(session, tenant_id, new, source="label", given_by=given_by)
+
+
+def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[dict[str, str]]:
+    """Answered jobs of a task, drawn at random for people to label; raises InvalidRequest where there are none left."""
+    since = datetime.now(UTC) - timedelta(days=DAYS)
+    with context.database.unit_of_work() as session:
+        found = labels.draw(session, tenant_id, task, since, n)
+    if not found:
+        raise InvalidRequest(
+            f"No job of task {task} was answered in the last {DAYS} days that has no label yet. Submit work with `--task {task}`.",
+            param="task",
+        )
+    return [
+        {
+            "job": ids.public("job", row.public_id), "text": asked_text(_body(context, row.request, row.request_key)),
+            "answer": answer_of(_body(context, row.answer, row.answer_key)) or "", "label": "",
+        }
+        for row in found
+    ]  # fmt: skip
+
+
+def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes:
+    if body is not None:
+        return bytes(body)
+    return context.blobs.get(blob_key) if blob_key else b"{}"
 
 
 def give_feedback(

@@ -238,13 +238,28 @@ def _agreement(rows: Sequence[Row[Any]], kind: str, n: str, agreed: str) -> list
 def _of_people(name: str, given: Sequence[Row[Any]]) -> Iterable[Quality]:
     """What labels and feedback say of a model's answers."""
     ours = [row for row in given if row.model == name]
-    labelled = [agrees(_said(row), row.label) for row in ours if row.label is not None and row.body is not None]
-    judged = [row.good for row in ours if row.good is not None and row.label is None]
-    sources: list[tuple[Source, list[bool]]] = [("labels", labelled), ("feedback", judged)]
-    for source, right in sources:
-        found = quality_of(source, [Group(1.0, len(right), len(right), sum(right))]) if right else None
+    labelled = [
+        (row.probability, agrees(_said(row), row.label))
+        for row in ours
+        if row.label is not None and row.body is not None
+    ]
+    judged = [(None, bool(row.good)) for row in ours if row.good is not None and row.label is None]
+    sources: list[tuple[Source, Sequence[tuple[float | None, bool]]]] = [("labels", labelled), ("feedback", judged)]
+    for source, said in sources:
+        found = quality_of(source, _weighted(said)) if said else None
         if found is not None:
             yield found
+
+
+def _weighted(said: Sequence[tuple[float | None, bool]]) -> list[Group]:
+    """Verdicts in groups of the same probability to be drawn; those that nobody drew stand for themselves alone."""
+    groups: dict[float, list[bool]] = {}
+    for probability, right in said:
+        groups.setdefault(probability or 1.0, []).append(right)
+    return [
+        Group(probability, max(len(right), round(len(right) / probability)), len(right), sum(right))
+        for probability, right in sorted(groups.items())
+    ]
 
 
 def _said(row: Row[Any]) -> str | None:

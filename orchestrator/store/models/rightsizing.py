@@ -126,7 +126,8 @@ class Audit(Base):
     task: Mapped[str]
     stage_id: Mapped[Big]
     kind: Mapped[str]
-    """`audit`: the specialist's accepted answer is held against the reference. `shadow`: the reference's against the specialist."""
+    """`audit`: the specialist's accepted answer is held against the reference. `shadow`: the reference's against the specialist.
+    `label`: a person is to say what is right, and no model is asked."""
     probability: Mapped[Probability]
     job: Mapped[UUID]
     state: Mapped[str]
