@@ -62,6 +62,6 @@ def drawn(promotion: Promotion | None, rule: str, model: str, lot: float) -> Dra
         return None
     if rule == CERTIFIED:
         return Drawn(promotion.stage_id, promotion.task, "audit", promotion.audit_share)
-    if promotion.stage in ("shadow", "canary") and model == promotion.reference:
+    if rule == "default" and promotion.stage in ("shadow", "canary") and model == promotion.reference:
         return Drawn(promotion.stage_id, promotion.task, "shadow", promotion.audit_share)
     return None

@@ -17,7 +17,7 @@ from orchestrator.api.auth import Reader, Submitter, Submitting
 from orchestrator.api.bodies import answer, checked, idempotency_key, read_object
 from orchestrator.api.serving import Serving, serving_of
 from orchestrator.contracts import Owner
-from orchestrator.errors import Backpressure, InvalidRequest, Refused
+from orchestrator.errors import Backpressure, Refused
 from orchestrator.flow import cancel as cancelling
 from orchestrator.flow import quotas, submit
 from orchestrator.flow.context import Context
@@ -99,8 +99,6 @@ async def feedback(job_id: str, request: Request, who: Submitting) -> Response:
     """Say whether a job's answer was good, or what the right one is: right-sizing measures the quality of its task by it."""
     serving, public_id = serving_of(request), ids.parse("job", job_id)
     said = checked(schemas.Feedback, await read_object(request))
-    if said.good is None and said.label is None:
-        raise InvalidRequest("Give `good` (true or false), or `label` (the right answer), or both.", param="good")
     given = partial(give_feedback, good=said.good, label=said.label, given_by=f"key_{who.key}")
     await serving.submit(given, serving.context, who.owner.tenant_id, public_id)
     return answer({"object": "feedback", "job": job_id, "good": said.good, "label": said.label})

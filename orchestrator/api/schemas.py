@@ -188,7 +188,7 @@ MAX_LABEL_CHARS: Final = 1_000
 class Feedback(Exact):
     """What a caller says of an answer."""
 
-    good: bool | None = None
+    good: bool
     """Whether it was right."""
     label: Annotated[str, StringConstraints(min_length=1, max_length=MAX_LABEL_CHARS)] | None = None
     """What the right one is."""

@@ -69,7 +69,7 @@ class Adviser:
             return None
         from orchestrator.learned.router import Rule, choose
 
-        said = found.router.predict([text[:MOST_CHARS]])
+        said = found.router.predict([text.strip()[:MOST_CHARS]])
         place = int(choose(said, found.costs_usd, Rule(found.threshold))[0])
         expected = dict(zip(found.router.models, map(float, said[0]), strict=True))
         return Advised(found.router.models[place], expected, found.version)
@@ -87,7 +87,8 @@ class Adviser:
     def _stamp_now(self) -> int:
         """Of the rule's file: it is written anew with each rule, and a router without one is not in use."""
         try:
-            return (self.blobs / "routers" / "default" / "rule.json").stat().st_mtime_ns
+            home = self.blobs / "routers" / "default"
+            return (home / "rule.json").stat().st_mtime_ns + (home / "current.json").stat().st_mtime_ns
         except OSError:
             return 0
 
@@ -103,7 +104,12 @@ class Adviser:
                 return None
             encoder = open_encoder(encoders_of(self.blobs)) if router_folder.needs_encoder(folder) else None
             stored = router_folder.load(folder, encoder)
-        except RightsizeError as error:  # the tree goes on without it; `rightsize router show` says what is wrong
+        except (
+            RightsizeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ) as error:  # the tree goes on without it; `rightsize router show` says what is wrong
             log_fault("pass_failed", error, step="router")
             return None
         router = stored.router

@@ -11,7 +11,7 @@ import orjson
 from sqlalchemy import Row
 
 from orchestrator import ids
-from orchestrator.contracts import ASKED, BatchStatus, Owner, Tier
+from orchestrator.contracts import ACCEPT, ASKED, BatchStatus, Owner, Tier
 from orchestrator.eligibility import excluded
 from orchestrator.errors import Conflict, InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.fleet import Fleet
@@ -153,6 +153,7 @@ def _row(job: Row[Any], content: dict[str, Any], tier: str) -> dict[str, Any]:
     bounds = orjson.loads(job.features).get("bounds") or {}
     hints: Mapping[str, Any] = {**bounds, **(content.pop("rightsize", None) or {})}
     asked = content.pop(ASKED, None)
+    content.pop(ACCEPT, None)
     if job.endpoint == RESPONSES:
         content = {**(asked or {}), "input": _input(content)}
         content.pop("instructions", None)

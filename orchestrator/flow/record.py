@@ -98,7 +98,11 @@ class Recorder:
         most = amount if job.worst_usd is None else min(amount, job.worst_usd)
         charge = most if (state is JobState.SUCCEEDED or then) and not job.unbilled else ZERO
         blob_key = self._blob(job, outcome, state)
-        fields = noted(outcome.body) if state is JobState.SUCCEEDED and job.task and not job.is_piece else None
+        fields = (
+            noted(outcome.body)
+            if state is JobState.SUCCEEDED and job.task and not (job.is_piece or job.unbilled)
+            else None
+        )
         return Move(job, self._marked(job, outcome), state, delay_s, amount, charge, blob_key, then, fields)
 
     def _next(self, job: ClaimedJob) -> Next | None:

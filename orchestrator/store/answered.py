@@ -17,7 +17,7 @@ PAGE: Final = text("""
     FROM (
         SELECT * FROM jobs WHERE id > :after AND tenant_id = :tenant AND task = :task AND state = 10 AND NOT unbilled
             AND parent_job_id IS NULL AND pieces = 0 AND forgotten_at IS NULL AND created_at >= :since
-            AND (CAST(:model AS text) IS NULL OR model = :model)
+            AND (CAST(:model AS text) IS NULL OR model = :model AND rule <> 'certified')
         ORDER BY id LIMIT :limit
     ) j JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
@@ -40,6 +40,6 @@ def first_id(session: Session) -> int:
 def page(
     session: Session, tenant_id: int, task: str, since: datetime, *, after: int, model: str | None = None, limit: int = 1_000
 ) -> Sequence[Row[Any]]:  # fmt: skip
-    """Answered jobs of a task in the order of their making, after one of them; of one model where it is named."""
+    """Answered jobs of a task in the order of their making, after one of them; of one model where it is named, but for what another passed on to it."""
     values = {"tenant": tenant_id, "task": task, "since": since, "after": after, "model": model, "limit": limit}
     return session.execute(PAGE, values).all()

@@ -67,7 +67,7 @@ PAIRS: Final = text("""
 # What the reference is just now, and was when its answers were compared: a server tells it with each answer.
 REVISION: Final = text("""
     SELECT t.model_revision FROM audits a JOIN attempts t ON t.job_id = a.audit_job_id AND t.outcome = 'succeeded'
-    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'audit' AND a.state = 'decided' AND t.model_revision <> ''
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'audit' AND a.stage_id = :stage AND a.state = 'decided' AND t.model_revision <> ''
     ORDER BY a.id DESC LIMIT 1
 """)
 REFERENCE: Final = text("""
@@ -155,9 +155,9 @@ def pairs(
     return session.execute(PAIRS, values).all()
 
 
-def revision_now(session: Session, tenant_id: int, task: str) -> str | None:
-    """The revision of the reference that answered a task's newest audit; None where none has."""
-    return session.execute(REVISION, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
+def revision_now(session: Session, tenant_id: int, task: str, stage_id: int) -> str | None:
+    """The revision of the reference that answered the newest audit of a stage; None where none has."""
+    return session.execute(REVISION, {"tenant": tenant_id, "task": task, "stage": stage_id}).scalar_one_or_none()
 
 
 def revision_compared(session: Session, tenant_id: int, task: str) -> str | None:

@@ -40,7 +40,9 @@ ENDED_AT_BIRTH: Final = text("""
 QUEUED_COUNT: Final = text("SELECT reltuples::bigint FROM pg_class WHERE relname = 'jobs_queued'")
 DELETE_UNOPENED: Final = text("""
     WITH gone AS (
-        DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE batch_id = :batch LIMIT :limit) RETURNING id, stored_on
+        DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE batch_id = :batch LIMIT :limit) RETURNING id, stored_on, public_id
+    ), undrawn AS (
+        DELETE FROM audits a USING gone WHERE a.job = gone.public_id
     )
     DELETE FROM job_requests r USING gone WHERE r.job_id = gone.id AND r.stored_on = gone.stored_on RETURNING r.blob_key
 """)

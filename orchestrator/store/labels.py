@@ -48,7 +48,7 @@ ANSWERED: Final = text("""
     SELECT DISTINCT ON (l.job_id, l.source) l.source, l.label, l.good, l.probability, j.model, j.tier, r.body, r.blob_key
     FROM labels l JOIN jobs j ON j.id = l.job_id AND j.state = 10
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
-    WHERE l.tenant_id = :tenant AND l.task = :task ORDER BY l.job_id, l.source, l.id DESC LIMIT :limit
+    WHERE l.tenant_id = :tenant AND l.task = :task AND l.source <> 'judge' ORDER BY l.job_id, l.source, l.id DESC LIMIT :limit
 """)
 
 

@@ -53,7 +53,7 @@ AUDITS: Final = text(f"""
     SELECT count(*) FILTER (WHERE w.rule = 'audit') AS audits,
         coalesce(sum(k.amount_usd) FILTER (WHERE w.rule = 'audit'), 0) AS audit_usd,
         sum(k.amount_usd * k.amount_usd) FILTER (WHERE w.rule = 'audit') AS squares,
-        count(*) FILTER (WHERE w.rule <> 'audit') AS others, coalesce(sum(k.amount_usd) FILTER (WHERE w.rule <> 'audit'), 0) AS other_usd
+        count(*) FILTER (WHERE w.rule = 'shadow') AS others, coalesce(sum(k.amount_usd) FILTER (WHERE w.rule <> 'audit'), 0) AS other_usd
     FROM work w JOIN transfers k ON k.job_id = w.id AND k.kind = 'cost' WHERE w.unbilled
 """)
 ESCALATED: Final = text(

@@ -47,12 +47,18 @@ RECENT: Final = text("""
 RAISE_AUDITS: Final = text(
     "UPDATE stages SET audit_share = :share, drifted_at = now() WHERE id = :id AND drifted_at IS NULL RETURNING id"
 )
+WAS_DEMOTED: Final = text("""
+    SELECT EXISTS (
+        SELECT FROM stages WHERE tenant_id = :tenant AND task = :task AND certificate_id = :certificate AND stage = 'demoted'
+            AND set_by = 'rightsize'
+    )
+""")
 FREEZE: Final = text("UPDATE stages SET automatic = false WHERE id = :id")
 IS_EXPIRED: Final = text("SELECT expires_at <= now() FROM certificates WHERE id = :certificate")
 # What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
 WITHDRAW: Final = text("""
     WITH picked AS (
-        SELECT id FROM jobs WHERE tenant_id = :tenant AND task = :task AND model = :model AND state = 1 AND rule = 'certified'
+        SELECT id FROM jobs WHERE tenant_id = :tenant AND task = :task AND model = :model AND state IN (1, 3) AND rule = 'certified'
             AND cascade IS NOT NULL ORDER BY id LIMIT :limit FOR UPDATE SKIP LOCKED
     )
     UPDATE jobs SET tier = :tier, model = :reference, cascade = NULL, requeued = false FROM picked WHERE jobs.id = picked.id
@@ -144,6 +150,12 @@ def recent(session: Session, stage: Row[Any], *, among: int = 200_000, limit: in
 def raise_audits(session: Session, stage_id: int, share: float) -> bool:
     """Audit more from now on; False where as many are audited already."""
     return session.execute(RAISE_AUDITS, {"id": stage_id, "share": share}).one_or_none() is not None
+
+
+def was_demoted(session: Session, tenant_id: int, task: str, certificate_id: int) -> bool:
+    """Whether a task was demoted under a certificate by its audits, or by the certificate's end."""
+    values = {"tenant": tenant_id, "task": task, "certificate": certificate_id}
+    return bool(session.execute(WAS_DEMOTED, values).scalar_one())
 
 
 def freeze(session: Session, stage_id: int) -> None:

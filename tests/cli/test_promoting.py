@@ -82,7 +82,7 @@ def test_labels_are_stored_for_jobs_of_their_task_only(place: Place) -> None:
     told = orjson.loads(place.run("label", "labelled", "--labels", "right.csv", "--json").stdout)
     assert told == {"task": "labelled", "labels": 3}
     strange = said(place, "label", "another", "--labels", "right.csv", code=1)
-    assert "3 of the jobs are none of task another" in strange
+    assert "3 of the jobs are none of task another, or forgotten" in strange
     place.run("submit", "rows.jsonl", "--task", "labelled", "--wait")
     place.run("label", "labelled", "--draw", "2", "--out", "to-label.csv")
     drawn = (place.folder / "to-label.csv").read_text("utf-8").splitlines()

@@ -26,7 +26,7 @@ class Link:
 
     operation: str
     parameters: Mapping[str, str] = field(default_factory=dict)
-    body: Mapping[str, str] | None = None
+    body: Mapping[str, str | bool] | None = None
 
     def shown(self) -> dict[str, Any]:
         """The link as OpenAPI has it."""

@@ -41,7 +41,7 @@ OF_BATCH: Final = {
 OF_JOB: Final = {
     "object": Link("show_job", {"job_id": ID}),
     "cancel": Link("cancel_job", {"job_id": ID}),
-    "feedback": Link("give_feedback", {"job_id": ID}, body={"label": "billing"}),
+    "feedback": Link("give_feedback", {"job_id": ID}, body={"good": True}),
 }
 OF_REVIEW: Final = {
     "confirm": Link("decide_review", {"review_id": ID}, body={"action": "confirm"}),

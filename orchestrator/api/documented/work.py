@@ -51,7 +51,7 @@ class Feedback(Told):
 
     object: Literal["feedback"]
     job: JobId
-    good: bool | None
+    good: bool
     label: str | None
 
 

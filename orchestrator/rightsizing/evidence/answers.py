@@ -48,9 +48,24 @@ def asked_again(body: bytes, specialist: str | None = None) -> bytes:
 
 def answer_of(body: bytes) -> str | None:
     """What a stored answer says in its first choice; None for one that says no text."""
-    choices = orjson.loads(body).get("choices") or [{}]
+    found = orjson.loads(body)
+    if found.get("object") == "response":
+        return _said_in(found)
+    choices = found.get("choices") or [{}]
     content = (choices[0].get("message") or {}).get("content")
     return content if isinstance(content, str) else None
+
+
+def _said_in(response: Mapping[str, Any]) -> str | None:
+    """The text of a response's messages."""
+    parts = [
+        part
+        for one in response.get("output") or ()
+        if one.get("type") == "message"
+        for part in one.get("content") or ()
+    ]
+    texts = [part["text"] for part in parts if isinstance(part.get("text"), str)]
+    return "".join(texts) if texts else None
 
 
 def score_of(body: bytes) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
+from sqlalchemy.orm import Session
 
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest, NotFound
@@ -30,9 +31,9 @@ def label_file(
     """Store the labels of a CSV file with a job's id and a label a line; raises InvalidRequest that names what does not fit."""
     names, given = read_labels(file, job_column, label_column)
     pairs = [(_job(name.strip()), one) for name, one in zip(names, given, strict=True)]
-    stored = 0
-    for start in range(0, len(pairs), CHUNK):
-        stored += _chunk(context, tenant_id, task, pairs[start : start + CHUNK], given_by)
+    chunks = (pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK))
+    with context.database.unit_of_work() as session:  # all of it or nothing
+        stored = sum(_chunk(context, session, tenant_id, task, chunk, given_by=given_by) for chunk in chunks)
     return {"task": task, "labels": stored}
 
 
@@ -42,19 +43,20 @@ def _job(name: str) -> UUID:
     return ids.parse("job", f"job_{digits}" if prefix in OF_A_JOB else name)
 
 
-def _chunk(context: Context, tenant_id: int, task: str, pairs: list[tuple[UUID, str]], given_by: str) -> int:
-    with context.database.unit_of_work() as session:
-        found = labels.jobs(session, tenant_id, [job for job, _ in pairs])
-        strange = [job for job, _ in pairs if job not in found or found[job].task != task]
-        if strange:
-            shown = ", ".join(ids.public("job", job) for job in strange[:MOST_SHOWN])
-            raise InvalidRequest(
-                f"{len(strange)} of the jobs are none of task {task}: {shown}. Nothing of these {len(pairs)} lines was stored. Give the ids that "
-                "`rightsize results` shows.",
-                param="labels",
-            )
-        new = [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
-        return labels.put(session, tenant_id, new, source="label", given_by=given_by)
+def _chunk(
+    context: Context, session: Session, tenant_id: int, task: str, pairs: list[tuple[UUID, str]], *, given_by: str
+) -> int:
+    found = labels.jobs(session, tenant_id, [job for job, _ in pairs])
+    strange = [job for job, _ in pairs if job not in found or found[job].task != task or found[job].forgotten_at]
+    if strange:
+        shown = ", ".join(ids.public("job", job) for job in strange[:MOST_SHOWN])
+        raise InvalidRequest(
+            f"{len(strange)} of the jobs are none of task {task}, or forgotten: {shown}. Nothing of the file was stored. Give the ids that "
+            "`rightsize results` shows.",
+            param="labels",
+        )
+    new = [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
+    return labels.put(session, tenant_id, new, source="label", given_by=given_by)
 
 
 def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[dict[str, str]]:

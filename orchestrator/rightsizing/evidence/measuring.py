@@ -123,7 +123,7 @@ def facts_of(seen: Seen) -> TaskFacts:
         ),
         training_s=float((trained.training or {}).get("seconds", 0.0)) if trained is not None else 0.0,
         quality_target=certificates.quality_target(seen.session, seen.tenant_id, seen.task),
-        labels=sum(row.label is not None for row in given),
+        labels=sum(row.label is not None and row.source != "feedback" for row in given),
         fresh_rows=0
         if trained is None
         else certificates.unused_pairs(seen.session, seen.tenant_id, seen.task, trained.specialist),
@@ -241,9 +241,9 @@ def _of_people(name: str, given: Sequence[Row[Any]]) -> Iterable[Quality]:
     labelled = [
         (row.probability, agrees(_said(row), row.label))
         for row in ours
-        if row.label is not None and row.body is not None
+        if row.source != "feedback" and row.label is not None and row.body is not None
     ]
-    judged = [(None, bool(row.good)) for row in ours if row.good is not None and row.label is None]
+    judged = [(None, bool(row.good)) for row in ours if row.source == "feedback" and row.good is not None]
     sources: list[tuple[Source, Sequence[tuple[float | None, bool]]]] = [("labels", labelled), ("feedback", judged)]
     for source, said in sources:
         found = quality_of(source, _weighted(said)) if said else None

@@ -99,9 +99,10 @@ def labelled(
     """Texts and labels of what a task's reference answered; raises InvalidRequest where there are none."""
     texts, labels = [], []
     for one in rows(context, tenant_id, task, model=reference, days=days):
-        if one.text.strip() and one.label:
+        answer = (answer_of(one.answer) or "").strip()
+        if one.text.strip() and answer:
             texts.append(one.text)
-            labels.append(one.label)
+            labels.append(answer)
     if not texts:
         raise InvalidRequest(
             f"{reference} has answered nothing of task {task} in the last {days} days. Submit work with `--task {task}`, or train on labels: "

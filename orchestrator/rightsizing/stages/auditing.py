@@ -18,7 +18,7 @@ from orchestrator.learned.terms import text_sha256
 from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_again, asked_text, score_of
 from orchestrator.rightsizing.guarantees.sequential import Watch
-from orchestrator.rightsizing.stages.promoting import demote
+from orchestrator.rightsizing.stages.promoting import demote, one_task, withdraw
 from orchestrator.store import audits, house_jobs, stages
 from orchestrator.store.audits import Verdict
 from orchestrator.store.house_jobs import HouseJob
@@ -28,8 +28,14 @@ WITHIN_S: Final = 3_600.0
 
 
 def audit_due(context: Context) -> int:
-    """Take every step of audits that is due; returns how many audits were asked, decided or given up."""
-    return ask_due(context) + decide_due(context) + watch_all(context)
+    """Take every step of audits that is due; returns how many audits were asked, decided or given up.
+
+    One orchestrator at a time: audits are seen in the order in which they were asked.
+    """
+    with context.database.locked("audit") as ours:
+        if not ours:
+            return 0
+        return ask_due(context) + decide_due(context) + watch_all(context)
 
 
 def ask_due(context: Context) -> int:
@@ -102,8 +108,15 @@ def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes |
 def watch_all(context: Context) -> int:
     """Let the watch of every promoted task see its new audits; returns how many were seen."""
     with context.database.unit_of_work() as session:
-        found = [row for row in stages.every(session) if row.stage in ("canary", "full")]
-    return sum(_watch(context, row) for row in found)
+        found = stages.every(session)
+    seen = 0
+    for row in found:
+        with one_task(row):
+            if row.stage in ("canary", "full"):
+                seen += _watch(context, row)
+            elif row.stage == "demoted":  # what was being read, or waited for another attempt, when it was demoted
+                withdraw(context, row)
+    return seen
 
 
 def _watch(context: Context, stage: Row[Any]) -> int:
@@ -130,7 +143,7 @@ def _ended(session: Session, stage: Row[Any]) -> str | None:
     if stages.is_expired(session, stage.certificate_id):
         return "Its certificate has expired. Certify it again on fresh rows, and promote it."
     if stage.measure == "agreement" and stage.certified_reference is not None:
-        revision = audits.revision_now(session, stage.tenant_id, stage.task)
+        revision = audits.revision_now(session, stage.tenant_id, stage.task, stage.id)
         if revision is not None and revision != stage.certified_reference:
             return (
                 f"The reference has another revision now ({revision}, not {stage.certified_reference}): what agreed with one may not agree "

@@ -43,6 +43,8 @@ class Rows:
     unlabelled: Sequence[float]
     """Scores of other texts: the grid of thresholds comes from these."""
     frame: dict[str, Any]
+    specialist: str | None = None
+    """The version that the scores are of, where they were not read from what it answered."""
     fitted: Sequence[Scored] = ()
     """Labelled rows that are not certified with: they say where to begin, and decide nothing."""
 
@@ -94,6 +96,10 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
             raise NotFound(NONE_YET.format(task=asked.task))
         if rows is None:
             rows = _of_shadow(session, tenant_id, asked.task, trained)
+        if rows.specialist not in (None, trained.specialist):
+            raise InvalidRequest(
+                f"Task {asked.task} was trained anew just now. Certify the new one: give the command again."
+            )
         fresh, known, double = _fresh(session, tenant_id, asked.task, rows.held)
         number = certificates.last_attempt(session, tenant_id, asked.task) + 1
         if not fresh:
@@ -138,10 +144,17 @@ def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -
     half = len(held) // 2
     # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
     first = held[:half]
-    frame = {"source": "shadow", "since": since.isoformat(), "probability": probability, "for_the_grid": half}
-    return Rows(
-        held[half:], [one.score for one in first] or [0.5], frame, [Scored(one.score, one.right) for one in first]
-    )
+    standing = stages.of_task(session, tenant_id, task)
+    reference = None if standing is None else standing.reference
+    frame = {
+        "source": "shadow",
+        "reference": reference,
+        "since": since.isoformat(),
+        "probability": probability,
+        "for_the_grid": half,
+    }
+    fitted = [Scored(one.score, one.right) for one in first]
+    return Rows(held[half:], [one.score for one in first] or [0.5], frame, fitted=fitted)
 
 
 def _stored(

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence.answers import answer_of, label_of
 from orchestrator.rightsizing.stages import drift
+from orchestrator.rightsizing.stages.promoting import one_task
 from orchestrator.store import certificates, stages
 from orchestrator.telemetry import log
 
@@ -22,7 +23,11 @@ def look_at_all(context: Context) -> int:
     """Look at every promoted task; returns how many have drifted."""
     with context.database.unit_of_work() as session:
         found = [row for row in stages.every(session) if row.stage in ("canary", "full") and row.drifted_at is None]
-    return sum(_look(context, row) for row in found)
+    drifted = 0
+    for row in found:
+        with one_task(row):
+            drifted += _look(context, row)
+    return drifted
 
 
 def _look(context: Context, stage: Row[Any]) -> bool:

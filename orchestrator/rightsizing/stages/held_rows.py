@@ -21,13 +21,16 @@ AT_ONCE = 500
 
 def reserved(blobs: Path, task: str) -> Rows:
     """The rows that training kept aside; raises InvalidRequest where there are none."""
-    kept = specialists.kept(_folder(blobs, task))
+    folder = _folder(blobs, task)
+    kept = specialists.kept(folder)
     if not kept.certify:
         raise InvalidRequest(
             f"Training kept no rows of task {task} aside. Give labelled rows that it was not trained on: rightsize certify {task} --labels FILE.csv"
         )
     held = [Held(one.text_sha256, one.score, one.right) for one in kept.certify]
-    return Rows(held, _unlabelled(kept), {"source": "kept aside at training", "rows": len(held)}, _fitted(kept))
+    return Rows(
+        held, _unlabelled(kept), {"source": "kept aside at training", "rows": len(held)}, folder.name, _fitted(kept)
+    )
 
 
 def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: str) -> Rows:
@@ -55,7 +58,7 @@ def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: 
         "rows": len(texts),
         "learned_from": len(texts) - len(fresh),
     }
-    return Rows(held, _unlabelled(kept), frame, _fitted(kept))
+    return Rows(held, _unlabelled(kept), frame, folder.name, _fitted(kept))
 
 
 def _folder(blobs: Path, task: str) -> Path:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import InvalidRequest, NotFound, ServiceUnavailable
 from orchestrator.fleet import Fleet, Model
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.store import certificates, stages, tenants
 from orchestrator.store.stages import NewStage
-from orchestrator.telemetry import log
+from orchestrator.telemetry import log, log_fault
 
 CANARY_SHARE: Final = 0.1
 AUDIT_SHARES: Final = {"shadow": 0.2, "canary": 0.2, "full": 0.05, "demoted": 0.0}
@@ -34,6 +36,8 @@ class Wish:
     share: float | None = None
     audit_share: float | None = None
     automatic: bool = False
+    instead_of: int | None = None
+    """The stage that must still be in force; None for whichever is."""
 
 
 def promote(context: Context, tenant_id: int, wish: Wish) -> int:
@@ -41,6 +45,10 @@ def promote(context: Context, tenant_id: int, wish: Wish) -> int:
     with context.database.unit_of_work() as session:
         stages.hold(session, tenant_id, wish.task)
         standing = stages.of_task(session, tenant_id, wish.task)
+        if wish.instead_of is not None and (standing is None or standing.id != wish.instead_of):
+            raise InvalidRequest(
+                f"Task {wish.task} has come to another stage meanwhile. Look at it: rightsize stages {wish.task}"
+            )
         new = (
             _shadow(context, session, tenant_id, wish)
             if wish.to == "shadow"
@@ -84,11 +92,31 @@ def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, s
             f"Certify that one: rightsize certify {wish.task} --target {found.target:g} --delta {found.delta:g}",
             param="task",
         )
+    if stages.was_demoted(session, tenant_id, wish.task, found.id):
+        raise InvalidRequest(
+            f"Audits took this certificate's promise back: task {wish.task} was demoted under it. Train it anew, and certify that on fresh rows.",
+            param="task",
+        )
+    if wish.audit_share == 0.0:
+        raise InvalidRequest(
+            "Without audits nothing could ever take it back. Give --audit-share above 0.", param="audit_share"
+        )
     fleet = context.config.fleet
     named = wish.reference or (standing.reference if standing is not None else None)
     reference = _reference(fleet, named or fleet.of_tier(context.config.policy.default_tier)[0].name)
+    agreed_with = found.frame.get("reference")
+    if found.measure == "agreement" and agreed_with not in (None, reference.name):
+        raise InvalidRequest(
+            f"The certificate is about agreement with {agreed_with}, and says nothing of {reference.name}. Leave --reference out.",
+            param="reference",
+        )
     share = 1.0 if wish.to == "full" else CANARY_SHARE if wish.share is None else wish.share
-    watch = Watch(target=watched_target(found), delta=found.delta)
+    goes_on = standing is not None and standing.stage == "canary" and standing.certificate_id == found.id
+    watch = (
+        Watch.from_dict(standing.watch)
+        if goes_on and standing is not None
+        else Watch(watched_target(found), found.delta)
+    )
     bound = f"{found.measure} of {found.target:g} or more on {found.share:.1%} of the rows, with probability {1 - found.delta:g}"
     return NewStage(
         wish.task, wish.to, found.id, found.specialist, specialist_model(fleet, wish.task).name, reference.name, found.threshold,
@@ -130,6 +158,17 @@ def _reference(fleet: Fleet, name: str) -> Model:
             param="reference",
         )
     return model
+
+
+@contextmanager
+def one_task(stage: Row[Any]) -> Iterator[None]:
+    """A step of one task: what fails in it holds up no other's."""
+    try:
+        yield
+    except ServiceUnavailable:
+        raise
+    except Exception as error:
+        log_fault("pass_failed", error, task=stage.task)
 
 
 def freeze(context: Context, tenant_id: int, task: str, *, set_by: str) -> None:

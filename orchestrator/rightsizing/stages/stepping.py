@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
-from orchestrator.rightsizing.stages.promoting import Wish, promote
+from orchestrator.rightsizing.stages.promoting import Wish, one_task, promote
 from orchestrator.store import audits, certificates, stages
 from orchestrator.telemetry import log
 
@@ -30,7 +30,11 @@ def step_all(context: Context) -> int:
     """Take each step that is due; returns how many were taken."""
     with context.database.unit_of_work() as session:
         found = [row for row in stages.every(session) if row.automatic]
-    return sum(_step(context, row) for row in found)
+    steps = 0
+    for row in found:
+        with one_task(row):
+            steps += _step(context, row)
+    return steps
 
 
 def _step(context: Context, stage: Row[Any]) -> bool:
@@ -71,7 +75,9 @@ def _is_rested(context: Context, stage: Row[Any]) -> bool:
 
 def _promoted(context: Context, stage: Row[Any], to: Stage) -> bool:
     try:
-        promote(context, stage.tenant_id, Wish(stage.task, to, SET_BY, stage.reference, automatic=True))
+        promote(
+            context, stage.tenant_id, Wish(stage.task, to, SET_BY, stage.reference, automatic=True, instead_of=stage.id)
+        )
     except InvalidRequest:  # trained anew meanwhile: the new one has no certificate yet, and stays in the shadow
         return False
     log("promoted", task=stage.task, tenant=stage.tenant_id, stage=to)
