@@ -78,7 +78,9 @@ def train(
         out.print(
             f"[bold]{task}[/] version {record['task_version']}: {record['n']} rows, {len(record['labels'])} labels"
         )
-        out.print(f"  right on rows that it had not seen: {record['held_out_accuracy']:.1%}")
+        # Not on those kept aside: rows that were looked at could not be certified on.
+        seen = record["cross_fitted"].get("accuracy", record["held_out_accuracy"])
+        out.print(f"  right on rows that its heads had not seen: {seen:.1%}")
         for one in record["notes"]:
             note(one)
         use, check = again(f"submit FILE --task {task}"), again(f"evaluate {task} --labels OTHER.csv")

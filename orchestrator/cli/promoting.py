@@ -32,7 +32,7 @@ def _stage_named(value: str) -> str:
 def certify(
     task: Task,
     target: Annotated[float, typer.Option("--target", min=0.5, max=0.9999, help="The least quality of what it answers alone.")] = 0.98,
-    delta: Annotated[float, typer.Option("--delta", min=1e-6, max=0.5, help="The chance that the certificate is wrong, over all attempts.")] = 0.05,
+    delta: Annotated[float, typer.Option("--delta", min=1e-6, max=0.49, help="The chance that the certificate is wrong, over all attempts.")] = 0.05,
     labels: Annotated[
         Path | None,
         typer.Option("--labels", metavar="FILE.csv", help="Labelled rows that it was not trained on; else those kept aside at training."),
@@ -42,7 +42,7 @@ def certify(
     ] = None,
     reference_quality: Annotated[
         float | None,
-        typer.Option("--reference-quality", min=0.5, max=1.0, help="The least accuracy of the reference; audits are judged by it."),
+        typer.Option("--reference-quality", min=0.5, max=1.0, help="The least accuracy of the reference on what the specialist accepts, 1 if nothing is said; audits are judged by it."),
     ] = None,
     text_column: Annotated[str, typer.Option("--text-column", help="The column with the text.")] = "text",
     label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",

@@ -90,7 +90,7 @@ def train(
     A fifth of the prompts is held out, to set thresholds on and to measure.
 
     Example:
-      rightsize router train --outcomes examples/outcomes.csv --cost small=0.001 --cost large=0.05
+      rightsize router train --outcomes outcomes.csv --cost small=0.001 --cost large=0.05
     """
     given = dict(map(cost_of, cost or []))
     record = server_command("router_train")(

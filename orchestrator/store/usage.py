@@ -32,7 +32,7 @@ SUMS: Final = (
 _SUMS: Final = """
     count(*) FILTER (WHERE t.kind = 'charge') AS jobs,
     count(*) FILTER (WHERE t.kind = 'cost') AS attempts,
-    count(*) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house') AS failed_attempts,
+    count(*) FILTER (WHERE t.kind = 'cost' AND t.debit_account = 'cost:house' AND a.outcome NOT IN ('succeeded', 'rejected')) AS failed_attempts,
     coalesce(sum(a.input_tokens), 0)::bigint AS input_tokens, coalesce(sum(a.cached_tokens), 0)::bigint AS cached_tokens,
     coalesce(sum(a.output_tokens), 0)::bigint AS output_tokens, coalesce(sum(a.reasoning_tokens), 0)::bigint AS reasoning_tokens,
     coalesce(sum(t.amount_usd) FILTER (WHERE t.kind IN ('charge', 'rejected')), 0) AS charge_usd,

@@ -37,7 +37,7 @@ _BATCH: Final = 512
 """Rows of one inference, at most: a whole dispatch of tickets, in about 40 ms."""
 _BATCH_OF_VECTORS: Final = 64
 """Rows of one inference of a specialist that looks at sentence vectors: about 150 ms, so that nobody waits longer behind bulk work."""
-_MOST_NAMED: Final = 8
+_MOST_NAMED: Final = 64
 """Versions asked for by name that are kept in memory, at most."""
 _BATCH_CHARS: Final = 200_000
 """Characters of one inference, at most, unless a single text has more: so that nobody waits long behind long texts."""
