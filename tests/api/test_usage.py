@@ -130,13 +130,13 @@ def test_those_who_wait_for_a_job_are_bounded_and_leave_the_readers_to_others(
     with api.client as client:
         slow, done = (client.submit_job(chat(text, model="thinker")) for text in ("[[sleep:30]]", "x"))
     assert api.http.get(f"/v1/jobs/{done['id']}?wait_s=20").json()["state"] == "succeeded"
-    place, began = f"/v1/jobs/{slow['id']}?wait_s=3", time.monotonic()
+    place, began = f"/v1/jobs/{slow['id']}?wait_s=9", time.monotonic()
     with ThreadPoolExecutor(40) as threads:
         waiting = [
             threads.submit(httpx2.get, api.url + place, headers=dict(api.http.headers), timeout=30) for _ in range(40)
         ]
         until(lambda: sum(one.done() for one in waiting) == 10, 10, "those above the bound are answered")
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 9
         assert api.http.get(f"/v1/jobs/{done['id']}?wait_s=20").status_code == 200, "what has ended needs no place"
         assert api.http.get(f"/v1/jobs/{slow['id']}").status_code == 200
         told = [one.result() for one in waiting]
