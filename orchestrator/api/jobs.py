@@ -97,8 +97,9 @@ async def _wait(request: Request, serving: Serving, owner: Owner, job_id: str, w
 @router.post("/{job_id}/feedback", openapi_extra=schemas.body_of(schemas.Feedback))
 async def feedback(job_id: str, request: Request, who: Submitting) -> Response:
     """Say whether a job's answer was good, or what the right one is: right-sizing measures the quality of its task by it."""
-    serving, public_id = serving_of(request), ids.parse("job", job_id)
+    serving = serving_of(request)
     said = checked(schemas.Feedback, await read_object(request))
+    public_id = ids.parse("job", job_id)
     given = partial(give_feedback, good=said.good, label=said.label, given_by=f"key_{who.key}")
     await serving.submit(given, serving.context, who.owner.tenant_id, public_id)
     return answer({"object": "feedback", "job": job_id, "good": said.good, "label": said.label})

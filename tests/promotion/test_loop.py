@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.errors import InvalidRequest
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence import judging, measuring
 from orchestrator.rightsizing.stages import certifying, drifting, promoting
@@ -155,6 +156,20 @@ def test_without_a_promotion_the_reference_answers_and_the_shadow_only_listens(s
     )
 
 
+def test_what_the_shadow_compared_shows_agreement_and_is_used_once(stack: Stack) -> None:
+    asked = Request(TASK, 0.99, 0.05, "agreement")  # twenty rows show no such thing: no certificate of this stays
+    found = certifying.attempt(stack.context, OWNER.tenant_id, asked, None)
+    assert not found["issued"]
+    assert (found["measure"], found["n"], found["frame"]["reference"], found["frame"]["probability"]) == (
+        "agreement",
+        20,
+        "large",
+        1.0,
+    )
+    with pytest.raises(InvalidRequest, match="20 were used by an earlier attempt"):
+        certifying.attempt(stack.context, OWNER.tenant_id, asked, None)
+
+
 def test_a_judge_compares_both_answers_in_both_orders_and_only_we_pay(stack: Stack) -> None:
     told: list[tuple[int, int]] = []
     found = judging.run(stack.context, OWNER.tenant_id, TASK, 30, lambda ended, of: told.append((ended, of)))
@@ -234,6 +249,10 @@ def drifted(stack: Stack) -> bool:
 
 
 def test_when_quality_halves_it_is_demoted_within_200_audits_and_nothing_is_lost(stack: Stack) -> None:
+    until(
+        lambda: stack.count("SELECT count(*) FROM audits WHERE state IN ('drawn', 'asked')") == 0,
+        what="audits of before have ended",
+    )
     before = decided(stack, "audit")
     drifted = [(text, OTHERS[label] if at % 2 else label) for at, (text, label) in enumerate(texts(1_500, 7))]
     run(stack, drifted)

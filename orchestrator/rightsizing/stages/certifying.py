@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
@@ -95,7 +95,7 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
         if trained is None:
             raise NotFound(NONE_YET.format(task=asked.task))
         if rows is None:
-            rows = _of_shadow(session, tenant_id, asked.task, trained)
+            rows = _of_shadow(context, session, tenant_id, asked.task, trained)
         if rows.specialist not in (None, trained.specialist):
             raise InvalidRequest(
                 f"Task {asked.task} was trained anew just now. Certify the new one: give the command again."
@@ -129,17 +129,18 @@ def _fresh(session: Session, tenant_id: int, task: str, held: Sequence[Held]) ->
     return fresh, len(used), len(held) - len(by_text)
 
 
-def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -> Rows:
+def _of_shadow(context: Context, session: Session, tenant_id: int, task: str, trained: Row[Any]) -> Rows:
     """What the reference said of jobs that it answered itself: drawn with a known probability, whatever the specialist's score."""
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     found = audits.pairs(session, tenant_id, task, str(trained.specialist), since)
     # Only equal weights make a binomial: of audits that were drawn with several probabilities those of the commonest one count.
     probability = next((share for share, _ in Counter(row.probability for row in found).most_common(1)), None)
+    knows = _learned_by(context, task, str(trained.specialist))
     # Each text once, before they are halved: none may lay the grid and be certified on as well.
     held = list({
         bytes(row.text_hash): Held(bytes(row.text_hash), row.score, bool(row.agrees))
         for row in found
-        if row.text_hash is not None and row.probability == probability
+        if row.text_hash is not None and row.probability == probability and not knows(bytes(row.text_hash))
     }.values())  # fmt: skip
     half = len(held) // 2
     # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
@@ -155,6 +156,14 @@ def _of_shadow(session: Session, tenant_id: int, task: str, trained: Row[Any]) -
     }
     fitted = [Scored(one.score, one.right) for one in first]
     return Rows(held[half:], [one.score for one in first] or [0.5], frame, fitted=fitted)
+
+
+def _learned_by(context: Context, task: str, version: str) -> Callable[[bytes], bool]:
+    """Whether a specialist was fitted on a text; of one that lies on another machine nothing is known, and no text is taken out."""
+    from orchestrator.learned import specialist as specialists
+
+    folder = specialists.version_folder(context.settings.blobs, task, version)
+    return specialists.kept(folder).knows if folder.is_dir() else lambda _: False
 
 
 def _stored(
