@@ -278,9 +278,10 @@ def test_while_a_batch_with_it_is_read_or_another_forgets_the_caller_is_told_to_
     stack: Stack, settings: Settings
 ) -> None:
     content = f"Order {SECRET}"
-    stack.orchestrator()
+    orchestrator = stack.orchestrator()
     stack.worker("llm")
     lines_of(stack, document("a.txt", content), hints=LABELS)
+    stack.kill(orchestrator)  # it would read the batch on, and open it
     with stack.context.database.unit_of_work() as session:
         session.execute(text("UPDATE batches SET status = 'validating'"))
     with pytest.raises(Conflict, match=r"batch_[0-9a-f]{32} holds the document and is validating. Run it again"):
