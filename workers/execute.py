@@ -44,9 +44,8 @@ async def run(
             if media.has_media(request.body):
                 request = await media.cleaned(request, engine.limits(), max_image_pixels)
             reached("execute.before_perform")
-            if (
-                wanted.stream and pieces is not None and wanted.accept is None
-            ):  # one that may not be accepted is not told yet
+            # What may not be accepted is not told while it comes.
+            if wanted.stream and pieces is not None and wanted.accept is None:
                 answer = await telling.perform(engine, request, wanted, pieces)
             else:
                 answer = await deliberation.perform(engine, request, wanted)

@@ -72,10 +72,7 @@ def cost(
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv both want standard output: give one.")
     if machines:
-        if batch is not None or since is not None or until is not None or as_csv:
-            raise InvalidRequest(
-                "A machine serves many batches at once: give --machines with --json at most, and nothing else."
-            )
+        _check_alone(batch, since, until, as_csv)
         with connected(url, api_key, data_dir, config, workers=False) as client:
             used = client.machines()
         print_json(used) if as_json else show_machines(used)
@@ -99,6 +96,14 @@ def cost(
         _print_csv(rows, found["by"])
     else:
         _show(rows, found)
+
+
+def _check_alone(*others: object) -> None:
+    """Refuse options that say nothing of machines."""
+    if any(others):
+        raise InvalidRequest(
+            "A machine serves many batches at once: give --machines with --json at most, and nothing else."
+        )
 
 
 def _named(row: Mapping[str, Any], by: Sequence[str]) -> dict[str, Any]:

@@ -80,10 +80,7 @@ def submit(
     task: TaskHint = None,
     tier: TierHint = TierChoice.AUTO,
     stakes: StakesHint = None,
-    cascade: Cascade = None,
-    min_tier: MinTier = None,
-    max_tier: MaxTier = None,
-    escalate: Escalate = False,
+    cascade: Cascade = None, min_tier: MinTier = None, max_tier: MaxTier = None, escalate: Escalate = False,
     instructions: Instructions = None,
     endpoint: EndpointOption = ENDPOINT,
     max_cost_usd: MaxCost = None,
@@ -91,9 +88,7 @@ def submit(
     schema_file: SchemaFile = None,
     question: Questions = None,
     given: Given = None,
-    text_column: TextColumn = None,
-    path_column: PathColumn = None,
-    id_column: IdColumn = None,
+    text_column: TextColumn = None, path_column: PathColumn = None, id_column: IdColumn = None,
     allow_host: AllowHosts = None,
     sample: Sample = None,
     refresh: Refresh = False,
@@ -104,12 +99,9 @@ def submit(
     manifest: Manifest = None,
     password: Password = None,
     strict: Strict = False,
-    url: Url = None,
-    api_key: ApiKey = None,
-    data_dir: DataDir = None,
-    config: Config = None,
+    url: Url = None, api_key: ApiKey = None, data_dir: DataDir = None, config: Config = None,
     as_json: Annotated[bool, json_flag(BATCH_SHAPE)] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Submit a batch: one job for each row or file, each routed to the smallest tier that does it well.
 
     What cannot be read becomes a line of the error file that says why; nothing is skipped. For a task with a definition

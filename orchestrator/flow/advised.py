@@ -104,12 +104,8 @@ class Adviser:
                 return None
             encoder = open_encoder(encoders_of(self.blobs)) if router_folder.needs_encoder(folder) else None
             stored = router_folder.load(folder, encoder)
-        except (
-            RightsizeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ) as error:  # the tree goes on without it; `rightsize router show` says what is wrong
+        except (RightsizeError, KeyError, TypeError, ValueError) as error:
+            # The tree goes on without it; `rightsize router show` says what is wrong.
             log_fault("pass_failed", error, step="router")
             return None
         router = stored.router

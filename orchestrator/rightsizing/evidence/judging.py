@@ -18,6 +18,7 @@ from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence import judge
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_text, instructions_of
+from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.evidence.judge import Comparison, Corrected, Judgement
 from orchestrator.store import house_jobs, judging
 from orchestrator.store.house_jobs import HouseJob
@@ -26,6 +27,7 @@ WITHIN_S: Final = 1_800.0
 LOOK_S: Final = 0.5
 MOST: Final = 2_000
 RULE: Final = "judge"
+GONE: Final = b"{}"
 Tell = Callable[[int, int], None]
 
 
@@ -73,7 +75,7 @@ def _judge(context: Context) -> Model:
 
 def _ask(context: Context, session: Session, row: Row[Any], model: Model) -> Question:
     ours, theirs = _both(context, row)
-    request = _body(context, row.request, row.request_key)
+    request = body_of(context, row.request, row.request_key) or GONE
     chats = judge.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
     made = [
         house_jobs.put(
@@ -97,15 +99,9 @@ def _ask(context: Context, session: Session, row: Row[Any], model: Model) -> Que
 
 def _both(context: Context, row: Row[Any]) -> tuple[str | None, str | None]:
     """The specialist's answer, and the reference's."""
-    first = answer_of(_body(context, row.answer, row.answer_key))
-    second = answer_of(_body(context, row.other, row.other_key))
+    first = answer_of(body_of(context, row.answer, row.answer_key) or GONE)
+    second = answer_of(body_of(context, row.other, row.other_key) or GONE)
     return (second, first) if row.kind == "shadow" else (first, second)
-
-
-def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes:
-    if body is not None:
-        return bytes(body)
-    return context.blobs.get(blob_key) if blob_key else b"{}"
 
 
 def _verdicts(context: Context, asked: Sequence[Question], tell: Tell) -> list[tuple[Question, Judgement]]:
@@ -133,7 +129,7 @@ def _verdicts(context: Context, asked: Sequence[Question], tell: Tell) -> list[t
 def _verdict(context: Context, row: Row[Any]) -> judge.Verdict | None:
     if row.state != JobState.SUCCEEDED:
         return None
-    return judge.verdict_in(answer_of(_body(context, row.body, row.blob_key)) or "")
+    return judge.verdict_in(answer_of(body_of(context, row.body, row.blob_key) or GONE) or "")
 
 
 def corrected(context: Context, session: Session, tenant_id: int, task: str) -> Corrected | None:

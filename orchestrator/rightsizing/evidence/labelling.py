@@ -15,6 +15,7 @@ from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
+from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.training.labels import read_labels
 from orchestrator.store import labels
 from orchestrator.store.labels import NewLabel
@@ -22,6 +23,7 @@ from orchestrator.store.labels import NewLabel
 CHUNK: Final = 1_000
 MOST_SHOWN: Final = 5
 DAYS: Final = 30
+GONE: Final = b"{}"
 OF_A_JOB: Final = ("job", "req", "batch_req", "resp")
 
 
@@ -71,17 +73,11 @@ def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[d
         )
     return [
         {
-            "job": ids.public("job", row.public_id), "text": asked_text(_body(context, row.request, row.request_key)),
-            "answer": answer_of(_body(context, row.answer, row.answer_key)) or "", "label": "",
+            "job": ids.public("job", row.public_id), "text": asked_text(body_of(context, row.request, row.request_key) or GONE),
+            "answer": answer_of(body_of(context, row.answer, row.answer_key) or GONE) or "", "label": "",
         }
         for row in found
     ]  # fmt: skip
-
-
-def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes:
-    if body is not None:
-        return bytes(body)
-    return context.blobs.get(blob_key) if blob_key else b"{}"
 
 
 def give_feedback(
@@ -102,5 +98,4 @@ def give_feedback(
 
 
 def _hash(context: Context, row: Row[Any]) -> bytes:
-    body = row.body if row.body is not None else context.blobs.get(row.blob_key) if row.blob_key else None
-    return text_sha256(asked_text(bytes(body)) if body is not None else "")
+    return text_sha256(asked_text(body_of(context, row.body, row.blob_key) or GONE))

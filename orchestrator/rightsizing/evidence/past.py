@@ -14,6 +14,7 @@ from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
+from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.training.export import Example, Source
 from orchestrator.store import answered
 
@@ -60,8 +61,8 @@ def rows(context: Context, tenant_id: int, task: str, *, model: str | None = Non
             return
         after = found[-1].id
         for row in found:
-            request = _body(context, row.request, row.request_key)
-            answer = _body(context, row.answer, row.answer_key)
+            request = body_of(context, row.request, row.request_key)
+            answer = body_of(context, row.answer, row.answer_key)
             if request is not None and answer is not None:
                 given += 1
                 yield Past(row, request, answer)
@@ -85,12 +86,6 @@ def _source(row: Row[Any]) -> Source:
     if row.label:
         return "label"
     return "review" if row.is_corrected else "reference"
-
-
-def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:
-    if body is not None:
-        return bytes(body)
-    return context.blobs.get(blob_key) if blob_key else None
 
 
 def labelled(

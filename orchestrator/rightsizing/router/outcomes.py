@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.learned.terms import text_sha256
+from orchestrator.rightsizing.training.labels import rows_of
 
 PROMPT: Final = "prompt"
 MAX_ROWS: Final = 1_000_000
@@ -76,7 +77,7 @@ def _read(file: TextIO, name: str, ignore: Sequence[str]) -> Outcomes:
     faults: list[str] = []
     words: dict[str, str] = {}
     chars = 0
-    for line, row in _rows(file, delimiter, name):
+    for line, row in rows_of(file, delimiter, name, f"a prompt has at most {MAX_PROMPT_CHARS:,} characters"):
         fault = _fault(row, len(columns), prompt_at)
         found = None if fault else _values(row, places, columns, words)
         if found is None:
@@ -148,22 +149,6 @@ def _models(columns: Sequence[str], name: str, ignore: Sequence[str]) -> tuple[s
             f"{name} has a column without a name, or with one over {MAX_NAME_CHARS} characters: {odd[0][:80]!r}. Name the model."
         )
     return models
-
-
-def _rows(file: TextIO, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line on which each begins; lines that are wholly empty are passed over."""
-    reader = csv.reader(file, delimiter=delimiter, strict=True)
-    line = 2
-    try:
-        for row in reader:
-            if row:
-                yield line, row
-            line = reader.line_num + 2
-    except csv.Error as error:
-        raise InvalidRequest(
-            f'{name}, line {line}: {error}. Check the quotes: a field with quotes in it is written "like ""this""", and a prompt '
-            f"has at most {MAX_PROMPT_CHARS:,} characters."
-        ) from None
 
 
 def _fault(row: Sequence[str], columns: int, prompt_at: int) -> str | None:

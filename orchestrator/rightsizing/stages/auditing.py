@@ -17,6 +17,7 @@ from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_again, asked_text, score_of
+from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.rightsizing.stages.promoting import demote, one_task, withdraw
 from orchestrator.store import audits, house_jobs, stages
@@ -62,10 +63,10 @@ def _ask(context: Context, session: Session, row: Row[Any]) -> bool:
     )
     if model is None or not is_answer or row.pieces or row.forgotten_at is not None:
         return False
-    body = row.body if row.body is not None else context.blobs.get(row.blob_key) if row.blob_key else None
+    body = body_of(context, row.body, row.blob_key)
     if body is None:
         return False
-    asked = asked_again(bytes(body), row.specialist if row.kind == "shadow" else None)
+    asked = asked_again(body, row.specialist if row.kind == "shadow" else None)
     why = f"It answers a job of task {row.task} again, to compare the two answers."
     new = HouseJob(row.job_id, ids.uuid7(), asked, model.tier, model.name, row.kind, why, WITHIN_S)
     audits.asked(session, row.id, house_jobs.put(session, new, context.versions))
@@ -87,8 +88,8 @@ def decide_due(context: Context) -> int:
 
 def _verdict(context: Context, row: Row[Any]) -> Verdict:
     """What the two answers say; one that never came is one that does not agree."""
-    first, second = _body(context, row.answer, row.answer_key), _body(context, row.other, row.other_key)
-    request = _body(context, row.request, row.request_key)
+    first, second = body_of(context, row.answer, row.answer_key), body_of(context, row.other, row.other_key)
+    request = body_of(context, row.request, row.request_key)
     of_specialist = second if row.kind == "shadow" else first
     return Verdict(
         row.id,
@@ -97,12 +98,6 @@ def _verdict(context: Context, row: Row[Any]) -> Verdict:
         score=None if of_specialist is None else score_of(of_specialist),
         text_hash=None if request is None else text_sha256(asked_text(request)),
     )
-
-
-def _body(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:
-    if body is not None:
-        return bytes(body)
-    return context.blobs.get(blob_key) if blob_key else None
 
 
 def watch_all(context: Context) -> int:

@@ -99,7 +99,7 @@ def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple
     texts: list[str] = []
     labels: list[str] = []
     faults: list[str] = []
-    for line, row in _rows(file, delimiter, name):
+    for line, row in rows_of(file, delimiter, name, f"a text has at most {MAX_TEXT_CHARS:,} characters"):
         fault = _fault(row, len(columns), text_at, label_at)
         if fault:
             faults.append(f"line {line}: {fault}")
@@ -138,8 +138,11 @@ def _columns(header: str, name: str, text_column: str, label_column: str) -> tup
     )
 
 
-def _rows(file: TextIO, delimiter: str, name: str) -> Iterator[tuple[int, list[str]]]:
-    """Rows with the number of the line on which each begins; lines that are wholly empty are passed over."""
+def rows_of(file: TextIO, delimiter: str, name: str, bound: str) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a CSV file with the number of the line on which each begins; lines that are wholly empty are passed over.
+
+    Raises InvalidRequest that names the line which is wrong, and says the `bound` of a text.
+    """
     reader = csv.reader(file, delimiter=delimiter, strict=True)
     line = 2
     try:
@@ -149,9 +152,7 @@ def _rows(file: TextIO, delimiter: str, name: str) -> Iterator[tuple[int, list[s
             line = reader.line_num + 2
     except csv.Error as error:
         raise InvalidRequest(
-            f"{name}, line {line}: {error}. Check the quotes: a field with quotes in it is written "
-            '"like ""this""", and a text has at most '
-            f"{MAX_TEXT_CHARS:,} characters."
+            f'{name}, line {line}: {error}. Check the quotes: a field with quotes in it is written "like ""this""", and {bound}.'
         ) from None
 
 

@@ -1,0 +1,12 @@
+"""Stored bodies: in their row, or in the blob store where they are large."""
+
+from __future__ import annotations
+
+from orchestrator.flow.context import Context
+
+
+def body_of(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:
+    """A stored body; None for one that is gone."""
+    if body is not None:
+        return bytes(body)
+    return context.blobs.get(blob_key) if blob_key else None
