@@ -21,10 +21,12 @@ from pydantic import (
 )
 
 from orchestrator.api.documented import patterns
-from orchestrator.api.documented.fields import BATCH_HINTS, TASK
+from orchestrator.api.documented.fields import BATCH_HINTS
+from orchestrator.api.documented.inlining import inlined
 from orchestrator.contracts import Tier
 from orchestrator.hints import TASK_NAME
 from orchestrator.requests import ACCEPTED, ENDPOINTS
+from orchestrator.tasks.definition import Task
 from orchestrator.webhooks.events import EventType
 
 
@@ -128,7 +130,7 @@ class RetryBatch(Exact):
 class DefineTask(Exact):
     """A task, or another version of one."""
 
-    definition: Annotated[dict[str, Any], WithJsonSchema(TASK)]
+    definition: Annotated[dict[str, Any], WithJsonSchema(inlined(Task))]
     """As a task's file has it: name, instructions, output_schema and so on."""
 
 
@@ -344,19 +346,3 @@ class Explain(Exact):
 def body_of(kind: type[BaseModel], *, required: bool = True) -> dict[str, Any]:
     """What OpenAPI says of a JSON body that a route reads by itself."""
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": inlined(kind)}}}}
-
-
-def inlined(kind: type[BaseModel]) -> dict[str, Any]:
-    """A schema without references, since it stands alone inside a route."""
-    schema = kind.model_json_schema()
-    parts = schema.pop("$defs", {})
-
-    def resolved(node: Any) -> Any:
-        if isinstance(node, dict):
-            if "$ref" in node:
-                return resolved(parts[node["$ref"].rpartition("/")[2]])
-            return {key: resolved(value) for key, value in node.items()}
-        return [resolved(item) for item in node] if isinstance(node, list) else node
-
-    whole: dict[str, Any] = resolved(schema)
-    return whole

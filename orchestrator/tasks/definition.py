@@ -135,8 +135,8 @@ def task_from(raw: object, where: str = "The task") -> Task:
     if not isinstance(raw, Mapping):
         raise InvalidRequest(f"{where} must be a table with name, instructions and so on.", param="task")
     try:
-        size = len(json.dumps(raw))
-        task = Task.model_validate(dict(raw))
+        text = json.dumps(raw)
+        task = Task.model_validate_json(text, strict=True)  # no text for a number
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -147,7 +147,7 @@ def task_from(raw: object, where: str = "The task") -> Task:
         ) from None
     except (TypeError, ValueError, RecursionError):
         raise InvalidRequest(f"{where} holds something that is no JSON value.", param="task") from None
-    if size > MAX_DEFINITION_BYTES:
+    if len(text) > MAX_DEFINITION_BYTES:
         raise InvalidRequest(
             f"{where} is over {MAX_DEFINITION_BYTES // 1024:,} KiB. Make its examples or schema smaller.", param="task"
         )

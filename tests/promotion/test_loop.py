@@ -229,7 +229,9 @@ def test_a_caller_who_waits_is_answered_by_the_specialist_and_may_say_how_good_t
         assert api.post(f"/v1/jobs/{job}/feedback", {}).status_code == 400
         assert api.post(f"/v1/jobs/job_{'0' * 32}/feedback", {"good": True}).status_code == 404
         bare = api.post("/v1/chat/completions", chat("No task")).headers["x-rightsize-job"]
-        assert "has no task" in api.post(f"/v1/jobs/{bare}/feedback", {"good": True}).text
+        untold = api.post(f"/v1/jobs/{bare}/feedback", {"good": True})
+        assert (untold.status_code, untold.json()["error"]["code"]) == (409, "conflict")
+        assert "has no task" in untold.text
     assert stack.count("SELECT count(*) FROM audits") > before, "half of them are drawn by the API itself"
     assert stack.count("SELECT count(*) FROM labels WHERE source = 'feedback' AND label = 'refund' AND NOT good") == 1
     stack.must_hold()

@@ -60,6 +60,8 @@ def test_a_version_is_known_by_what_it_asks_and_not_by_its_description() -> None
         ({"splitting": {"reduce": "merge-fields"}}, "is for fields"),
         ({"output_schema": {"type": "no-such"}}, "is not valid"),
         ({"limits": {"max_cost_usd": "-1"}}, r"limits\.max_cost_usd"),
+        ({"quality_target": "0.9"}, "quality_target: .*number"),
+        ({"escalate": "yes"}, "escalate: .*boolean"),
     ],
 )
 def test_what_is_wrong_with_a_definition_is_told_by_its_key(more: dict[str, Any], told: str) -> None:

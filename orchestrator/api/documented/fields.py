@@ -130,12 +130,6 @@ BATCH_HINTS: Final[Schema] = {
         "refresh": {**FLAG, "description": "Whether nothing is taken from what was answered before."},
     },
 }
-TASK: Final[Schema] = {
-    "type": "object",
-    "required": ["name", "instructions"],
-    "properties": {"name": {"type": "string", "pattern": whole(TASK_NAME.pattern)}, "instructions": {"type": "string"}},
-    "description": "Name, instructions, output_schema and so on: docs/documents.md has each key.",
-}
 TAKEN: Final[Schema] = {"description": "Taken, and nothing comes of it."}
 EMPTY: Final[Schema] = {"description": "Only empty: no engine here honours it."}
 

@@ -86,7 +86,7 @@ ROUTES: Final[Mapping[str, tuple[str, Described]]] = {
     "GET /v1/models/{name}": ("show_model", shown(work.Model, 404)),
     "POST /v1/jobs": ("create_job", taken(work.Job, 402, 404, 409, 422, 429, status=202, once=True).linked(**OF_JOB)),
     "GET /v1/jobs/{job_id}": ("show_job", shown(work.Job, 404, 429)),
-    "POST /v1/jobs/{job_id}/feedback": ("give_feedback", taken(work.Feedback, 404)),
+    "POST /v1/jobs/{job_id}/feedback": ("give_feedback", taken(work.Feedback, 404, 409)),
     "POST /v1/jobs/{job_id}/cancel": ("cancel_job", done(work.Job, 404, 409)),
     "GET /v1/tasks": ("list_tasks", shown(tasks.Tasks)),
     "POST /v1/tasks": ("define_task", taken(tasks.DefinedTask)),

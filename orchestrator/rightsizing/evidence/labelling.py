@@ -11,7 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.orm import Session
 
 from orchestrator import ids
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
@@ -83,13 +83,13 @@ def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[d
 def give_feedback(
     context: Context, tenant_id: int, job: UUID, *, good: bool | None, label: str | None, given_by: str
 ) -> None:
-    """Store what a caller says of an answer; raises NotFound for a job that is not the tenant's, InvalidRequest for one without a task."""
+    """Store what a caller says of an answer; raises NotFound for a job that is not the tenant's, Conflict for one without a task."""
     with context.database.unit_of_work(tenant_id) as session:
         found = labels.jobs(session, tenant_id, [job]).get(job)
         if found is None:
             raise NotFound(f"There is no job {ids.public('job', job)}.")
         if found.task is None:
-            raise InvalidRequest(
+            raise Conflict(
                 "The job has no task, so nothing could learn from it. Name one in `rightsize.task` when you submit.",
                 param="task",
             )
