@@ -183,5 +183,5 @@ def test_many_rows_of_one_name_have_ids_of_their_own_at_once(pool: Pool) -> None
     began = time.process_time()
     found = {documents._unique("same") for _ in range(20_000)}
     assert len(found) == 20_000
-    assert time.process_time() - began < 20  # it took minutes
+    assert time.process_time() - began < 60  # it took minutes
     assert documents._unique("same~2") not in found

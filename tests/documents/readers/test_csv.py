@@ -82,7 +82,7 @@ def test_a_hundred_thousand_columns_are_read_and_their_rows_bounded():
     with pytest.raises(Unreadable) as refused:
         read(f"{row}\n".encode() * 60)
     assert refused.value.code == "text_too_long"
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_tabs_rule_whatever_the_commas_between_them_say():

@@ -65,7 +65,7 @@ def test_a_million_times_the_same_letter_takes_no_time(letter):
     writer.note(text)
     writer.code(text)
     writer.table([[text, "|"]])
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_a_table_is_refused_as_soon_as_it_is_too_long():

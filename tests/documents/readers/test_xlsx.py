@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import time
 
 import pytest
 from hypothesis import given, settings
@@ -80,16 +79,17 @@ def test_cells_cannot_break_out_of_their_table():
     assert read(made({"S": row("a|b\n| c |", "d")})).text == "| a\\|b \\| c \\| | d |\n| - | - |"
 
 
-def test_a_sheet_of_a_million_rows_is_refused_within_seconds():
+def test_a_sheet_of_a_million_rows_is_refused_where_its_text_is_too_long(monkeypatch):
     rows = "".join(
         f'<row r="{n}"><c r="A{n}"><v>{n}</v></c><c r="B{n}"><v>{n}.25</v></c></row>' for n in range(1, 1_000_001)
     )
     data = made({"S": rows})
-    started = time.process_time()
+    cells = []
+    monkeypatch.setattr(xlsx, "shown", lambda value: cells.append(value) or str(value))
     with pytest.raises(Unreadable) as refused:
         read(data, small(max_chars=2_000_000))
     assert refused.value.code == "text_too_long"
-    assert time.process_time() - started < 5
+    assert 0 < len(cells) < 500_000, "of two million: the rest of it is not looked at"
 
 
 def test_a_stray_cell_far_away_is_refused_before_all_between_is_held():
