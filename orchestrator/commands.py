@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator import doctor as examination
 from orchestrator import ids, pulse
@@ -25,6 +25,9 @@ from orchestrator.store import upkeep, versions
 from orchestrator.store.session import Database
 from orchestrator.store.tenants import HOUSE
 from orchestrator.telemetry import configure
+
+FAMILIAR: Final = 1_000
+"""Texts of a training whose familiarity is stored with it, for drift to be held against."""
 
 
 def migrate(settings: Settings) -> dict[str, Any]:
@@ -97,6 +100,7 @@ def train(
 
     With `auto` it uses the sentence encoder where that is here, and says which way it went; with `none` it learns n-grams alone.
     """
+    from orchestrator.learned.specialist import kept, version_folder
     from orchestrator.rightsizing.training.labels import read_labels
     from orchestrator.rightsizing.training.train import train as fit
 
@@ -109,10 +113,12 @@ def train(
     found = _encoder(settings, encoder, on_progress)
     made = fit(texts, labels, task, settings.blobs, encoder=found, certify_rows=certify_rows, on_progress=on_progress)
     record = {**made.as_dict(), "labels_from": "reference" if from_history else "labels"}
+    familiarity = kept(version_folder(settings.blobs, task, made.version)).familiarity(FAMILIAR)
     database = Database(settings, "orchestrator", connections=1)
     try:
         with database.unit_of_work() as session:
-            record["task_version"] = versions.put_task(session, task, str(record["version"]), record)
+            training = {**record, "familiarity": familiarity}
+            record["task_version"] = versions.put_task(session, task, made.version, training)
     finally:
         database.close()
     return record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import date
 from enum import StrEnum
@@ -65,6 +66,16 @@ def place(value: str | Path) -> Path:
     if not str(value):
         raise typer.BadParameter("it is empty. Is a variable not set? Give a path.")
     return Path(value)
+
+
+def check_file(path: Path | None) -> None:
+    """Refuse a file that is not there or cannot be read, before servers are started for it."""
+    if path is None:
+        return
+    if not path.is_file():
+        raise typer.BadParameter(f"{str(path)!r} {'is no file' if path.exists() else 'does not exist'}. Give a file.")
+    if not os.access(path, os.R_OK):
+        raise typer.BadParameter(f"{str(path)!r} is not readable for you: change its mode, or run as its owner.")
 
 
 def some_id(value: str | None) -> str | None:

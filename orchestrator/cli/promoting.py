@@ -13,7 +13,7 @@ import typer
 from orchestrator.cli.again import again
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.options import Config, DataDir, Task, json_flag
+from orchestrator.cli.options import Config, DataDir, Task, check_file, json_flag, place
 from orchestrator.cli.saving import check_target
 
 STAGES: Final = ("shadow", "canary", "full")
@@ -35,7 +35,7 @@ def certify(
     delta: Annotated[float, typer.Option("--delta", min=1e-6, max=0.49, help="The chance that the certificate is wrong, over all attempts.")] = 0.05,
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="FILE.csv", help="Labelled rows that it was not trained on; else those kept aside at training."),
+        typer.Option("--labels", metavar="FILE.csv", parser=place, help="Labelled rows that it was not trained on; else those kept aside at training."),
     ] = None,
     measure: Annotated[
         str | None, typer.Option("--measure", help="`accuracy` of labels, or `agreement` with the reference, from audits of the shadow.")
@@ -61,6 +61,7 @@ def certify(
     Example:
       rightsize certify support-triage --target 0.98 --delta 0.05
     """
+    check_file(labels)
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         found = server_command("certify")(
             settings, task, target=target, delta=delta, labels=labels, text_column=text_column, label_column=label_column,
@@ -163,7 +164,7 @@ def stages(task: Task, data_dir: DataDir = None, config: Config = None, as_json:
 def label(
     task: Task,
     labels: Annotated[
-        Path | None, typer.Option("--labels", metavar="FILE.csv", help="A job's id and the right answer a line: CSV with a header.")
+        Path | None, typer.Option("--labels", metavar="FILE.csv", parser=place, help="A job's id and the right answer a line: CSV with a header.")
     ] = None,
     draw: Annotated[int | None, typer.Option("--draw", min=1, max=10_000, help="Draw so many answered jobs at random, for people to label.")] = None,
     out_file: Annotated[Path | None, typer.Option("--out", metavar="FILE.csv", help="Where those that are drawn are written.")] = None,
@@ -186,6 +187,7 @@ def label(
     if draw is not None and out_file is not None:
         _draw(task, draw, out_file, data_dir, config)
         return
+    check_file(labels)
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         found = server_command("label")(settings, task, labels, job_column=job_column, label_column=label_column)
     print_json(found) if as_json else out.print(f"{found['labels']:,} labels of task {task} are stored.")

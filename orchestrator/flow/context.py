@@ -22,9 +22,10 @@ from orchestrator.order import Lengths
 from orchestrator.patience import retrying
 from orchestrator.promotion import Promotion
 from orchestrator.settings import Settings
-from orchestrator.store import lengths, limits, stages, versions
+from orchestrator.store import lengths, limits, versions
 from orchestrator.store.limits import Quota
 from orchestrator.store.migrate import check_schema
+from orchestrator.store.rightsizing import stages
 from orchestrator.store.session import Database, Role
 from orchestrator.telemetry import log_fault
 

@@ -18,6 +18,7 @@ from orchestrator.flow.context import Context
 from orchestrator.flow.erasing import deleted
 from orchestrator.store import dispatches, examination, files, refusals, review, single, webhooks, workers
 from orchestrator.store import upkeep as partitions
+from orchestrator.store.rightsizing import audits, labels
 from orchestrator.store.session import Database
 from orchestrator.store.upkeep import Week
 from orchestrator.telemetry import log, log_fault
@@ -94,6 +95,15 @@ def forget_refusals(context: Context, stopping: Stopping) -> None:
         with context.database.unit_of_work() as session:
             if not refusals.forget(session, context.settings.retention_days):
                 return
+
+
+def forget_evidence(context: Context, stopping: Stopping) -> None:
+    """Forget labels and audits past the retention: what certificates were issued on stays with these as hashes."""
+    for forget in (labels.forget, audits.forget):
+        while not stopping():
+            with context.database.unit_of_work() as session:
+                if not forget(session, context.settings.retention_days):
+                    break
 
 
 def forget_reviews(context: Context, stopping: Stopping) -> None:
@@ -213,6 +223,6 @@ def _put_off(error: ServiceUnavailable) -> None:
 
 STEPS: Final = (
     forget_workers, forget_dispatches, forget_idempotency_keys, forget_webhooks, forget_refusals, expire_files, erase_files, sweep_blobs,
-    renew_partitions, forget_reviews,
+    renew_partitions, forget_reviews, forget_evidence,
 )  # fmt: skip
 """In the order in which they run."""

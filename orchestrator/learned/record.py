@@ -17,7 +17,8 @@ class TrainingRecord:
     class_counts: dict[str, int]
     held_out_n: int
     held_out_accuracy: float
-    """On the rows kept aside to certify, or cross-fitted where none were."""
+    """Of heads that had not seen the row, on the rows that were fitted on: nobody looks at those kept aside before a certificate does.
+    Where too few were fitted on for that, on the rows kept aside: too few for a certificate as well."""
     baseline_accuracy: float
     """What always answering the commonest label would have reached on the same held-out rows."""
     per_class: dict[str, dict[str, float]]
@@ -84,6 +85,8 @@ class Kept:
     """Score and whether it was right, cross-fitted, of the rows that it was fitted on: for where to look, never for proof."""
     learned: frozenset[str]
     """The texts that it was fitted on, by the first half of their SHA-256: an evaluation on them would be that of a memory."""
+    familiar: tuple[float, ...] = ()
+    """Of each row of `fitted`, the share of these rows that were further from the others than it was."""
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -91,7 +94,15 @@ class Kept:
             "certify": [[one.text_sha256.hex(), one.score, one.said, one.given] for one in self.certify],
             "fitted": [[score, right] for score, right in self.fitted],
             "learned": sorted(self.learned),
+            "familiar": list(self.familiar),
         }
+
+    def familiarity(self, most: int) -> list[tuple[float, float]]:
+        """Score and familiarity of at most so many rows, evenly taken: what drift of the texts is held against."""
+        pairs = [
+            (round(score, 4), round(place, 4)) for (score, _), place in zip(self.fitted, self.familiar, strict=False)
+        ]
+        return pairs[:: max(1, -(-len(pairs) // most))]
 
     def knows(self, text_sha256: bytes) -> bool:
         """Whether a text is one that it was fitted on."""
@@ -107,6 +118,7 @@ class Kept:
             ),
             tuple((float(score), bool(right)) for score, right in row["fitted"]),
             frozenset(map(str, row["learned"])),
+            tuple(map(float, row.get("familiar", ()))),
         )
 
 

@@ -136,21 +136,21 @@ def needs_encoder(folder: Path) -> bool:
         raise InvalidConfig(f"The router in {folder} is damaged: {error}. {_AGAIN}") from None
 
 
-def attempt_of(folder: Path, rows_sha256: str) -> int:
-    """Which set of rows this is on which thresholds of the router are set: the same number again for the same rows.
+def attempt_of(folder: Path, tried_sha256: str) -> int:
+    """Which attempt this is to set a threshold of the router: the same number again for the same rows, thresholds and costs.
 
-    A number is taken before the outcomes of its rows are looked at, and two sets never have the same.
+    A number is taken before anything is counted, and two attempts never have the same.
     """
     attempts = folder / "attempts"
     attempts.mkdir(exist_ok=True)
     while True:
         taken = {int(path.stem): path.read_text("ascii").strip() for path in attempts.glob("[0-9]*.txt")}
-        if found := [number for number, sha256 in taken.items() if sha256 == rows_sha256]:
+        if found := [number for number, sha256 in taken.items() if sha256 == tried_sha256]:
             return min(found)
         number = 1 + max(taken, default=0)
         try:
             with (attempts / f"{number:06}.txt").open("x", encoding="ascii") as file:
-                file.write(rows_sha256)
+                file.write(tried_sha256)
         except FileExistsError:
             continue
         return number

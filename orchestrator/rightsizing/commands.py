@@ -17,7 +17,7 @@ from orchestrator.rightsizing.stages import certifying, promoting, standing
 from orchestrator.rightsizing.stages.certifying import Measure, Newest, Request, Rows
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.settings import Settings
-from orchestrator.store import stages
+from orchestrator.store.rightsizing import stages
 from orchestrator.store.tenants import HOUSE
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def certify(
         wanted: Measure = "agreement" if (measure or default) == "agreement" else "accuracy"
         asked = Request(task, target, delta, wanted, days, reference_quality or 1.0)
         rows = (
-            _kept(settings, asked, trained)
+            _kept(context, tenant_id, asked, trained)
             if labels is None
             else _labelled(settings, asked, labels, text_column, label_column)
         )
@@ -66,20 +66,19 @@ def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str
     return held_rows.of_file(settings.blobs, asked.task, labels, text_column, label_column)
 
 
-def _kept(settings: Settings, asked: Request, trained: Newest) -> Rows | None:
-    """The rows that training kept aside, while no attempt has used them; None for those that the shadow has compared since."""
+def _kept(context: Context, tenant_id: int, asked: Request, trained: Newest) -> Rows | None:
+    """The rows that training kept aside, while no attempt has used them; after these the jobs that were drawn and labelled.
+
+    None for what the shadow has compared since. What was learned from the reference's answers is kept aside for agreement alone.
+    """
     from orchestrator.rightsizing.stages import held_rows
 
     of_reference = trained.labels_from == "reference"
     if asked.measure == "accuracy":
-        if of_reference:
-            raise InvalidRequest(
-                f"The specialist of task {asked.task} learned from what the reference answered, which says nothing of accuracy. Give labels: "
-                f"rightsize certify {asked.task} --labels FILE.csv",
-                param="labels",
-            )
-        return held_rows.reserved(settings.blobs, asked.task)
-    return held_rows.reserved(settings.blobs, asked.task) if of_reference and not trained.attempts else None
+        if of_reference or trained.attempts or not held_rows.has_reserved(context.settings.blobs, asked.task):
+            return held_rows.of_jobs(context, tenant_id, asked.task)
+        return held_rows.reserved(context.settings.blobs, asked.task)
+    return held_rows.reserved(context.settings.blobs, asked.task) if of_reference and not trained.attempts else None
 
 
 def promote(
@@ -181,7 +180,8 @@ def report(
 def _measured(
     context: Context, tenant_id: int, since: str | None, until: str | None, task: str | None = None
 ) -> list[TaskFacts]:
-    from orchestrator.rightsizing.evidence.measuring import Period, measure
+    from orchestrator.rightsizing.evidence.measuring import measure
+    from orchestrator.rightsizing.evidence.seen import Period
 
     first, last = (None if day is None else date.fromisoformat(day) for day in (since, until))
     return measure(context, tenant_id, Period.of_days(first, last), task)

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from orchestrator.contracts import TERMINAL, JobState, Owner
 from orchestrator.promotion import Drawn
-from orchestrator.store import audits
 from orchestrator.store.reuse import Reused
+from orchestrator.store.rightsizing import audits
 from orchestrator.store.session import copy_rows
 
 JOB_COLUMNS: Final = (

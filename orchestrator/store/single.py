@@ -10,8 +10,8 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from orchestrator.contracts import JobState, Owner
-from orchestrator.store import audits
 from orchestrator.store.jobs import NewJob
+from orchestrator.store.rightsizing import audits
 from orchestrator.store.versions import Versions
 
 ADD: Final = text("""

@@ -25,9 +25,9 @@ from orchestrator.flow.context import Context, open_context
 from orchestrator.flow.show import show_job
 from orchestrator.promotion import Drawn
 from orchestrator.settings import Settings
-from orchestrator.store import audits, house_jobs, labels
-from orchestrator.store.house_jobs import HouseJob
-from orchestrator.store.labels import NewLabel
+from orchestrator.store.rightsizing import audits, house_jobs, labels
+from orchestrator.store.rightsizing.house_jobs import HouseJob
+from orchestrator.store.rightsizing.labels import NewLabel
 from tests.flow.test_documents import LABELS, document, known, lines_of, long_document
 from tests.flow.test_review import BILL, HINTS, RIGHT, TASK, decide
 from tests.stack import OWNER, Stack, chat, row, until

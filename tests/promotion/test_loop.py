@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text as sql
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.flow import upkeep
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence import judging, measuring
-from orchestrator.rightsizing.stages import certifying, drifting, promoting
+from orchestrator.rightsizing.evidence import judging, measuring, past
+from orchestrator.rightsizing.evidence.labelling import draw_to_label, label_file
+from orchestrator.rightsizing.evidence.seen import Period
+from orchestrator.rightsizing.stages import certifying, drifting, held_rows, promoting
 from orchestrator.rightsizing.stages.certifying import Held, Request, Rows
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.training.train import train
 from orchestrator.settings import Settings
-from orchestrator.store import stages, versions
+from orchestrator.store import versions
+from orchestrator.store.rightsizing import stages
 from tests.conftest import PACE, Servers
 from tests.promotion.judge_server import serve_judge
 from tests.serving import serve
@@ -185,7 +190,7 @@ def test_a_judge_compares_both_answers_in_both_orders_and_only_we_pay(stack: Sta
 
 
 def test_what_a_task_took_and_how_good_it_is_is_measured(stack: Stack) -> None:
-    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, measuring.Period.of_days(None, None))
+    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
     assert (facts.task, facts.jobs, facts.reference, facts.stage.stage) == (TASK, 40, "large", "shadow")
     large, specialist = facts.model("large"), facts.specialist
     assert large is not None
@@ -237,6 +242,60 @@ def test_a_caller_who_waits_is_answered_by_the_specialist_and_may_say_how_good_t
     stack.must_hold()
 
 
+def test_jobs_that_were_drawn_and_labelled_carry_a_certificate_of_accuracy(stack: Stack, tmp_path: Path) -> None:
+    right = {text: label for seed, n in ((5, 40), (6, 400), (10, 20)) for text, label in texts(n, seed)}
+
+    def give(rows: list[dict[str, str]]) -> None:
+        lines = ["job,label", *(f"{row['job']},{right.get(row['text'], 'unknown')}" for row in rows)]
+        (tmp_path / "labels.csv").write_text("\n".join(lines) + "\n")
+        label_file(stack.context, OWNER.tenant_id, TASK, tmp_path / "labels.csv", "job", "label", given_by="test")
+
+    with pytest.raises(InvalidRequest, match="label triage --draw 500"):
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+    drawn = draw_to_label(stack.context, OWNER.tenant_id, TASK, 200)
+    give(drawn[:150])
+    with pytest.raises(
+        InvalidRequest, match=r"[45]\d of 1[89]\d jobs that were drawn for people to label have no label yet"
+    ):
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+    left = draw_to_label(stack.context, OWNER.tenant_id, TASK, 50)
+    assert {row["job"] for row in left} == {row["job"] for row in drawn[150:]}, "those that were passed over come again"
+    give(left)
+    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
+    assert 180 <= facts.held_labels < 200, "some of them were used for what the shadow compared"
+    rows = held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+    assert (len(rows.held), rows.frame["without_a_label"]) == (facts.held_labels, 0)
+    found = certifying.attempt(stack.context, OWNER.tenant_id, Request(TASK, 0.8, 0.05, "accuracy"), rows)
+    assert (found["measure"], found["n"], found["attempt"]) == ("accuracy", facts.held_labels, 4)
+    assert found["issued"], found["reason"]
+    with pytest.raises(InvalidRequest, match="No rows of task triage are left"):
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+    assert stack.count("SELECT count(DISTINCT probability) FROM labels WHERE source = 'label'") == 1
+
+
+def test_a_renewal_that_issues_nothing_takes_nothing_from_the_certificate_in_force(stack: Stack) -> None:
+    unlabelled = [one.score for one in scored(stack, 500, 2)]
+    again = certifying.attempt(
+        stack.context,
+        OWNER.tenant_id,
+        Request(TASK, 0.999, 0.05, "accuracy"),
+        Rows(scored(stack, 60, 11), unlabelled, {}),
+    )
+    assert not again["issued"]
+    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
+    certificate = facts.stage.certificate
+    assert certificate is not None
+    assert (certificate.issued, certificate.is_void, certificate.n) == (True, False, 600)
+    assert facts.training_s > 0
+
+
+def test_what_callers_and_people_say_goes_into_what_is_learned_from(stack: Stack) -> None:
+    found = Counter(one.source for one in past.examples(stack.context, OWNER.tenant_id, TASK))
+    assert found["feedback"] == 1
+    assert found["label"] == 200
+    assert found["reference"] > 100
+
+
 def test_where_the_labels_that_come_in_change_more_is_audited(stack: Stack) -> None:
     cards = [one for one in texts(600, 9) if one[1] == "card"][:150]
     run(stack, cards)
@@ -264,6 +323,28 @@ def test_when_quality_halves_it_is_demoted_within_200_audits_and_nothing_is_lost
     assert seen - before <= 200
     assert models_of(run(stack, texts(40, 8))) == {"large": 40}
     stack.must_hold()
+
+
+def test_a_task_that_was_frozen_by_hand_is_told_as_that(stack: Stack) -> None:
+    promoting.freeze(stack.context, OWNER.tenant_id, TASK, set_by="test")
+    (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
+    assert facts.stage.frozen
+    assert facts.stage.demoted_on is not None
+
+
+def test_labels_and_audits_go_with_what_they_were_about(stack: Stack) -> None:
+    upkeep.forget_evidence(stack.context, lambda: False)
+    assert stack.count("SELECT count(*) FROM labels") > 200
+    with stack.context.database.unit_of_work() as session:
+        session.execute(sql("UPDATE labels SET created_at = created_at - interval '40 days'"))
+        session.execute(sql("UPDATE audits SET created_at = created_at - interval '40 days'"))
+    upkeep.forget_evidence(stack.context, lambda: False)
+    assert stack.count("SELECT count(*) FROM labels") > 200, "their jobs are of today"
+    assert stack.count("SELECT count(*) FROM audits WHERE state IN ('decided', 'void')") == 0
+    with stack.context.database.unit_of_work() as session:
+        session.execute(sql("UPDATE jobs SET stored_on = stored_on - 40"))
+    upkeep.forget_evidence(stack.context, lambda: False)
+    assert stack.count("SELECT count(*) FROM labels") == 0
 
 
 def decided(stack: Stack, kind: str) -> int:

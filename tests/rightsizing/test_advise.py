@@ -50,10 +50,10 @@ STEPS = {
     "too_little_volume": (on_the_reference(50), None),
     "train": (on_the_reference(), "rightsize train triage --from-history"),
     "collect": (on_the_reference(400), None),
-    "certify": (replace(certified(StageFacts()), held_labels=600), "rightsize certify triage --target 0.98 --delta 0.05"),
+    "certify": (replace(certified(StageFacts()), held_labels=600), "rightsize certify triage --target 0.98 --delta 0.05 --measure accuracy"),
     "label": (
         replace(certified(StageFacts(certificate=certificate(source="labels", **NEVER_ASKED))), models=(llm(30_000, quality("labels", 490, 500)), specialist(0, quality("labels", 460, 500)))),
-        "rightsize label triage --labels FILE.csv",
+        "rightsize label triage --draw 400 --out to-label.csv",
     ),
     "not_good_enough": (certified(StageFacts(certificate=certificate(issued=False, is_hopeless=True))), None),
     "renew": (
@@ -110,7 +110,7 @@ def test_a_certificate_below_a_target_that_was_asked_for_is_made_anew() -> None:
 def test_a_certificate_that_ends_soon_asks_for_labels_where_the_rows_do_not_suffice() -> None:
     ending = certificate(expires=UNTIL + timedelta(days=3))
     step = advise(replace(at_stage("full"), stage=StageFacts("full", certificate=ending), held_labels=94)).step
-    assert (step.rule, step.command) == ("renew", "rightsize label triage --labels FILE.csv")
+    assert (step.rule, step.command) == ("renew", "rightsize label triage --draw 500 --out to-label.csv")
     assert "500 fresh labels would do" in step.why
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 
 from benchmarks.rightsizing.populations import Population, adversarial, honest, just_under, stepwise
 from orchestrator.errors import InvalidRequest
+from orchestrator.rightsizing.evidence.answers import fields_right
 from orchestrator.rightsizing.guarantees.bounds import binomial_interval, binomial_lower, binomial_ps
+from orchestrator.rightsizing.guarantees.by_field import by_field, sentence
 from orchestrator.rightsizing.guarantees.certify import (
     Demand,
     Finding,
@@ -329,3 +332,30 @@ def test_the_attempt_counts_against_the_finding() -> None:
     tenth = certify(rows, grid([0.9]), replace(Demand(0.95, DELTA), attempt=10))
     assert (first.issued, tenth.issued) == (True, False)
     assert tenth.delta_spent == pytest.approx(first.delta_spent / 100)
+
+
+def test_of_several_fields_it_is_told_which_would_pass_by_themselves() -> None:
+    rows = [{"team": at % 10 != 0, "urgent": at % 400 != 0} for at in range(800)]
+    team, urgent = sorted(by_field(rows, 0.95, 0.05), key=lambda one: one.field)
+    assert (team.right, team.n, team.passes) == (720, 800, False)
+    assert (urgent.right, urgent.passes) == (798, True)
+    assert sentence([urgent, team]).startswith(
+        " By themselves, of its fields: urgent would (798 of 800 right), team would not"
+    )
+    assert (by_field([], 0.9, 0.05), by_field([{}, {"team": True}], 0.9, 0.05), sentence([])) == ([], [], "")
+
+
+def test_fields_share_delta_so_that_a_false_one_seldom_passes() -> None:
+    draw = random.Random(5)
+    wrong = 0
+    for _ in range(400):
+        rows = [{name: draw.random() < 0.949 for name in ("a", "b", "c", "d")} for _ in range(150)]
+        wrong += any(one.passes for one in by_field(rows, 0.95, 0.1))
+    assert wrong / 400 <= 0.1 + 3 * (0.1 * 0.9 / 400) ** 0.5
+
+
+def test_fields_are_held_to_the_label_one_by_one() -> None:
+    said = '{"team": "billing", "urgent": true}'
+    assert fields_right(said, '{"urgent": false, "team": "Billing"}') == {"team": True, "urgent": False}
+    assert fields_right(said, "billing") == fields_right(said, None) == {"team": False, "urgent": False}
+    assert fields_right("card", "card") == {}

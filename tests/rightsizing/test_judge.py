@@ -10,7 +10,7 @@ import pytest
 from orchestrator.errors import InvalidRequest
 from orchestrator.hints import hints_from
 from orchestrator.requests import CHAT, features_of
-from orchestrator.rightsizing.evidence.judge import (
+from orchestrator.rightsizing.evidence.verdicts import (
     LEAST_EACH,
     MOST_ANSWER_CHARS,
     MOST_INPUT_CHARS,

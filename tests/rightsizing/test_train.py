@@ -39,7 +39,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingRec
 
 def test_the_record_tells_where_the_model_comes_from(trained: tuple[Path, TrainingRecord]) -> None:
     blobs, record = trained
-    assert (record.n, record.labels, record.held_out_n) == (120, ("card", "login", "refund"), 24)
+    assert (record.n, record.labels, record.held_out_n) == (120, ("card", "login", "refund"), 96)
     assert record.class_counts == {"card": 40, "login": 40, "refund": 40}
     assert record.held_out_accuracy > 0.9 > record.baseline_accuracy
     assert set(record.libraries) == {"python", "numpy", "scipy", "scikit-learn", "processor"}

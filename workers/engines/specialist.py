@@ -1,7 +1,7 @@
 """The engine for specialists: real small classifiers on CPU, one for each task that `rightsize train` was run for.
 
 A chat completion is answered by the label of its last user message; the label's probability stands beside it as
-`rightsize_confidence`, and the score by which it is accepted as `rightsize_score`. Requests that arrive in one turn of the loop, or while an inference runs, are predicted together in
+`rightsize_confidence`, the score by which it is accepted as `rightsize_score`, and how familiar the text is as `rightsize_familiarity`. Requests that arrive in one turn of the loop, or while an inference runs, are predicted together in
 one pass, interactive ones before bulk work, on one thread of the engine's own: it takes one core, whatever the machine has,
 since nothing in a pass calls a library that starts threads. A task's specialist is loaded when it is first asked for, and again when a newer one became current; a version that a request names is
 loaded beside it.
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from orchestrator.contracts import SCORE, Answer, Usage
+from orchestrator.contracts import FAMILIARITY, SCORE, Answer, Usage
 from orchestrator.errors import EngineFault, InvalidConfig, NotFound, RightsizeError
 from orchestrator.fleet import Model
 from orchestrator.learned.terms import MAX_TEXT_CHARS
@@ -204,6 +204,7 @@ class SpecialistEngine:
             "system_fingerprint": revision,
             "rightsize_confidence": round(prediction.confidence, 6),
             SCORE: prediction.score,
+            FAMILIARITY: round(prediction.in_scope, 4),
         }
         return Answer(body, usage, revision)
 

@@ -16,6 +16,8 @@ OF_REQUESTS: Final = frozenset({"single"})
 """Rules whose step is taken by what requests say, where no command does it."""
 IDLE: Final = frozenset({"none", "demoted"})
 LIVE: Final = frozenset({"canary", "full"})
+MOST_DRAWN: Final = 10_000
+"""Jobs that can be drawn at once for people to label."""
 USUAL_TARGET: Final = 0.98
 """Of a certificate, where neither caller nor task nor reference says which."""
 
@@ -134,13 +136,12 @@ class Case:
     @property
     def certify(self) -> str:
         """The command that tries a certificate."""
-        measure = "" if self.source == "labels" else " --measure agreement"
-        return self.command(f"certify --target {self.target:g} --delta {self.policy.delta:g}{measure}")
+        measure = "accuracy" if self.source == "labels" else "agreement"
+        return self.command(f"certify --target {self.target:g} --delta {self.policy.delta:g} --measure {measure}")
 
-    @property
-    def label(self) -> str:
-        """The command that hands in labels."""
-        return self.command("label --labels FILE.csv")
+    def label(self, rows: int) -> str:
+        """The command that draws so many jobs for people to label."""
+        return self.command(f"label --draw {min(max(1, rows), MOST_DRAWN)} --out to-label.csv")
 
     @property
     def watched(self) -> Watched | None:

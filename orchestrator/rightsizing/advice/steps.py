@@ -216,8 +216,8 @@ def _after_an_attempt(case: Case, certificate: CertificateFacts) -> Step:
 def _more_rows(case: Case, before: str, left: int) -> Step:
     """More rows are needed: labels by a person, or second answers that the shadow brings."""
     if case.source == "labels":
-        why = f"{before} It needs {counted(left, 'more label')}, of rows drawn by chance."
-        return Step("label", case.label, why)
+        why = f"{before} It needs {counted(left, 'more label')}, of rows drawn by chance: the command draws them, and says how labels are handed in."
+        return Step("label", case.label(left), why)
     if case.facts.stage.stage != "shadow":
         why = f"{before} It needs {counted(left, 'more row')} that both answered: in the shadow they come by themselves, and nothing is risked."
         return Step("shadow", case.command("promote --to shadow"), why)
@@ -238,7 +238,7 @@ def renew(case: Case) -> Step | None:
         return Step("renew", case.certify, ends)
     left = case.rows_for("labels") - case.facts.held_labels
     why = f"{ends} {counted(left, 'fresh label')} would do for the next one; without them it goes back to the shadow, which brings its rows."
-    return Step("renew", case.label, why)
+    return Step("renew", case.label(left), why)
 
 
 def no_gain(case: Case) -> Step | None:

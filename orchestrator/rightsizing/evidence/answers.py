@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from orchestrator.contracts import ACCEPT, CONFIDENCE, SCORE
+from orchestrator.contracts import ACCEPT, CONFIDENCE, FAMILIARITY, SCORE
 
 _EDGES: Final = " \t\r\n.,;:!?\"'`*"
 _BLANKS: Final = re.compile(r"\s+")
@@ -75,6 +75,12 @@ def score_of(body: bytes) -> float | None:
     return float(score) if isinstance(score, (int, float)) else None
 
 
+def familiarity_of(body: bytes) -> float | None:
+    """How much at home a text was among those that the specialist has learned, from 0 to 1; None where the answer does not tell."""
+    found = orjson.loads(body).get(FAMILIARITY)
+    return float(found) if isinstance(found, (int, float)) else None
+
+
 def label_of(answer: str | None) -> str:
     """What an answer says as one label, normalised as `agrees` compares it."""
     value = "" if answer is None else _value(answer)
@@ -87,6 +93,14 @@ def agrees(one: str | None, other: str | None) -> bool:
         return False
     left, right = _value(one), _value(other)
     return left == right and left is not None
+
+
+def fields_right(said: str, right: str | None) -> dict[str, bool]:
+    """Of an answer with several fields, whether each is what it should be; nothing for any other answer."""
+    ours, theirs = _value(said), None if right is None else _value(right)
+    if not isinstance(ours, dict):
+        return {}
+    return {name: isinstance(theirs, dict) and name in theirs and theirs[name] == value for name, value in ours.items()}
 
 
 def _value(answer: str) -> Any:

@@ -254,9 +254,9 @@ class TaskFacts(Fact):
     labels: int = 0
     """Rows with a label that was given."""
     fresh_rows: int = 0
-    """Rows that the reference and the specialist both answered in the shadow, and no earlier attempt at a certificate used."""
+    """Rows that the reference and the specialist both answered, and neither fitting nor an earlier attempt used: for a certificate of agreement."""
     held_labels: int = 0
-    """Labelled rows that neither fitting nor an earlier attempt used: those kept aside at training, and fresh ones."""
+    """Rows that people labelled, and neither fitting nor an earlier attempt used: kept aside at training, or drawn since."""
     quality_target: float | None = None
     """Of the task's definition."""
     delivered: tuple[Quality, ...] = ()

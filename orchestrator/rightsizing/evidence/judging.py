@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -16,12 +17,12 @@ from orchestrator.contracts import JobState, Tier
 from orchestrator.errors import InvalidRequest, ServiceUnavailable
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
-from orchestrator.rightsizing.evidence import judge
+from orchestrator.rightsizing.evidence import verdicts
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_text, instructions_of
 from orchestrator.rightsizing.evidence.bodies import body_of
-from orchestrator.rightsizing.evidence.judge import Comparison, Corrected, Judgement
-from orchestrator.store import house_jobs, judging
-from orchestrator.store.house_jobs import HouseJob
+from orchestrator.rightsizing.evidence.verdicts import Comparison, Corrected, Judgement
+from orchestrator.store.rightsizing import house_jobs, judging
+from orchestrator.store.rightsizing.house_jobs import HouseJob
 
 WITHIN_S: Final = 1_800.0
 LOOK_S: Final = 0.5
@@ -42,9 +43,10 @@ class Question:
 
 
 def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict[str, Any]:
-    """Let pairs of answers be judged, wait for the verdicts and store them; gives what they come to, corrected by labels.
+    """Let pairs of answers be judged, and store each verdict as it comes; gives what they come to, corrected by labels.
 
-    Raises InvalidRequest where there is nothing to compare or nobody to judge, ServiceUnavailable where nobody answers in time.
+    Raises InvalidRequest where there is nothing to compare or nobody to judge, ServiceUnavailable where not all is answered in time:
+    what was answered is stored by then.
     """
     model = _judge(context)
     with context.database.unit_of_work() as session:
@@ -57,12 +59,11 @@ def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict
             )
         asked = [_ask(context, session, row, model) for row in rows]
     context.broker.wake()
-    found = _verdicts(context, asked, tell)
-    stored = [(one.row.job_id, bytes(one.row.text_hash), said.good) for one, said in found]
+    store = partial(judging.put, tenant_id=tenant_id, task=task, probability=len(rows) / there, given_by=model.name)
+    found = _verdicts(context, asked, store, tell)
     with context.database.unit_of_work() as session:
-        judging.put(session, tenant_id, task, stored, probability=len(rows) / there, given_by=model.name)
         quality = corrected(context, session, tenant_id, task)
-    counted = judge.counted(said for _, said in found)
+    counted = verdicts.counted(found)
     return {"task": task, "judge": model.name, **counted.as_dict(), "corrected": quality.as_dict() if quality else None}
 
 
@@ -76,7 +77,7 @@ def _judge(context: Context) -> Model:
 def _ask(context: Context, session: Session, row: Row[Any], model: Model) -> Question:
     ours, theirs = _both(context, row)
     request = body_of(context, row.request, row.request_key) or GONE
-    chats = judge.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
+    chats = verdicts.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
     made = [
         house_jobs.put(
             session,
@@ -104,32 +105,38 @@ def _both(context: Context, row: Row[Any]) -> tuple[str | None, str | None]:
     return (second, first) if row.kind == "shadow" else (first, second)
 
 
-def _verdicts(context: Context, asked: Sequence[Question], tell: Tell) -> list[tuple[Question, Judgement]]:
-    """Wait for both verdicts of every question."""
-    jobs = [job for one in asked for job in (one.first, one.second)]
-    until = time.monotonic() + WITHIN_S
-    while True:
+def _verdicts(context: Context, asked: Sequence[Question], store: Callable[..., None], tell: Tell) -> list[Judgement]:
+    """Wait for both verdicts of every question; those of a pair are stored once both are there."""
+    until, waiting, found = time.monotonic() + WITHIN_S, list(asked), list[Judgement]()
+    while waiting:
         with context.database.unit_of_work() as session:
-            found = judging.verdicts(session, jobs)
-        ended = sum(row.state >= JobState.SUCCEEDED for row in found.values())
-        tell(ended, len(jobs))
-        if ended == len(jobs):
-            break
-        if time.monotonic() > until:
+            rows = judging.verdicts(session, [job for one in waiting for job in (one.first, one.second)])
+            ended = {job for job, row in rows.items() if row.state >= JobState.SUCCEEDED}
+            ready = [one for one in waiting if {one.first, one.second} <= ended]
+            said = [
+                verdicts.judgement(_verdict(context, rows[one.first]), _verdict(context, rows[one.second]))
+                for one in ready
+            ]
+            if ready:
+                pairs = zip(ready, said, strict=True)
+                store(session, found=[(one.row.job_id, bytes(one.row.text_hash), own.good) for one, own in pairs])
+        found += said
+        waiting = [one for one in waiting if not {one.first, one.second} <= ended]
+        tell(2 * (len(asked) - len(waiting)), 2 * len(asked))
+        if waiting and time.monotonic() > until:
             raise ServiceUnavailable(
-                f"The judge has answered {ended} of {len(jobs)} questions in {WITHIN_S:g} s. Start a worker for rlm."
+                f"The judge has compared {len(found)} of {len(asked)} pairs in {WITHIN_S:g} s, and these are stored. Start a worker for rlm, "
+                "and give the command again for others."
             )
-        time.sleep(LOOK_S)
-    return [
-        (one, judge.judgement(_verdict(context, found[one.first]), _verdict(context, found[one.second])))
-        for one in asked
-    ]
+        if waiting:
+            time.sleep(LOOK_S)
+    return found
 
 
-def _verdict(context: Context, row: Row[Any]) -> judge.Verdict | None:
+def _verdict(context: Context, row: Row[Any]) -> verdicts.Verdict | None:
     if row.state != JobState.SUCCEEDED:
         return None
-    return judge.verdict_in(answer_of(body_of(context, row.body, row.blob_key) or GONE) or "")
+    return verdicts.verdict_in(answer_of(body_of(context, row.body, row.blob_key) or GONE) or "")
 
 
 def corrected(context: Context, session: Session, tenant_id: int, task: str) -> Corrected | None:
@@ -143,4 +150,4 @@ def corrected(context: Context, session: Session, tenant_id: int, task: str) -> 
         for one, row in zip(said, rows, strict=True)
         if row.label is not None
     ]
-    return judge.corrected(judge.calibration(known), sum(one.good for one in said), len(said))
+    return verdicts.corrected(verdicts.calibration(known), sum(one.good for one in said), len(said))

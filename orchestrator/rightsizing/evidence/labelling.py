@@ -17,8 +17,8 @@ from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.training.labels import read_labels
-from orchestrator.store import labels
-from orchestrator.store.labels import NewLabel
+from orchestrator.store.rightsizing import labels
+from orchestrator.store.rightsizing.labels import NewLabel
 
 CHUNK: Final = 1_000
 MOST_SHOWN: Final = 5

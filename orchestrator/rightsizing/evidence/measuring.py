@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
 from orchestrator.contracts import Usage
 from orchestrator.fleet import Model
@@ -19,61 +17,18 @@ from orchestrator.rightsizing.evidence import judging
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of
 from orchestrator.rightsizing.evidence.facts import (
     Audits,
-    CertificateFacts,
-    Interval,
     ModelFacts,
     Quality,
     Source,
-    Stage,
-    StageFacts,
     TaskFacts,
 )  # fmt: skip
+from orchestrator.rightsizing.evidence.progress import rows_left, stage_facts, training_usd
 from orchestrator.rightsizing.evidence.quality import Group, of_reference, quality_of
-from orchestrator.store import audits, certificates, labels, measured, stages
+from orchestrator.rightsizing.evidence.seen import Period, Seen
+from orchestrator.store.rightsizing import audits, certificates, labels, measured, stages
 
 MONTH_DAYS: Final = 30.4
 ANSWER_TOKENS: Final = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """From when to when, by the day of a job's making (UTC)."""
-
-    since: datetime
-    until: datetime
-
-    @classmethod
-    def of_days(cls, since: date | None, until: date | None) -> Period:
-        """Whole days, the last 30 where none is given; `until` is the last one."""
-        today = datetime.now(UTC).date()
-        last = until or today
-        first = since or last - timedelta(days=29)
-        return cls(_midnight(first), _midnight(last) + timedelta(days=1))
-
-    @property
-    def days(self) -> float:
-        """Its length, or as much of it as has passed."""
-        return max(1.0, (min(self.until, datetime.now(UTC)) - self.since).total_seconds() / 86_400)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """One task in one period, within one transaction."""
-
-    context: Context
-    session: Session
-    tenant_id: int
-    task: str
-    period: Period
-
-    @property
-    def key(self) -> tuple[Session, int, str, datetime, datetime]:
-        """What the store's queries are asked with."""
-        return self.session, self.tenant_id, self.task, self.period.since, self.period.until
 
 
 def measure(context: Context, tenant_id: int, period: Period, task: str | None = None) -> list[TaskFacts]:
@@ -99,6 +54,8 @@ def facts_of(seen: Seen) -> TaskFacts:
     reference = _reference(seen, stage, rows)
     agreement = measured.agreement(*seen.key)
     audited = measured.audits(*seen.key)
+    trainings = certificates.trainings(*seen.key)
+    fresh, held = rows_left(seen, trained)
     models = tuple(_models(seen, rows, reference, _specialist_model(seen, stage, trained), agreement, given))
     jobs = sum(model.jobs for model in models)
     first, last = seen.period.since.date(), (seen.period.until - timedelta(days=1)).date()
@@ -111,7 +68,7 @@ def facts_of(seen: Seen) -> TaskFacts:
         jobs_a_month=jobs / seen.period.days * MONTH_DAYS,
         reference=reference,
         models=models,
-        stage=_stage(seen, stage, trained),
+        stage=stage_facts(seen, stage, trained),
         escalated=measured.escalated(*seen.key),
         audits=Audits(
             audited.audits,
@@ -121,13 +78,12 @@ def facts_of(seen: Seen) -> TaskFacts:
             shadow=audited.others,
             shadow_usd=audited.other_usd,
         ),
-        training_s=float((trained.training or {}).get("seconds", 0.0)) if trained is not None else 0.0,
+        training_s=sum(one.seconds or 0.0 for one in trainings),
+        training_usd=training_usd(seen, _specialist_model(seen, stage, trained), trainings),
         quality_target=certificates.quality_target(seen.session, seen.tenant_id, seen.task),
         labels=sum(row.label is not None and row.source != "feedback" for row in given),
-        fresh_rows=0
-        if trained is None
-        else certificates.unused_pairs(seen.session, seen.tenant_id, seen.task, trained.specialist),
-        held_labels=0 if trained is None else _held_labels(seen, str(trained.specialist)),
+        fresh_rows=fresh,
+        held_labels=held,
     )
 
 
@@ -155,17 +111,6 @@ def _specialist_model(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | No
 def _waiting(seen: Seen) -> int:
     counted = audits.counts(seen.session, seen.tenant_id, seen.task, seen.period.since)
     return sum(int(row.open) for row in counted.values())
-
-
-def _held_labels(seen: Seen, version: str) -> int:
-    """Labelled rows kept aside at training that no attempt has used."""
-    from orchestrator.learned import specialist as specialists
-
-    folder = specialists.version_folder(seen.context.settings.blobs, seen.task, version)
-    if not folder.is_dir():  # trained on another machine: its rows are there
-        return 0
-    hashes = [row.text_sha256 for row in specialists.kept(folder).certify]
-    return len(hashes) - len(certificates.used(seen.session, seen.tenant_id, seen.task, hashes))
 
 
 def _is_specialist(model: Model) -> bool:
@@ -264,24 +209,3 @@ def _weighted(said: Sequence[tuple[float | None, bool]]) -> list[Group]:
 
 def _said(row: Row[Any]) -> str | None:
     return answer_of(bytes(row.body))
-
-
-def _stage(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) -> StageFacts:
-    attempts = certificates.of_task(seen.session, seen.tenant_id, seen.task, limit=1)
-    version = str(trained.specialist) if trained is not None else ""
-    newest = _certificate(attempts[0], str(stage.model) if stage is not None else "", version) if attempts else None
-    if stage is None:
-        return StageFacts(certificate=newest)
-    demoted = stage.created_at.date() if stage.stage == "demoted" else None
-    standing: Stage = "none" if stage.stage == "demoted" else stage.stage
-    return StageFacts(standing, stage.created_at.date(), newest, demoted_on=demoted)
-
-
-def _certificate(row: Row[Any], model: str, version: str) -> CertificateFacts:
-    source: Source = "labels" if row.measure == "accuracy" else "agreement"
-    interval = Interval(row.share_low, row.share_high) if row.share_low is not None else Interval(0.0, 1.0)
-    return CertificateFacts(
-        row.issued, source, model, row.target, row.delta, row.n, row.threshold, row.share or 0.0, interval, row.bound or 0.0, row.accepted,
-        row.errors, row.created_at.date(), row.expires_at.date(), is_void=row.specialist != version, more_labels=row.more_labels,
-        is_hopeless=not row.issued and row.more_labels is None, reason=row.reason,
-    )  # fmt: skip

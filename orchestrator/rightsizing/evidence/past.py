@@ -16,7 +16,7 @@ from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.training.export import Example, Source
-from orchestrator.store import answered
+from orchestrator.store.rightsizing import answered
 
 DAYS: Final = 90
 MOST_ROWS: Final = 200_000
@@ -47,6 +47,20 @@ class Past:
         """The right answer as far as is known: what a person said, else what was answered."""
         return str(self.row.label or answer_of(self.answer) or "").strip()
 
+    @property
+    def is_refuted(self) -> bool:
+        """Whether a caller said that the answer is wrong, and nobody what the right one is."""
+        return self.row.good is False and not self.row.label and not self.row.is_corrected
+
+    @property
+    def source(self) -> Source:
+        """Who says that the answer is right."""
+        if self.row.label:
+            return "feedback" if self.row.label_source == "feedback" else "label"
+        if self.row.is_corrected:
+            return "review"
+        return "feedback" if self.row.good else "reference"
+
 
 def rows(context: Context, tenant_id: int, task: str, *, model: str | None = None, days: int = DAYS) -> Iterator[Past]:
     """Answered jobs of a task, oldest first, at most `MOST_ROWS` of them; those whose bodies are gone are left out."""
@@ -72,20 +86,14 @@ def examples(context: Context, tenant_id: int, task: str, *, since: datetime | N
     """What was answered, as chats that a language model can be trained on, each with who says that the answer is right."""
     days = DAYS if since is None else max(1, (datetime.now(UTC) - since).days + 1)
     for one in rows(context, tenant_id, task, days=days):
-        if (since is not None and one.row.created_at < since) or not one.label:
+        if (since is not None and one.row.created_at < since) or not one.label or one.is_refuted:
             continue
         yield Example(
-            messages=one.messages, answer=one.label, source=_source(one.row), task_version=one.row.task_version or 1,
+            messages=one.messages, answer=one.label, source=one.source, task_version=one.row.task_version or 1,
             job_id=ids.public("job", one.row.public_id), model=None if one.row.label else one.row.model,
             revision=None if one.row.label else one.row.model_revision, simulated=bool(one.row.simulated) and not one.row.label,
-            answered_on=one.row.created_at.date(),
+            answered_on=one.row.created_at.date(), group=one.row.document_hash.hex() if one.row.document_hash else None,
         )  # fmt: skip
-
-
-def _source(row: Row[Any]) -> Source:
-    if row.label:
-        return "label"
-    return "review" if row.is_corrected else "reference"
 
 
 def labelled(
@@ -95,7 +103,7 @@ def labelled(
     texts, labels = [], []
     for one in rows(context, tenant_id, task, model=reference, days=days):
         answer = (answer_of(one.answer) or "").strip()
-        if one.text.strip() and answer:
+        if one.text.strip() and answer and not one.is_refuted:
             texts.append(one.text)
             labels.append(answer)
     if not texts:

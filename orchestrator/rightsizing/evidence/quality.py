@@ -14,7 +14,7 @@ from typing import Final
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.rightsizing.evidence.facts import Fact, Interval, Quality, Source
-from orchestrator.rightsizing.guarantees.bounds import betting_lower, binomial_interval, weighted_lower
+from orchestrator.rightsizing.guarantees.bounds import Stratum, betting_lower, stratified_lower, weighted_lower
 
 LEVEL: Final = 0.95
 ITSELF: Final = "the reference agrees with itself by definition"
@@ -53,10 +53,9 @@ def quality_of(source: Source, groups: Sequence[Group], level: float = LEVEL) ->
     n, rows = sum(group.n for group in held), sum(group.rows for group in held)
     if not n:
         return None
-    each = 1 - (1 - level) / len(held)
-    ends = [binomial_interval(group.right, group.n, each) if group.n else (0.0, 1.0) for group in held]
-    low = sum(group.rows * end[0] for group, end in zip(held, ends, strict=True)) / rows
-    high = sum(group.rows * end[1] for group, end in zip(held, ends, strict=True)) / rows
+    delta = (1 - level) / 2
+    low = stratified_lower([Stratum(group.rows / rows, group.right, group.n) for group in held], delta)
+    high = 1 - stratified_lower([Stratum(group.rows / rows, group.n - group.right, group.n) for group in held], delta)
     looked = [group for group in held if group.n]
     value = sum(group.rows * group.right / group.n for group in looked) / sum(group.rows for group in looked)
     unseen = rows - sum(group.rows for group in looked)

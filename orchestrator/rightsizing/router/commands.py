@@ -128,9 +128,9 @@ def calibrate(
     paid = _costs(stored.record["quality"], costs or {}, stored.record["costs_usd"] or {})
     known, left_out = _unseen(stored, outcomes_file, ignore)
     known = _once(known)
-    attempt = router_folder.attempt_of(stored.folder, hashlib.sha256(known.hashes.tobytes()).hexdigest())
-    spent = delta * 6 / (np.pi * attempt) ** 2
     laid = setting.thresholds(stored.fitted.said, paid.usd)
+    attempt = router_folder.attempt_of(stored.folder, _tried(known, laid, paid))
+    spent = delta * 6 / (np.pi * attempt) ** 2
     found = setting.choices(laid, setting.Rows(known.said, known.values), paid.usd, spent)
     if quality is not None:
         made = setting.for_quality(found, quality, len(known.said), spent)
@@ -292,6 +292,12 @@ def _encoder(settings: Settings, wanted: str, tell: Progress) -> Encoder | None:
 
 def _rows_told(outcomes_file: Path | None, left_out: Mapping[str, int]) -> dict[str, Any]:
     return {"from": "held out" if outcomes_file is None else outcomes_file.name, **left_out}
+
+
+def _tried(known: Known, laid: Sequence[float], paid: Costs) -> str:
+    """What an attempt is known by: its rows with their outcomes, and the thresholds and costs that they are held to."""
+    parts = (known.hashes, known.values, np.asarray(laid), paid.usd)
+    return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 
 def _digest(outcomes: Outcomes) -> str:

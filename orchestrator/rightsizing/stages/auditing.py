@@ -20,9 +20,9 @@ from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_a
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.rightsizing.stages.promoting import demote, one_task, withdraw
-from orchestrator.store import audits, house_jobs, stages
-from orchestrator.store.audits import Verdict
-from orchestrator.store.house_jobs import HouseJob
+from orchestrator.store.rightsizing import audits, house_jobs, stages
+from orchestrator.store.rightsizing.audits import Verdict
+from orchestrator.store.rightsizing.house_jobs import HouseJob
 
 WITHIN_S: Final = 3_600.0
 """An audit without an answer after so long counts as one that does not agree, unless nobody serves the reference: then it waits."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow.context import Context
+from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
+from orchestrator.rightsizing.guarantees.by_field import FieldFound, by_field, sentence
 from orchestrator.rightsizing.guarantees.certify import Demand, Finding, Scored, certify, grid
-from orchestrator.store import audits, certificates, stages
-from orchestrator.store.certificates import NewCertificate
+from orchestrator.store.rightsizing import audits, certificates, stages
+from orchestrator.store.rightsizing.certificates import NewCertificate
 
 Measure = Literal["accuracy", "agreement"]
-WINDOW_DAYS: Final = 30
 NONE_YET: Final = "Task {task} has no specialist yet. Train one: rightsize train {task} --labels FILE.csv"
 DAYS: Final = 90
 """How long a certificate holds."""
@@ -33,6 +34,8 @@ class Held:
     text_hash: bytes
     score: float
     right: bool
+    fields: Mapping[str, bool] = field(default_factory=dict)
+    """Of an answer with several fields, whether each is right."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,17 +111,22 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
                 f"Certify on new rows: rightsize certify {asked.task} --labels FILE.csv",
                 param="labels",
             )
-        found = certify(
-            [Scored(one.score, one.right) for one in fresh],
-            grid(rows.unlabelled),
-            Demand(target=asked.target, delta=asked.delta, attempt=number),
-            rows.fitted,
-        )
+        found, fields = _found(Demand(target=asked.target, delta=asked.delta, attempt=number), rows, fresh)
         frame = {**rows.frame, "used_before": known, "duplicates": double}
         revision = audits.revision_compared(session, tenant_id, asked.task) if asked.measure == "agreement" else None
         new = _stored(asked, trained, found, fresh, number=number, frame=frame, revision=revision)
         made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
-    return told(new, found, made)
+    return {**told(new, found, made), "fields": [one.as_dict() for one in fields]}
+
+
+def _found(demand: Demand, rows: Rows, fresh: Sequence[Held]) -> tuple[Finding, list[FieldFound]]:
+    """What the rows show; where nothing is issued, also which fields of an answer would have passed by themselves."""
+    held = [Scored(one.score, one.right) for one in fresh]
+    found = certify(held, grid(rows.unlabelled), demand, rows.fitted)
+    if found.issued:
+        return found, []
+    fields = by_field([one.fields for one in fresh], demand.target, demand.spends)
+    return replace(found, reason=found.reason + sentence(fields)), fields
 
 
 def _fresh(session: Session, tenant_id: int, task: str, held: Sequence[Held]) -> tuple[list[Held], int, int]:

@@ -6,15 +6,26 @@ Drift says nothing of quality by itself: it raises the share of jobs that are au
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-ALPHA: Final = 1e-3
-"""The chance of a false alarm at one look, for each of the two tests."""
+ALPHA: Final = 0.01
+"""The chance of a false alarm ever in a stage, over all looks and the three tests of each."""
+TESTS: Final = 3
+"""Whether the specialist's share, the mix of labels, or the texts themselves have moved."""
 LEAST: Final = 100
 """Fewer jobs say too little."""
+BINS: Final = 5
+"""Of familiarities."""
 RAISED: Final = 4.0
 """So many times the audits there are once drift is seen; at most all."""
+
+
+def alpha(look: int) -> float:
+    """The chance of a false alarm that each test of a stage's look (counted from 1) may take: over all looks they come to ALPHA."""
+    return ALPHA / TESTS * 6.0 / (math.pi * look) ** 2
 
 
 def binomial_tail(at_most: int, n: int, probability: float) -> float:
@@ -32,7 +43,7 @@ def binomial_tail(at_most: int, n: int, probability: float) -> float:
     return min(1.0, math.fsum(math.exp(one) for one in logs))
 
 
-def share_has_moved(accepted: int, n: int, low: float, high: float) -> bool:
+def share_has_moved(accepted: int, n: int, low: float, high: float, alpha: float) -> bool:
     """Whether the specialist is sure of fewer, or of more, of `n` jobs than its certificate's interval of the share allows.
 
     Texts outside of what it has learnt have the score 0: more of these, and texts it finds hard, make it sure of fewer.
@@ -41,13 +52,13 @@ def share_has_moved(accepted: int, n: int, low: float, high: float) -> bool:
         return False
     fewer = binomial_tail(accepted, n, low)
     more = binomial_tail(n - accepted, n, 1.0 - high)
-    return min(fewer, more) < ALPHA / 2
+    return min(fewer, more) < alpha / 2
 
 
-def mix_has_moved(said: Mapping[str, int], known: Mapping[str, int]) -> bool:
-    """Whether some label is said much more, or less, often than at the certificate: each by an exact test, with ALPHA split among them.
+def mix_has_moved(said: Mapping[str, int], known: Mapping[str, int], alpha: float) -> bool:
+    """Whether some label, or bin, is there much more, or less, often than at training: each by an exact test, with `alpha` split among them.
 
-    `known` are the counts at its training; a label's share there is itself uncertain, so half a row is given to each, and its own
+    `known` are the counts at training; a label's share there is itself uncertain, so half a row is given to each, and its own
     interval of three standard errors is allowed for.
     """
     n, rows = sum(said.values()), sum(known.values())
@@ -59,6 +70,25 @@ def mix_has_moved(said: Mapping[str, int], known: Mapping[str, int]) -> bool:
         error = 3.0 * math.sqrt(share * (1.0 - share) / rows)
         low, high = max(0.0, share - error), min(1.0, share + error)
         count = said.get(label, 0)
-        if min(binomial_tail(count, n, low), binomial_tail(n - count, n, 1.0 - high)) < ALPHA / (2 * len(labels)):
+        if min(binomial_tail(count, n, low), binomial_tail(n - count, n, 1.0 - high)) < alpha / (2 * len(labels)):
             return True
     return False
+
+
+def texts_have_moved(
+    said: Sequence[float], known: Sequence[tuple[float, float]], threshold: float, alpha: float
+) -> bool:
+    """Whether texts lie elsewhere among the learned ones, by how familiar their sentence vectors are: 0 strangest, 1 at home.
+
+    `said` are the familiarities of accepted texts, `known` score and familiarity of texts of training, as they were when the heads had
+    not seen them. Only those among them that would have been accepted compare; five bins of equal size are laid on them.
+    """
+    accepted = sorted(familiar for score, familiar in known if score >= threshold)
+    if len(accepted) < LEAST:
+        return False
+    edges = [accepted[len(accepted) * part // BINS] for part in range(1, BINS)]
+    return mix_has_moved(_binned(said, edges), _binned(accepted, edges), alpha)
+
+
+def _binned(values: Sequence[float], edges: Sequence[float]) -> Counter[str]:
+    return Counter(str(bisect_right(edges, value)) for value in values)

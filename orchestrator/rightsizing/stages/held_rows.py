@@ -1,22 +1,36 @@
-"""Labelled rows that a specialist's answers can be held to: those kept aside at its training, or those of a file that it never saw."""
+"""Labelled rows that a specialist's answers can be held to: kept aside at its training, drawn from its traffic, or of a file that it never saw."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from orchestrator.errors import InvalidRequest
+from orchestrator.flow.context import Context
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import agrees
+from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right
+from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.guarantees.certify import Scored
 from orchestrator.rightsizing.stages.certifying import Held, Rows
 from orchestrator.rightsizing.training.labels import read_labels
+from orchestrator.store.rightsizing import certificates, labels
 
-AT_ONCE = 500
+AT_ONCE: Final = 500
+MOST_MISSING: Final = 0.05
+"""Of drawn jobs, that may have no label when a certificate is tried: the attempt uses all of them up."""
+GONE: Final = b"{}"
+
+
+def has_reserved(blobs: Path, task: str) -> bool:
+    """Whether training kept rows aside."""
+    folder = specialists.current_folder(blobs, task)
+    return folder is not None and bool(specialists.kept(folder).certify)
 
 
 def reserved(blobs: Path, task: str) -> Rows:
@@ -27,7 +41,7 @@ def reserved(blobs: Path, task: str) -> Rows:
         raise InvalidRequest(
             f"Training kept no rows of task {task} aside. Give labelled rows that it was not trained on: rightsize certify {task} --labels FILE.csv"
         )
-    held = [Held(one.text_sha256, one.score, one.right) for one in kept.certify]
+    held = [Held(one.text_sha256, one.score, one.right, fields_right(one.said, one.given)) for one in kept.certify]
     return Rows(
         held, _unlabelled(kept), {"source": "kept aside at training", "rows": len(held)}, folder.name, _fitted(kept)
     )
@@ -36,29 +50,68 @@ def reserved(blobs: Path, task: str) -> Rows:
 def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: str) -> Rows:
     """The rows of a labelled file, answered by the task's specialist; raises InvalidRequest for rows that it was trained on."""
     folder = _folder(blobs, task)
-    specialist, _ = specialists.load(folder)
     kept = specialists.kept(folder)
-    texts, labels = read_labels(file, text_column, label_column)
-    fresh = [(text, label) for text, label in zip(texts, labels, strict=True) if not kept.knows(text_sha256(text))]
+    texts, given = read_labels(file, text_column, label_column)
+    fresh = [(text, label) for text, label in zip(texts, given, strict=True) if not kept.knows(text_sha256(text))]
     if not fresh:
         raise InvalidRequest(
             f"The specialist of task {task} was trained on all {len(texts):,} rows of {file.name}. Give others.",
             param="labels",
         )
-    said: list[Any] = []
-    for start in range(0, len(fresh), AT_ONCE):
-        said += specialist.predict([text for text, _ in fresh[start : start + AT_ONCE]])
-    held = [
-        Held(text_sha256(text), one.score, agrees(one.label, label))
-        for (text, label), one in zip(fresh, said, strict=True)
-    ]
     frame = {
         "source": file.name,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "rows": len(texts),
         "learned_from": len(texts) - len(fresh),
     }
-    return Rows(held, _unlabelled(kept), frame, folder.name, _fitted(kept))
+    return Rows(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+
+
+def of_jobs(context: Context, tenant_id: int, task: str) -> Rows:
+    """Jobs that were drawn for people to label, answered by the task's specialist; raises InvalidRequest where too few of them have a label.
+
+    Which jobs were drawn hangs on nothing that is in them. Which of these got a label may: the few that have none count as wrong.
+    """
+    folder = _folder(context.settings.blobs, task)
+    kept = specialists.kept(folder)
+    since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
+    with context.database.unit_of_work() as session:
+        found = labels.drawn(session, tenant_id, task, since)
+        asked = [(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label) for row in found]
+        rows = [(text, label) for text, label in asked if text.strip() and not kept.knows(text_sha256(text))]
+        used = certificates.used(session, tenant_id, task, [text_sha256(text) for text, _ in rows])
+    fresh = [(text, label) for text, label in rows if text_sha256(text) not in used]
+    missing = sum(label is None for _, label in fresh)
+    if missing == len(fresh):
+        raise InvalidRequest(
+            f"No rows of task {task} are left to certify on: those kept aside at training are used, and no job that was drawn in the last "
+            f"{WINDOW_DAYS} days has a label. Draw some: rightsize label {task} --draw 500 --out to-label.csv. Or give a file with rows that "
+            f"it was not trained on: rightsize certify {task} --labels FILE.csv",
+            param="labels",
+        )
+    if missing > MOST_MISSING * len(fresh):
+        raise InvalidRequest(
+            f"{missing:,} of {len(fresh):,} jobs that were drawn for people to label have no label yet, and whichever were left out would count as "
+            f"wrong. `rightsize label {task} --draw {missing} --out to-label.csv` writes them again; give those that nobody can tell the label unknown.",
+            param="labels",
+        )
+    frame = {
+        "source": "drawn to be labelled", "since": since.isoformat(), "rows": len(found), "learned_from": len(found) - len(rows),
+        "without_a_label": missing,
+    }  # fmt: skip
+    return Rows(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+
+
+def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
+    """What the specialist says of each text, held to its label."""
+    specialist, _ = specialists.load(folder)
+    said: list[Any] = []
+    for start in range(0, len(rows), AT_ONCE):
+        said += specialist.predict([text for text, _ in rows[start : start + AT_ONCE]])
+    return [
+        Held(text_sha256(text), one.score, agrees(one.label, label), fields_right(one.label, label))
+        for (text, label), one in zip(rows, said, strict=True)
+    ]
 
 
 def _folder(blobs: Path, task: str) -> Path:

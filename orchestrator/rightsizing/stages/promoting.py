@@ -16,11 +16,14 @@ from orchestrator.fleet import Fleet, Model
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing.guarantees.sequential import Watch
-from orchestrator.store import certificates, stages, tenants
-from orchestrator.store.stages import NewStage
+from orchestrator.store import tenants
+from orchestrator.store.rightsizing import certificates, stages
+from orchestrator.store.rightsizing.stages import NewStage
 from orchestrator.telemetry import log, log_fault
 
 CANARY_SHARE: Final = 0.1
+LEAST_WATCHED: Final = 0.5
+"""Agreement with the reference, below which audits say nothing of a specialist: chance alone comes near to it."""
 AUDIT_SHARES: Final = {"shadow": 0.2, "canary": 0.2, "full": 0.05, "demoted": 0.0}
 """Of a stage's jobs, how many are drawn for an audit where nobody says otherwise."""
 
@@ -132,7 +135,14 @@ def watched_target(certificate: Row[Any]) -> float:
     """
     if certificate.measure == "agreement":
         return float(certificate.target)
-    return max(0.5, float(certificate.target) + float(certificate.reference_low) - 1.0)
+    least = float(certificate.target) + float(certificate.reference_low) - 1.0
+    if least < LEAST_WATCHED:
+        raise InvalidRequest(
+            f"With an accuracy of {certificate.target:g} and a reference of {certificate.reference_low:g} the two need not agree on more than "
+            f"{max(0.0, least):.0%} of the rows: audits could tell nothing. Certify for a higher target, or agreement (--measure agreement).",
+            param="task",
+        )
+    return least
 
 
 def _audit_share(wish: Wish) -> float:

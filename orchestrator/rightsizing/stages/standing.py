@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator import ids
 from orchestrator.errors import NotFound
-from orchestrator.store import audits, certificates, stages
+from orchestrator.store.rightsizing import audits, certificates, stages
 
 SINCE = datetime(2000, 1, 1, tzinfo=UTC)
 

@@ -10,8 +10,9 @@ from sqlalchemy import Row
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.promotion import Stage
+from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.stages.promoting import Wish, one_task, promote
-from orchestrator.store import audits, certificates, stages
+from orchestrator.store.rightsizing import audits, certificates, stages
 from orchestrator.telemetry import log
 
 TARGET: Final = 0.98
@@ -55,7 +56,7 @@ def _certified(context: Context, stage: Row[Any]) -> bool:
 
     with context.database.unit_of_work() as session:
         attempts = certificates.of_task(session, stage.tenant_id, stage.task)
-        since = max(stage.created_at, datetime.now(UTC) - timedelta(days=certifying.WINDOW_DAYS))
+        since = max(stage.created_at, datetime.now(UTC) - timedelta(days=WINDOW_DAYS))
         target = certificates.quality_target(session, stage.tenant_id, stage.task) or TARGET
         pairs = len(audits.pairs(session, stage.tenant_id, stage.task, stage.specialist, since))
     used = sum(row.n for row in attempts if row.measure == "agreement" and row.specialist == stage.specialist)

@@ -145,6 +145,11 @@ def scope_of(familiar: Floats) -> Floats:
     return np.quantile(familiar, np.linspace(0, 1, min(_QUANTILES, len(familiar))), method="lower").astype(np.float32)
 
 
+def places_of(familiar: Floats) -> tuple[float, ...]:
+    """Of each row the share of the rows that are no more familiar, as `Prediction.in_scope` tells it of a new one."""
+    return tuple((np.searchsorted(np.sort(familiar), familiar, side="right") / len(familiar)).tolist())
+
+
 def assemble(
     fitted: Fitted, targets: Sequence[Target], calibrated: Sequence[dict[str, NDArray[Any]]], scope: Floats, encoder: Encoder | None
 ) -> Specialist:  # fmt: skip

@@ -46,10 +46,11 @@ def _figures(record: TrainingRecord) -> str:
     found = record.cross_fitted
     lines = []
     if record.held_out_n:
-        lines.append(["right, on the texts kept aside", f"{record.held_out_accuracy:.2%} of {record.held_out_n:,}"])
+        lines.append(
+            ["right, by heads that had not seen the text", f"{record.held_out_accuracy:.2%} of {record.held_out_n:,}"]
+        )
         lines.append(["the commonest label alone", f"{record.baseline_accuracy:.2%}"])
     if found:
-        lines.append(["right, cross-fitted on the others", f"{found['accuracy']:.2%} of {found['n']:,}"])
         lines.append(["mean error of the confidence", f"{found['calibration_error']:.2%}"])
         lines.append(["mean error of the score", f"{found['score_error']:.2%}"])
     worst = sorted(record.per_class.items(), key=lambda one: (one[1]["recall"], one[0]))[:_WORST]
@@ -60,9 +61,7 @@ def _figures(record: TrainingRecord) -> str:
     ]
     text = "## Figures\n\n" + (_table(["what", "figure"], lines) if lines else "None: too few rows.")
     if rows:
-        text += "\n\nThe labels that it finds least, on the texts kept aside:\n\n" + _table(
-            ["label", "rows", "precision", "recall"], rows
-        )
+        text += "\n\nThe labels that it finds least:\n\n" + _table(["label", "rows", "precision", "recall"], rows)
     return text
 
 

@@ -58,7 +58,7 @@ class Example:
     simulated: bool = False
     answered_on: date | None = None
     group: str | None = None
-    """Rows of one group stand in one file, such as the pieces of a document; by their text alone where there is none."""
+    """Rows of one group stand in one file, such as all that was asked about one document; by their text alone where there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,8 @@ class Made:
 
     specialist: Specialist
     kept: Kept
+    cross_said: tuple[str, ...]
+    """Of each row that was fitted on, what heads say that had not seen it."""
     cross_fitted: dict[str, Any]
     label_noise: dict[str, Any]
 
@@ -66,9 +68,12 @@ def record_of(
 ) -> TrainingRecord:  # fmt: skip
     """The record of a training that took so many seconds, with a new version's name."""
     now = datetime.now(UTC)
-    held, has_fields = made.kept.certify, targets[0].name is not None
-    truth = [one.given for one in held]
-    accuracy, per_class = score(truth, [one.said for one in held], has_fields=has_fields)
+    has_fields = targets[0].name is not None
+    if made.cross_said:
+        truth, said = [str(group.label) for group in rows.split.fit], list(made.cross_said)
+    else:
+        truth, said = [one.given for one in made.kept.certify], [one.said for one in made.kept.certify]
+    accuracy, per_class = score(truth, said, has_fields=has_fields)
     commonest = Counter(str(group.label) for group in rows.split.fit).most_common(1)[0][0]
     return TrainingRecord(
         task=task,
@@ -80,8 +85,8 @@ def record_of(
         class_counts=dict(
             sorted(Counter(piece for label in rows.labels for piece in pieces(label, has_fields)).items())
         ),
-        held_out_n=len(held),
-        held_out_accuracy=accuracy if held else float(made.cross_fitted.get("accuracy", 0.0)),
+        held_out_n=len(truth),
+        held_out_accuracy=accuracy,
         baseline_accuracy=truth.count(commonest) / len(truth) if truth else 0.0,
         per_class=per_class,
         duplicates=len(rows.texts) - len(rows.groups),
@@ -96,7 +101,7 @@ def record_of(
         encoder=None if encoder is None else _encoder(encoder),
         splits={
             "fit": len(rows.split.fit),
-            "certify": len(held),
+            "certify": len(made.kept.certify),
             "left_out": rows.split.left_out,
             "contradictory": sum(group.contradictory for group in rows.groups),
         },

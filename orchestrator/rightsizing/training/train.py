@@ -6,6 +6,7 @@ heads say of rows that they do not know (that teaches weights, temperature and s
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -123,12 +124,13 @@ def _made(rows: Rows, targets: list[Target], encoder: Encoder | None, tell: Prog
     vectors = None if encoder is None else _encoded(encoder, texts, tell)
     sound: list[calibration.Calibrated] = []
     scope = calibration.everything()
+    places: tuple[float, ...] = ()
     if len(texts) >= calibration.LEAST_ROWS:
         part = _within(tell, 0.3, 0.8)
         looks, familiar = calibration.cross_fit(texts, vectors, targets, encoder, rows.seed, part)
         tell("calibrating", 0.8)
         sound = [calibration.calibrate(one, target) for one, target in zip(looks, targets, strict=True)]
-        scope = calibration.scope_of(familiar)
+        scope, places = calibration.scope_of(familiar), calibration.places_of(familiar)
     tell("fitting on all rows but those kept aside", 0.82)
     fitted = fitting.fit_heads(texts, vectors, targets)
     calibrated = [one.arrays for one in sound] or [calibration.uncalibrated(target, fitted) for target in targets]
@@ -142,8 +144,9 @@ def _made(rows: Rows, targets: list[Target], encoder: Encoder | None, tell: Prog
         ),
         _fitted_scores(sound),
         frozenset(short(text_sha256(text)) for text in texts),
+        places,
     )
-    return Made(specialist, kept, _cross_fitted(sound), _suspects(rows, targets, sound))
+    return Made(specialist, kept, _cross_said(targets, sound), _cross_fitted(sound), _suspects(rows, targets, sound))
 
 
 def _within(tell: Progress, first: float, last: float) -> Progress:
@@ -167,6 +170,19 @@ def _fitted_scores(sound: Sequence[calibration.Calibrated]) -> tuple[tuple[float
     total = np.prod([one.score for one in sound], axis=0)
     right = np.all([one.right for one in sound], axis=0)
     return tuple((float(total[at]), bool(right[at])) for at in range(len(right)))
+
+
+def _cross_said(targets: Sequence[Target], sound: Sequence[calibration.Calibrated]) -> tuple[str, ...]:
+    """What heads say of each row that was fitted on and that they did not see, in the form of its label."""
+    if not sound:
+        return ()
+    said = [[target.labels[at] for at in one.pooled.argmax(axis=1)] for target, one in zip(targets, sound, strict=True)]
+    if targets[0].name is None:
+        return tuple(said[0])
+    return tuple(
+        json.dumps({str(target.name): json.loads(value) for target, value in zip(targets, row, strict=True)}, ensure_ascii=False, sort_keys=True)
+        for row in zip(*said, strict=True)
+    )  # fmt: skip
 
 
 def _cross_fitted(sound: Sequence[calibration.Calibrated]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-# The newest correction stands for the answer. What was forgotten is in no page: its bodies are gone.
+# The newest correction stands for the answer, and a label that was given on purpose counts before one that came as feedback. What was forgotten is in no page: its bodies are gone.
 PAGE: Final = text("""
     SELECT j.id, j.public_id, j.model, j.tier, j.task_version, j.created_at, q.body AS request, q.blob_key AS request_key,
         coalesce(v.body, r.body) AS answer, CASE WHEN v.body IS NULL THEN r.blob_key END AS answer_key, v.body IS NOT NULL AS is_corrected,
-        a.model_revision, a.simulated, l.label
+        a.model_revision, a.simulated, l.label, l.source AS label_source, f.good, j.document_hash
     FROM (
         SELECT * FROM jobs WHERE id > :after AND tenant_id = :tenant AND task = :task AND state = 10 AND NOT unbilled
             AND parent_job_id IS NULL AND pieces = 0 AND forgotten_at IS NULL AND created_at >= :since
@@ -24,8 +24,11 @@ PAGE: Final = text("""
     LEFT JOIN attempts a ON a.job_id = j.id AND a.attempt = j.attempts
     LEFT JOIN LATERAL (SELECT body FROM result_versions v WHERE v.job_id = j.id ORDER BY version DESC LIMIT 1) v ON true
     LEFT JOIN LATERAL (
-        SELECT label FROM labels l WHERE l.job_id = j.id AND l.label IS NOT NULL ORDER BY l.id DESC LIMIT 1
+        SELECT label, source FROM labels l WHERE l.job_id = j.id AND l.label IS NOT NULL ORDER BY source = 'feedback', l.id DESC LIMIT 1
     ) l ON true
+    LEFT JOIN LATERAL (
+        SELECT good FROM labels f WHERE f.job_id = j.id AND f.source = 'feedback' AND f.good IS NOT NULL ORDER BY f.id DESC LIMIT 1
+    ) f ON true
     ORDER BY j.id
 """)
 AMONG: Final = 2_000_000

@@ -80,6 +80,12 @@ COUNTS: Final = text("""
         count(*) FILTER (WHERE missing) AS missing, count(*) FILTER (WHERE state IN ('drawn', 'asked')) AS open
     FROM audits WHERE tenant_id = :tenant AND task = :task AND created_at >= :since AND kind <> 'label' GROUP BY kind
 """)
+# A stage keeps what its watch has seen of them.
+FORGET: Final = text("""
+    DELETE FROM audits WHERE id IN (
+        SELECT id FROM audits WHERE state IN ('decided', 'void') AND created_at < now() - make_interval(days => :days) LIMIT 5000
+    )
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +169,11 @@ def revision_now(session: Session, tenant_id: int, task: str, stage_id: int) -> 
 def revision_compared(session: Session, tenant_id: int, task: str) -> str | None:
     """The revision of the reference whose answers the shadow's newest audit was about."""
     return session.execute(REFERENCE, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
+
+
+def forget(session: Session, keep_days: int) -> int:
+    """Delete a chunk of audits that were decided, past the retention; returns how many."""
+    return int(session.execute(FORGET, {"days": keep_days}).rowcount)  # type: ignore[attr-defined]
 
 
 def counts(session: Session, tenant_id: int, task: str, since: datetime) -> dict[str, Row[Any]]:

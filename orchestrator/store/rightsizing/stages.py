@@ -36,14 +36,23 @@ WATCHED: Final = text("""
         AND id = (SELECT max(id) FROM stages s WHERE s.tenant_id = stages.tenant_id AND s.task = stages.task) RETURNING id
 """)
 LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('stage:' || :tenant || ':' || :task, 0))")
-# Of the newest jobs: what a drift of longer ago did was seen then.
+# Of the newest jobs, and of none that a look before this one was about: looks that share no job are tests of their own. None younger than
+# one that is still open: what is slow, such as a job that went on to another model, would be missing among them.
 RECENT: Final = text("""
-    SELECT j.model, r.body FROM (
-        SELECT id, model, stored_on FROM jobs WHERE id > (SELECT max(id) FROM jobs) - :among AND tenant_id = :tenant AND task = :task
-            AND state = 10 AND rule = 'certified' AND created_at >= :since
+    WITH work AS (
+        SELECT id, model, stored_on, state FROM jobs WHERE id > greatest((SELECT max(id) FROM jobs) - :among, :after)
+            AND tenant_id = :tenant AND task = :task AND rule = 'certified' AND created_at >= :since
+    ), settled AS (
+        SELECT * FROM work WHERE state = 10 AND id < coalesce((SELECT min(id) FROM work WHERE state < 10), 9223372036854775807)
         ORDER BY id DESC LIMIT :limit
-    ) j LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on AND r.body IS NOT NULL AND length(r.body) < 10000
+    )
+    SELECT s.id, s.model, r.body FROM settled s
+    LEFT JOIN results r ON r.job_id = s.id AND r.stored_on = s.stored_on AND r.body IS NOT NULL AND length(r.body) < 10000
+    ORDER BY s.id DESC
 """)
+LOOKED: Final = text(
+    "UPDATE stages SET looks = looks + 1, looked_to = :to WHERE id = :id AND looked_to < :to RETURNING looks"
+)
 RAISE_AUDITS: Final = text(
     "UPDATE stages SET audit_share = :share, drifted_at = now() WHERE id = :id AND drifted_at IS NULL RETURNING id"
 )
@@ -53,7 +62,7 @@ WAS_DEMOTED: Final = text("""
             AND set_by = 'rightsize'
     )
 """)
-FREEZE: Final = text("UPDATE stages SET automatic = false WHERE id = :id")
+FREEZE: Final = text("UPDATE stages SET automatic = false, frozen = true WHERE id = :id")
 IS_EXPIRED: Final = text("SELECT expires_at <= now() FROM certificates WHERE id = :certificate")
 # What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
 WITHDRAW: Final = text("""
@@ -142,9 +151,17 @@ def is_expired(session: Session, certificate_id: int | None) -> bool:
 
 
 def recent(session: Session, stage: Row[Any], *, among: int = 200_000, limit: int = 500) -> Sequence[Row[Any]]:
-    """The models and the answers of a stage's newest jobs."""
-    values = {"tenant": stage.tenant_id, "task": stage.task, "since": stage.created_at, "among": among, "limit": limit}
+    """The models and the answers of a stage's newest jobs, but for those that were looked at before; newest first."""
+    values = {
+        "tenant": stage.tenant_id, "task": stage.task, "since": stage.created_at, "after": stage.looked_to, "among": among, "limit": limit,
+    }  # fmt: skip
     return session.execute(RECENT, values).all()
+
+
+def looked(session: Session, stage_id: int, to: int) -> int | None:
+    """Note a look for drift at jobs up to one; its number, and None where another orchestrator looked at them."""
+    number: int | None = session.execute(LOOKED, {"id": stage_id, "to": to}).scalar_one_or_none()
+    return number
 
 
 def raise_audits(session: Session, stage_id: int, share: float) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -40,7 +41,18 @@ OF_TASK: Final = text(
 # Training makes a version of its task.
 SPECIALIST: Final = text("""
     SELECT version, specialist, training FROM tasks WHERE tenant_id = :tenant AND name = :task AND specialist IS NOT NULL
+        AND (CAST(:specialist AS text) IS NULL OR specialist = :specialist)
     ORDER BY version DESC LIMIT 1
+""")
+# Of every training in a period: how long it took, and on which day.
+TRAININGS: Final = text("""
+    SELECT CAST(training->>'seconds' AS float8) AS seconds, (created_at AT TIME ZONE 'UTC')::date AS day FROM tasks
+    WHERE tenant_id = :tenant AND name = :task AND training IS NOT NULL AND created_at >= :since AND created_at < :until
+""")
+IN_FORCE: Final = text("""
+    SELECT * FROM certificates WHERE tenant_id = :tenant AND task = :task AND issued AND expires_at > now()
+        AND (id = :certificate OR CAST(:certificate AS bigint) IS NULL AND specialist = :specialist)
+    ORDER BY id DESC LIMIT 1
 """)
 
 UNUSED_PAIRS: Final = text("""
@@ -115,9 +127,23 @@ def of_task(session: Session, tenant_id: int, task: str, *, limit: int = 50) -> 
     return session.execute(OF_TASK, {"tenant": tenant_id, "task": task, "limit": limit}).all()
 
 
-def trained(session: Session, tenant_id: int, task: str) -> Row[Any] | None:
-    """The newest specialist of a task, the version of the task that it made, and its training record; None without one."""
-    return session.execute(SPECIALIST, {"tenant": tenant_id, "task": task}).one_or_none()
+def trained(session: Session, tenant_id: int, task: str, specialist: str | None = None) -> Row[Any] | None:
+    """The newest specialist of a task, or the one of that version: which version of the task it made, and its training record."""
+    return session.execute(SPECIALIST, {"tenant": tenant_id, "task": task, "specialist": specialist}).one_or_none()
+
+
+def trainings(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Sequence[Row[Any]]:
+    """The seconds that each training of a task in a period took, with its day."""
+    values = {"tenant": tenant_id, "task": task, "since": since, "until": until}
+    return session.execute(TRAININGS, values).all()
+
+
+def in_force(
+    session: Session, tenant_id: int, task: str, specialist: str, certificate_id: int | None
+) -> Row[Any] | None:
+    """The certificate on which a stage rests; without one the newest of this specialist that holds. None where there is none."""
+    values = {"tenant": tenant_id, "task": task, "specialist": specialist, "certificate": certificate_id}
+    return session.execute(IN_FORCE, values).one_or_none()
 
 
 def newest_specialist(session: Session, tenant_id: int, task: str) -> str | None:

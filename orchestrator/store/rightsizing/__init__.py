@@ -1,0 +1,1 @@
+"""What right-sizing keeps: labels, audits, stages and certificates, and what a task took and said."""
