@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
-from orchestrator.rightsizing.advice.case import LIVE, Case, Step
+from orchestrator.rightsizing.advice.case import LIVE, SAMPLE, Case, Step
 from orchestrator.rightsizing.advice.economics import AdvicePolicy, Economics, audit_share, economics, verdicts_needed
 from orchestrator.rightsizing.advice.points import Plane, Point, planes, reference_price
 from orchestrator.rightsizing.advice.steps import next_step
@@ -120,12 +120,12 @@ def _labels_to_give(facts: TaskFacts, policy: AdvicePolicy, plane: Plane | None)
 def _missing(case: Case) -> Iterator[str]:
     plane, facts = case.plane, case.facts
     if plane is None:
-        yield f"No quality was measured by any source. Hand in labels (`{case.label}`), or let audits run."
+        yield f"No quality was measured by any source. Label some of it (`{case.label(SAMPLE)}`), or let audits run."
         return
     if plane.source != "labels":
-        yield f"How often answers are right is not known, only how often they {SIGNS[plane.source]}: `{case.label}` tells it."
+        yield f"How often answers are right is not known, only how often they {SIGNS[plane.source]}: `{case.label(SAMPLE)}` and a person's labels tell it."
     if plane.needed is None:
-        yield f"What quality is needed is not known: give --target, or hand in labels of the reference's answers too (`{case.label}`)."
+        yield f"What quality is needed is not known: give --target, or label some of the reference's answers too (`{case.label(SAMPLE)}`)."
         return
     watched = case.watched
     if (

@@ -16,6 +16,8 @@ OF_REQUESTS: Final = frozenset({"single"})
 """Rules whose step is taken by what requests say, where no command does it."""
 IDLE: Final = frozenset({"none", "demoted"})
 LIVE: Final = frozenset({"canary", "full"})
+SAMPLE: Final = 200
+"""Jobs whose labels give a first idea of a model's quality: to about 3 points where 95% are right."""
 MOST_DRAWN: Final = 10_000
 """Jobs that can be drawn at once for people to label."""
 USUAL_TARGET: Final = 0.98
