@@ -31,6 +31,7 @@ def test_f9_messages_that_vanished_are_sent_again_within_the_bound(stack: Stack)
     worker = stack.worker()
     stack.orchestrator()
     stack.wait_job(job.public_id)
+    stack.wait(stack.submit(rows(1)))  # it reads the queue of batches as well by now
     stack.kill(worker, signal.SIGSTOP)
     batch = stack.submit(rows(40))  # for as long as its presence lasts the worker is sent work
     until(lambda: stack.count("SELECT count(*) FROM dispatches WHERE claimed_at IS NULL AND ended_at IS NULL") > 0)
