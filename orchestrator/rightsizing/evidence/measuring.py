@@ -15,13 +15,7 @@ from orchestrator.flow.context import Context
 from orchestrator.pricing import price
 from orchestrator.rightsizing.evidence import judging
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of
-from orchestrator.rightsizing.evidence.facts import (
-    Audits,
-    ModelFacts,
-    Quality,
-    Source,
-    TaskFacts,
-)  # fmt: skip
+from orchestrator.rightsizing.evidence.facts import Audits, ModelFacts, Quality, Source, TaskFacts
 from orchestrator.rightsizing.evidence.progress import rows_left, stage_facts, training_usd
 from orchestrator.rightsizing.evidence.quality import Group, of_reference, quality_of
 from orchestrator.rightsizing.evidence.seen import Period, Seen

@@ -77,8 +77,10 @@ def of_jobs(context: Context, tenant_id: int, task: str) -> Rows:
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     with context.database.unit_of_work() as session:
         found = labels.drawn(session, tenant_id, task, since)
-        asked = [(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label) for row in found]
-        rows = [(text, label) for text, label in asked if text.strip() and not kept.knows(text_sha256(text))]
+    # Between two transactions: bodies may lie in the blob store, and no connection waits for that.
+    asked = [(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label) for row in found]
+    rows = [(text, label) for text, label in asked if text.strip() and not kept.knows(text_sha256(text))]
+    with context.database.unit_of_work() as session:
         used = certificates.used(session, tenant_id, task, [text_sha256(text) for text, _ in rows])
     fresh = [(text, label) for text, label in rows if text_sha256(text) not in used]
     missing = sum(label is None for _, label in fresh)
