@@ -95,8 +95,8 @@ def old_week(stack: Stack, owner: Database) -> list[str]:
 
 @pytest.fixture
 def large(settings: Settings) -> Iterator[Stack]:
-    """A stack that puts every body and every result into the blob store."""
-    with Stack(settings.model_copy(update={"inline_body_bytes": 0})) as made:
+    """A stack that puts every body and every result into the blob store, and gives a slow machine time within a transaction."""
+    with Stack(settings.model_copy(update={"inline_body_bytes": 0, "lease_s": 20.0})) as made:
         made.broker.redis.flushdb()
         yield made
 

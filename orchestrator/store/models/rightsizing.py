@@ -108,10 +108,16 @@ class Stage(Base):
     """The state of the test that demotes."""
     watched_to: Mapped[Big]
     """The last audit that the test has seen."""
+    looks: Mapped[int]
+    """How often it was looked at for drift; all looks of a stage share one chance of a false alarm."""
+    looked_to: Mapped[Big]
+    """The last job that a look was about: the next one is about jobs after it."""
     drifted_at: Mapped[When | None]
     """When what it is asked was seen to have changed: from then on more is audited."""
     automatic: Mapped[bool]
     """Whether the next steps are taken without anybody, as far as certificates allow. Demotion always is."""
+    frozen: Mapped[bool]
+    """Whether somebody took it back by hand, and no step is taken until somebody promotes it again."""
     reason: Mapped[str]
     set_by: Mapped[str]
     created_at: Mapped[When]
@@ -129,6 +135,8 @@ class Audit(Base):
     """`audit`: the specialist's accepted answer is held against the reference. `shadow`: the reference's against the specialist.
     `label`: a person is to say what is right, and no model is asked."""
     probability: Mapped[Probability]
+    to_label: Mapped[Probability | None]
+    """With which probability it was drawn for people to label, where it was."""
     job: Mapped[UUID]
     state: Mapped[str]
     """`drawn`, `asked`, `decided`, or `void` where there was nothing to compare."""
