@@ -117,7 +117,7 @@ class Stage(Base):
     automatic: Mapped[bool]
     """Whether the next steps are taken without anybody, as far as certificates allow. Demotion always is."""
     frozen: Mapped[bool]
-    """Whether somebody took it back by hand, and no step is taken until somebody promotes it again."""
+    """Whether somebody holds it by hand: it stays at its stage until somebody promotes or demotes it."""
     reason: Mapped[str]
     set_by: Mapped[str]
     created_at: Mapped[When]
