@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from orchestrator import doctor as examination
 from orchestrator import ids, pulse
@@ -25,6 +25,9 @@ from orchestrator.store import upkeep, versions
 from orchestrator.store.session import Database
 from orchestrator.store.tenants import HOUSE
 from orchestrator.telemetry import configure
+
+if TYPE_CHECKING:
+    from orchestrator.rightsizing.evidence.past import History
 
 FAMILIAR: Final = 1_000
 """Texts of a training whose familiarity is stored with it, for drift to be held against."""
@@ -108,11 +111,14 @@ def train(
         raise InvalidRequest("Train on --labels FILE.csv, or --from-history: one of the two.", param="labels")
     if labels_file is not None:
         texts, labels = read_labels(labels_file, text_column, label_column)
+        told: dict[str, Any] = {"labels_from": "labels"}
     else:
-        texts, labels = _history(settings, task)
+        history = _history(settings, task)
+        texts, labels = history.texts, history.labels
+        told = {"labels_from": "reference", **history.told}
     found = _encoder(settings, encoder, on_progress)
     made = fit(texts, labels, task, settings.blobs, encoder=found, certify_rows=certify_rows, on_progress=on_progress)
-    record = {**made.as_dict(), "labels_from": "reference" if from_history else "labels"}
+    record = {**made.as_dict(), **told}
     familiarity = kept(version_folder(settings.blobs, task, made.version)).familiarity(FAMILIAR)
     database = Database(settings, "orchestrator", connections=1)
     try:
@@ -124,7 +130,7 @@ def train(
     return record
 
 
-def _history(settings: Settings, task: str) -> tuple[list[str], list[str]]:
+def _history(settings: Settings, task: str) -> History:
     """What the task's reference answered, as texts and labels."""
     from orchestrator.rightsizing.evidence import measuring, past
 
@@ -132,7 +138,7 @@ def _history(settings: Settings, task: str) -> tuple[list[str], list[str]]:
     try:
         tenant_id = int(administer.tenant_named(context, HOUSE).id)
         reference = measuring.reference_of(context, tenant_id, task)
-        return past.labelled(context, tenant_id, task, reference)
+        return past.history(context, tenant_id, task, reference)
     finally:
         context.close()
 

@@ -3,7 +3,8 @@
 No pickle anywhere: the numbers are read with `allow_pickle=False` once their SHA-256 has been compared. A folder is written under
 a temporary name and renamed, so that a half-written one is never seen:
 
-    <blobs>/routers/default/<version>/model.json, model.npz, rows.npz, attempts/NNNNNN.txt
+    <blobs>/routers/default/<version>/model.json, model.npz, rows.npz
+    <blobs>/routers/default/attempts/NNNNNN.txt
     <blobs>/routers/default/current.json, rule.json          replaced atomically
 
 `rows.npz` holds what was said of each row when it had not been seen, and what came of it, with a hash in place of its text: on the
@@ -77,7 +78,6 @@ def save(
     writing = home / f".writing-{secrets.token_hex(8)}"
     writing.mkdir()
     try:
-        (writing / "attempts").mkdir()
         sums = {
             "model_sha256": _write_numbers(writing / "model.npz", _numbers(router)),
             "rows_sha256": _write_numbers(writing / "rows.npz", {**_rows("fitted", fitted), **_rows("held", held)}),
@@ -137,11 +137,12 @@ def needs_encoder(folder: Path) -> bool:
 
 
 def attempt_of(folder: Path, tried_sha256: str) -> int:
-    """Which attempt this is to set a threshold of the router: the same number again for the same rows, thresholds and costs.
+    """Which attempt this is to set a threshold of a router: the same number again for the same rows, outcomes, thresholds and costs.
 
-    A number is taken before anything is counted, and two attempts never have the same.
+    A number is taken before anything is counted, and two attempts never have the same. Attempts of all versions count together: one that
+    was trained anew may be held to the very same rows.
     """
-    attempts = folder / "attempts"
+    attempts = folder.parent / "attempts"
     attempts.mkdir(exist_ok=True)
     while True:
         taken = {int(path.stem): path.read_text("ascii").strip() for path in attempts.glob("[0-9]*.txt")}

@@ -13,11 +13,12 @@ from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing.evidence import labelling, past
+from orchestrator.rightsizing.evidence.kept_aside import kept_aside
 from orchestrator.rightsizing.stages import certifying, promoting, standing
-from orchestrator.rightsizing.stages.certifying import Measure, Newest, Request, Rows
+from orchestrator.rightsizing.stages.certifying import Measure, Request, Rows
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.settings import Settings
-from orchestrator.store.rightsizing import stages
+from orchestrator.store.rightsizing import certificates, stages
 from orchestrator.store.tenants import HOUSE
 
 if TYPE_CHECKING:
@@ -43,12 +44,12 @@ def certify(
             "The measure must be accuracy (of labels) or agreement (with the reference).", param="measure"
         )
     with _opened(settings) as (context, tenant_id):
-        trained = certifying.newest(context, tenant_id, task)
-        default = "accuracy" if labels is not None or trained.labels_from == "labels" else "agreement"
+        learned_from = certifying.learned_from(context, tenant_id, task)
+        default = "accuracy" if labels is not None or learned_from == "labels" else "agreement"
         wanted: Measure = "agreement" if (measure or default) == "agreement" else "accuracy"
         asked = Request(task, target, delta, wanted, days, reference_quality or 1.0)
         rows = (
-            _kept(context, tenant_id, asked, trained)
+            _kept(context, tenant_id, asked)
             if labels is None
             else _labelled(settings, asked, labels, text_column, label_column)
         )
@@ -66,19 +67,19 @@ def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str
     return held_rows.of_file(settings.blobs, asked.task, labels, text_column, label_column)
 
 
-def _kept(context: Context, tenant_id: int, asked: Request, trained: Newest) -> Rows | None:
-    """The rows that training kept aside, while no attempt has used them; after these the jobs that were drawn and labelled.
+def _kept(context: Context, tenant_id: int, asked: Request) -> Rows | None:
+    """The rows that training kept aside, as long as some are left; after these the jobs that were drawn and labelled.
 
     None for what the shadow has compared since. What was learned from the reference's answers is kept aside for agreement alone.
     """
     from orchestrator.rightsizing.stages import held_rows
 
-    of_reference = trained.labels_from == "reference"
-    if asked.measure == "accuracy":
-        if of_reference or trained.attempts or not held_rows.has_reserved(context.settings.blobs, asked.task):
-            return held_rows.of_jobs(context, tenant_id, asked.task)
-        return held_rows.reserved(context.settings.blobs, asked.task)
-    return held_rows.reserved(context.settings.blobs, asked.task) if of_reference and not trained.attempts else None
+    with context.database.unit_of_work() as session:
+        trained = certificates.trained(session, tenant_id, asked.task)
+        aside = None if trained is None else kept_aside(context, session, tenant_id, asked.task, trained)
+    if aside is not None and aside.measure == asked.measure and aside.rows:
+        return held_rows.reserved(aside)
+    return held_rows.of_jobs(context, tenant_id, asked.task) if asked.measure == "accuracy" else None
 
 
 def promote(

@@ -75,7 +75,7 @@ BOUNDED: Final = text(
 # What is assigned now: as much as the dispatches that have not ended hold, which the dispatcher itself keeps small.
 IN_FLIGHT: Final = text("""
     SELECT j.tenant_id, j.project_id, count(*) FROM dispatches d CROSS JOIN unnest(d.job_ids) x(id)
-    JOIN jobs j ON j.id = x.id AND j.dispatch_id = d.id AND j.state = 2
+    JOIN jobs j ON j.id = x.id AND j.dispatch_id = d.id AND j.state = 2 AND NOT j.unbilled
     WHERE d.ended_at IS NULL AND j.tenant_id = ANY(CAST(:tenants AS bigint[])) GROUP BY 1, 2
 """)
 CAME_BACK: Final = text("""

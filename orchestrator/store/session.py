@@ -22,6 +22,7 @@ from orchestrator.store.models import Base
 
 Role = Literal["owner", "app", "orchestrator", "worker"]
 
+STALL_S: Final = 5.0
 _DIALECT: Final = dialect()  # type: ignore[no-untyped-call]
 AS_TENANT: Final = text("SELECT set_config('rightsize.tenant', :tenant, true)")
 
@@ -46,8 +47,8 @@ class Database:
         self.role = role
         url = _url_of(settings)
         options = [f"-c statement_timeout={int(statement_timeout_s * 1000)}", "-c timezone=UTC", "-c jit=off"]
-        # A process that freezes inside a transaction holds its rows no longer than its lease.
-        options.append(f"-c idle_in_transaction_session_timeout={int(settings.lease_s * 1000)}")
+        # A process that freezes inside a transaction holds its rows no longer than its lease, or than a stall of a busy machine may take.
+        options.append(f"-c idle_in_transaction_session_timeout={int(max(settings.lease_s, STALL_S) * 1000)}")
         if role != "owner":
             options.append(f"-c role=rightsize_{role}")
         if role == "worker":

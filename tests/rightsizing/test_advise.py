@@ -30,7 +30,7 @@ from tests.rightsizing.made_facts import (
     specialist,
 )
 
-AUDITED = Audits(300, 300 * LLM_USD, 300 * LLM_USD * LLM_USD, shadow=300)
+AUDITED = Audits(300, 300 * LLM_USD, 300 * LLM_USD * LLM_USD, in_stage=300, shadow=300)
 
 
 def at_stage(stage: str, **more: object) -> TaskFacts:
@@ -63,7 +63,7 @@ STEPS = {
     "shadow": (certified(StageFacts()), "rightsize promote triage --to shadow"),
     "no_gain": (certified(StageFacts(certificate=certificate(share=0.0003, share_interval=_tiny)) if (_tiny := replace(certificate().share_interval, low=0.0, high=0.0004)) else None), None),
     "promote": (certified(), "rightsize promote triage --to shadow"),
-    "wait_for_audits": (replace(at_stage("shadow"), audits=Audits(shadow=12, shadow_usd=SPECIALIST_USD)), None),
+    "wait_for_audits": (replace(at_stage("shadow"), audits=Audits(in_stage=12, shadow=12, shadow_usd=SPECIALIST_USD)), None),
     "settled": (promoted(), None),
 }  # fmt: skip
 
@@ -110,8 +110,8 @@ def test_a_certificate_below_a_target_that_was_asked_for_is_made_anew() -> None:
 def test_a_certificate_that_ends_soon_asks_for_labels_where_the_rows_do_not_suffice() -> None:
     ending = certificate(expires=UNTIL + timedelta(days=3))
     step = advise(replace(at_stage("full"), stage=StageFacts("full", certificate=ending), held_labels=94)).step
-    assert (step.rule, step.command) == ("renew", "rightsize label triage --draw 500 --out to-label.csv")
-    assert "500 fresh labels would do" in step.why
+    assert (step.rule, step.command) == ("renew", "rightsize label triage --draw 594 --out to-label.csv")
+    assert "594 fresh labels of one draw would do" in step.why
 
 
 def test_rows_for_a_certificate_of_agreement_come_from_the_shadow() -> None:

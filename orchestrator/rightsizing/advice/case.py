@@ -128,7 +128,7 @@ class Case:
     @property
     def stage_audits(self) -> int:
         """The second answers that speak for or against this stage."""
-        return self.facts.audits.shadow if self.facts.stage.stage == "shadow" else self.facts.audits.count
+        return self.facts.audits.in_stage
 
     def command(self, words: str) -> str:
         """A command about the task."""

@@ -225,13 +225,20 @@ def delivered_quality(facts: TaskFacts, source: Source) -> Quality | None:
     measured = next((one for one in facts.delivered if one.source == source), None)
     if measured is not None:
         return measured
-    parts = [
-        (model.jobs, reference_quality(facts, source) if model.model == facts.reference else model.delivered_by(source))
-        for model in facts.models
-        if model.jobs
-    ]
+    parts = [part for model in facts.models if model.jobs for part in _parts(facts, model, source)]
     known = [(float(jobs), quality) for jobs, quality in parts if quality is not None]
     return together(known) if known and len(known) == len(parts) else None
+
+
+def _parts(facts: TaskFacts, model: ModelFacts, source: Source) -> list[tuple[int, Quality | None]]:
+    """A model's answers with their quality; of the reference those apart that a specialist was not sure enough of, where these were looked at."""
+    if model.model != facts.reference:
+        return [(model.jobs, model.delivered_by(source))]
+    own = reference_quality(facts, source)
+    passed_on = next((one for one in model.delivered if one.source == source), None)
+    escalated = 0 if passed_on is None else min(model.jobs, facts.escalated)
+    parts = [(escalated, passed_on), (model.jobs - escalated, own)]
+    return [part for part in parts if part[0]]
 
 
 def stood(points: Sequence[Point]) -> list[Point]:

@@ -216,8 +216,11 @@ def _after_an_attempt(case: Case, certificate: CertificateFacts) -> Step:
 def _more_rows(case: Case, before: str, left: int) -> Step:
     """More rows are needed: labels by a person, or second answers that the shadow brings."""
     if case.source == "labels":
-        why = f"{before} It needs {counted(left, 'more label')}, of rows drawn by chance: the command draws them, and says how labels are handed in."
-        return Step("label", case.label(left), why)
+        whole = (
+            left + case.facts.held_labels
+        )  # rows of two draws had two chances to be drawn, and are never counted together
+        why = f"{before} It needs {counted(whole, 'label')} of one draw by chance: the command makes it, and says how labels are handed in."
+        return Step("label", case.label(whole), why)
     if case.facts.stage.stage != "shadow":
         why = f"{before} It needs {counted(left, 'more row')} that both answered: in the shadow they come by themselves, and nothing is risked."
         return Step("shadow", case.command("promote --to shadow"), why)
@@ -236,9 +239,9 @@ def renew(case: Case) -> Step | None:
     ends = f"Its certificate ends on {long_day(certificate.expires)}; after that it answers nothing alone."
     if case.rows >= case.rows_needed:
         return Step("renew", case.certify, ends)
-    left = case.rows_for("labels") - case.facts.held_labels
-    why = f"{ends} {counted(left, 'fresh label')} would do for the next one; without them it goes back to the shadow, which brings its rows."
-    return Step("renew", case.label(left), why)
+    whole = case.rows_for("labels")
+    why = f"{ends} {counted(whole, 'fresh label')} of one draw would do for the next one; without them it goes back to the shadow, which brings its rows."
+    return Step("renew", case.label(whole), why)
 
 
 def no_gain(case: Case) -> Step | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from orchestrator.errors import NotFound
 from orchestrator.flow.context import Context
 
 
@@ -9,4 +10,9 @@ def body_of(context: Context, body: bytes | None, blob_key: str | None) -> bytes
     """A stored body; None for one that is gone."""
     if body is not None:
         return bytes(body)
-    return context.blobs.get(blob_key) if blob_key else None
+    if not blob_key:
+        return None
+    try:
+        return context.blobs.get(blob_key)
+    except NotFound:
+        return None

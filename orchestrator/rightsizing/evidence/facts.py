@@ -221,6 +221,8 @@ class Audits(Fact):
     charge_squares: Decimal | None = None
     """The sum of the squares of what each of them cost."""
     waiting: int = 0
+    in_stage: int = 0
+    """Answers that were held against each other in the present stage: they speak for its next step."""
     shadow: int = 0
     """Answers of the specialist beside the reference's."""
     shadow_usd: Decimal = Decimal(0)

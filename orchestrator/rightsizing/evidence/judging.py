@@ -21,8 +21,9 @@ from orchestrator.rightsizing.evidence import verdicts
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_text, instructions_of
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.evidence.verdicts import Comparison, Corrected, Judgement
-from orchestrator.store.rightsizing import house_jobs, judging
+from orchestrator.store.rightsizing import house_jobs, judging, stages
 from orchestrator.store.rightsizing.house_jobs import HouseJob
+from orchestrator.store.rightsizing.judging import Pairs
 
 WITHIN_S: Final = 1_800.0
 LOOK_S: Final = 0.5
@@ -50,8 +51,9 @@ def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict
     """
     model = _judge(context)
     with context.database.unit_of_work() as session:
-        there = judging.population(session, tenant_id, task)
-        rows = judging.draw(session, tenant_id, task, min(n, MOST))
+        pairs = _pairs(session, tenant_id, task)
+        there = judging.population(session, tenant_id, pairs)
+        rows = judging.draw(session, tenant_id, pairs, min(n, MOST))
         if not rows:
             raise InvalidRequest(
                 f"There are no pairs of answers to judge for task {task}. Let some be made: rightsize promote {task} --to shadow",
@@ -62,9 +64,23 @@ def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict
     store = partial(judging.put, tenant_id=tenant_id, task=task, probability=len(rows) / there, given_by=model.name)
     found = _verdicts(context, asked, store, tell)
     with context.database.unit_of_work() as session:
-        quality = corrected(context, session, tenant_id, task)
+        quality = corrected(context, session, tenant_id, pairs)
     counted = verdicts.counted(found)
-    return {"task": task, "judge": model.name, **counted.as_dict(), "corrected": quality.as_dict() if quality else None}
+    return {
+        "task": task,
+        "judge": model.name,
+        "of": pairs.kind,
+        **counted.as_dict(),
+        "corrected": quality.as_dict() if quality else None,
+    }
+
+
+def _pairs(session: Session, tenant_id: int, task: str) -> Pairs:
+    """Those of the version that is promoted: what it answered alone, where it does, and else what it says beside the reference."""
+    stage = stages.of_task(session, tenant_id, task)
+    if stage is None:
+        return Pairs(task, "", "shadow")
+    return Pairs(task, stage.specialist, "audit" if stage.stage in ("canary", "full") else "shadow")
 
 
 def _judge(context: Context) -> Model:
@@ -139,9 +155,9 @@ def _verdict(context: Context, row: Row[Any]) -> verdicts.Verdict | None:
     return verdicts.verdict_in(answer_of(body_of(context, row.body, row.blob_key) or GONE) or "")
 
 
-def corrected(context: Context, session: Session, tenant_id: int, task: str) -> Corrected | None:
-    """The quality of a task's specialist as its judge sees it, as far as labels show that the judge can be trusted; None without verdicts."""
-    rows = judging.judged(session, tenant_id, task)
+def corrected(context: Context, session: Session, tenant_id: int, pairs: Pairs) -> Corrected | None:
+    """The quality of a specialist's answers as a judge sees it, as far as labels show that the judge can be trusted; None without verdicts."""
+    rows = judging.judged(session, tenant_id, pairs)
     if not rows:
         return None
     said = [Judgement("tie" if row.good else "reference") for row in rows]

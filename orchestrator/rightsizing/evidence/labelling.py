@@ -68,13 +68,13 @@ def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[d
         found = labels.draw(session, tenant_id, task, since, n)
     if not found:
         raise InvalidRequest(
-            f"No job of task {task} was answered in the last {DAYS} days that has no label yet. Submit work with `--task {task}`.",
+            f"No job of task {task} was answered in the last {DAYS} days that was not drawn and labelled before. Submit work with `--task {task}`.",
             param="task",
         )
     return [
         {
             "job": ids.public("job", row.public_id), "text": asked_text(body_of(context, row.request, row.request_key) or GONE),
-            "answer": answer_of(body_of(context, row.answer, row.answer_key) or GONE) or "", "label": "",
+            "answer": answer_of(body_of(context, row.answer, row.answer_key) or GONE) or "", "label": row.label or "",
         }
         for row in found
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from orchestrator.contracts import Usage
 from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
 from orchestrator.pricing import price
+from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.evidence import judging
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of
 from orchestrator.rightsizing.evidence.facts import Audits, ModelFacts, Quality, Source, TaskFacts
@@ -20,6 +21,7 @@ from orchestrator.rightsizing.evidence.progress import rows_left, stage_facts, t
 from orchestrator.rightsizing.evidence.quality import Group, of_reference, quality_of
 from orchestrator.rightsizing.evidence.seen import Period, Seen
 from orchestrator.store.rightsizing import audits, certificates, labels, measured, stages
+from orchestrator.store.rightsizing.judging import Pairs
 
 MONTH_DAYS: Final = 30.4
 ANSWER_TOKENS: Final = 200
@@ -46,11 +48,11 @@ def facts_of(seen: Seen) -> TaskFacts:
     given = labels.answered(seen.session, seen.tenant_id, seen.task)
     rows = measured.models(*seen.key)
     reference = _reference(seen, stage, rows)
-    agreement = measured.agreement(*seen.key)
+    version = str(stage.specialist if stage is not None else trained.specialist if trained is not None else "")
     audited = measured.audits(*seen.key)
     trainings = certificates.trainings(*seen.key)
     fresh, held = rows_left(seen, trained)
-    models = tuple(_models(seen, rows, reference, _specialist_model(seen, stage, trained), agreement, given))
+    models = tuple(_models(seen, rows, reference, _specialist_model(seen, stage, trained), version, given))
     jobs = sum(model.jobs for model in models)
     first, last = seen.period.since.date(), (seen.period.until - timedelta(days=1)).date()
     return TaskFacts(
@@ -69,6 +71,7 @@ def facts_of(seen: Seen) -> TaskFacts:
             audited.audit_usd,
             audited.squares,
             waiting=_waiting(seen),
+            in_stage=0 if stage is None else measured.of_stage(seen.session, stage.id),
             shadow=audited.others,
             shadow_usd=audited.other_usd,
         ),
@@ -112,29 +115,34 @@ def _is_specialist(model: Model) -> bool:
 
 
 def _models(
-    seen: Seen, rows: Sequence[Row[Any]], reference: str, serving: str | None, agreement: Sequence[Row[Any]],
+    seen: Seen, rows: Sequence[Row[Any]], reference: str, serving: str | None, version: str,
     given: Sequence[Row[Any]],
 ) -> Iterable[ModelFacts]:  # fmt: skip
-    """Of each model what it did; the reference and the specialist stand there though they did nothing."""
+    """Of each model what it did; the reference and the specialist's version stand there though they did nothing."""
+    agreement = measured.agreement(*seen.key, specialist=version)
     faults, by_name = measured.faults(*seen.key), seen.context.config.fleet.by_name
     known = {row.model: row for row in rows}
     named = dict.fromkeys([*known, reference, *([serving] if serving is not None else [])])
     for name in named:
         model, row = by_name.get(name), known.get(name)
         specialist = model is not None and _is_specialist(model)
-        quality, delivered = list(_of_people(name, given)), list[Quality]()
+        ours = [row for row in given if row.model == name]
+        # Of certified jobs the specialist's answers are the ones that it was sure of, and the reference's those that it was not.
+        quality = list(_of_people([row for row in ours if row.rule != CERTIFIED]))
+        delivered = list(_of_people([row for row in ours if row.rule == CERTIFIED]))
         if specialist:
             quality += _agreement(agreement, "shadow", "n", "agreed")
             delivered += _agreement(agreement, "audit", "accepted", "accepted_agreed")
-            judged = judging.corrected(seen.context, seen.session, seen.tenant_id, seen.task)
-            quality += [judged.quality] if judged is not None and judged.quality is not None else []
+            for kind, found in (("shadow", quality), ("audit", delivered)):
+                judged = judging.corrected(seen.context, seen.session, seen.tenant_id, Pairs(seen.task, version, kind))
+                found.extend([judged.quality] if judged is not None and judged.quality is not None else [])
         elif name == reference and row is not None and row.jobs:
             quality.append(of_reference(row.jobs))
         wrong = faults.get(name, {}).get("wrong_form", 0)
         if row is not None and row.jobs + wrong and not specialist:
             total = row.jobs + wrong
-            found = quality_of("checks", [Group(1.0, total, total, row.jobs)])
-            quality += [found] if found is not None else []
+            checked = quality_of("checks", [Group(1.0, total, total, row.jobs)])
+            quality += [checked] if checked is not None else []
         yield _model_facts(name, row, model, faults.get(name, {}), tuple(quality), tuple(delivered))
 
 
@@ -174,9 +182,8 @@ def _agreement(rows: Sequence[Row[Any]], kind: str, n: str, agreed: str) -> list
     return [] if found is None else [found]
 
 
-def _of_people(name: str, given: Sequence[Row[Any]]) -> Iterable[Quality]:
-    """What labels and feedback say of a model's answers."""
-    ours = [row for row in given if row.model == name]
+def _of_people(ours: Sequence[Row[Any]]) -> Iterable[Quality]:
+    """What labels and feedback say of some answers of a model."""
     labelled = [
         (row.probability, agrees(_said(row), row.label))
         for row in ours

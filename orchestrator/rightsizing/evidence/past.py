@@ -13,8 +13,10 @@ from sqlalchemy import Row
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
+from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
 from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.kept_aside import MOST_DISPUTED
 from orchestrator.rightsizing.training.export import Example, Source
 from orchestrator.store.rightsizing import answered
 
@@ -62,13 +64,32 @@ class Past:
         return "feedback" if self.row.good else "reference"
 
 
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a reference answered, to learn from."""
+
+    texts: list[str]
+    labels: list[str]
+    reference: str
+    revisions: tuple[str, ...]
+    """Which revisions of it answered: of several, the rows are no sample of what any one of them says."""
+    disputed: tuple[str, ...]
+    """Hashes of the texts to which its answer was corrected or refuted."""
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What a training record says of it."""
+        return {
+            "reference": self.reference, "revisions": list(self.revisions), "disputed": list(self.disputed[: MOST_DISPUTED + 1]),
+        }  # fmt: skip
+
+
 def rows(context: Context, tenant_id: int, task: str, *, model: str | None = None, days: int = DAYS) -> Iterator[Past]:
-    """Answered jobs of a task, oldest first, at most `MOST_ROWS` of them; those whose bodies are gone are left out."""
+    """Answered jobs of a task, the newest `MOST_ROWS` of them, oldest first; those whose bodies are gone are left out."""
     since = datetime.now(UTC) - timedelta(days=days)
     with context.database.unit_of_work() as session:
-        after = answered.first_id(session)
-    given = 0
-    while given < MOST_ROWS:
+        after = answered.first_id(session, tenant_id, task, since, model=model, most=MOST_ROWS)
+    while True:
         with context.database.unit_of_work() as session:
             found = answered.page(session, tenant_id, task, since, after=after, model=model, limit=PAGE)
         if not found:
@@ -78,7 +99,6 @@ def rows(context: Context, tenant_id: int, task: str, *, model: str | None = Non
             request = body_of(context, row.request, row.request_key)
             answer = body_of(context, row.answer, row.answer_key)
             if request is not None and answer is not None:
-                given += 1
                 yield Past(row, request, answer)
 
 
@@ -96,19 +116,25 @@ def examples(context: Context, tenant_id: int, task: str, *, since: datetime | N
         )  # fmt: skip
 
 
-def labelled(
-    context: Context, tenant_id: int, task: str, reference: str, *, days: int = DAYS
-) -> tuple[list[str], list[str]]:
-    """Texts and labels of what a task's reference answered; raises InvalidRequest where there are none."""
-    texts, labels = [], []
+def history(context: Context, tenant_id: int, task: str, reference: str, *, days: int = DAYS) -> History:
+    """Texts and labels of what a task's reference answered; raises InvalidRequest where there are none.
+
+    What people corrected is learned as they corrected it, and what a caller refuted is left out: both are told as disputed.
+    """
+    texts, labels, revisions, disputed = [], [], set(), []
     for one in rows(context, tenant_id, task, model=reference, days=days):
         answer = (answer_of(one.answer) or "").strip()
-        if one.text.strip() and answer and not one.is_refuted:
+        if not one.text.strip() or not answer:
+            continue
+        if one.is_refuted or one.row.is_corrected:
+            disputed.append(text_sha256(one.text).hex())
+        if not one.is_refuted:
             texts.append(one.text)
             labels.append(answer)
+            revisions.add(one.row.model_revision or "")
     if not texts:
         raise InvalidRequest(
             f"{reference} has answered nothing of task {task} in the last {days} days. Submit work with `--task {task}`, or train on labels: "
             f"rightsize train {task} --labels FILE.csv"
         )
-    return texts, labels
+    return History(texts, labels, reference, tuple(sorted(revisions)), tuple(dict.fromkeys(disputed)))

@@ -10,8 +10,9 @@ from typing import Any
 from sqlalchemy import Row
 
 from orchestrator.rightsizing.evidence.facts import CertificateFacts, Interval, Source, StageFacts
+from orchestrator.rightsizing.evidence.kept_aside import kept_aside
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS, Seen
-from orchestrator.store.rightsizing import certificates, labels
+from orchestrator.store.rightsizing import audits, certificates, labels
 
 
 def stage_facts(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) -> StageFacts:
@@ -22,7 +23,9 @@ def stage_facts(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) ->
     if found is None:
         found = next(iter(certificates.of_task(seen.session, seen.tenant_id, seen.task, limit=1)), None)
     answers = version if rests_on is None or stage is None else str(stage.specialist)
-    certificate = None if found is None else _certificate(found, str(stage.model) if stage is not None else "", answers)
+    certificate = (
+        None if found is None else _certificate(seen, found, str(stage.model) if stage is not None else "", answers)
+    )
     if stage is None:
         return StageFacts(certificate=certificate)
     since = stage.created_at.date()
@@ -31,12 +34,15 @@ def stage_facts(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | None) ->
     return StageFacts(stage.stage, since, certificate, stage.frozen)
 
 
-def _certificate(row: Row[Any], model: str, version: str) -> CertificateFacts:
+def _certificate(seen: Seen, row: Row[Any], model: str, version: str) -> CertificateFacts:
     source: Source = "labels" if row.measure == "accuracy" else "agreement"
+    is_void = row.specialist != version or certificates.was_edited(
+        seen.session, seen.tenant_id, seen.task, row.task_version
+    )
     interval = Interval(row.share_low, row.share_high) if row.share_low is not None else Interval(0.0, 1.0)
     return CertificateFacts(
         row.issued, source, model, row.target, row.delta, row.n, row.threshold, row.share or 0.0, interval, row.bound or 0.0, row.accepted,
-        row.errors, row.created_at.date(), row.expires_at.date(), is_void=row.specialist != version, more_labels=row.more_labels,
+        row.errors, row.created_at.date(), row.expires_at.date(), is_void=is_void, more_labels=row.more_labels,
         is_hopeless=not row.issued and row.more_labels is None, reason=row.reason,
     )  # fmt: skip
 
@@ -44,28 +50,16 @@ def _certificate(row: Row[Any], model: str, version: str) -> CertificateFacts:
 def rows_left(seen: Seen, trained: Row[Any] | None) -> tuple[int, int]:
     """Rows that a certificate of agreement, and one of accuracy, could rest on: those that `certify` would take, and no attempt has used.
 
-    A first attempt takes what training kept aside, of whichever of the two it learned; later ones the shadow's pairs, or drawn labels.
+    It takes what training kept aside first, of whichever of the two it learned, and then the shadow's pairs, or drawn labels.
     """
     if trained is None:
         return 0, 0
-    version, of_reference = str(trained.specialist), (trained.training or {}).get("labels_from") == "reference"
-    attempts = certificates.of_task(seen.session, seen.tenant_id, seen.task)
-    kept = 0 if any(row.specialist == version for row in attempts) else _kept_aside(seen, version)
+    aside = kept_aside(seen.context, seen.session, seen.tenant_id, seen.task, trained)
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
-    fresh = certificates.unused_pairs(seen.session, seen.tenant_id, seen.task, version)
+    fresh = audits.unused_pairs(seen.session, seen.tenant_id, seen.task, str(trained.specialist), since)
     drawn = labels.unused(seen.session, seen.tenant_id, seen.task, since)
-    return (kept or fresh, drawn) if of_reference else (fresh, kept or drawn)
-
-
-def _kept_aside(seen: Seen, version: str) -> int:
-    """Rows kept aside at training that no attempt has used."""
-    from orchestrator.learned import specialist as specialists
-
-    folder = specialists.version_folder(seen.context.settings.blobs, seen.task, version)
-    if not folder.is_dir():  # trained on another machine: its rows are there
-        return 0
-    hashes = [row.text_sha256 for row in specialists.kept(folder).certify]
-    return len(hashes) - len(certificates.used(seen.session, seen.tenant_id, seen.task, hashes))
+    kept = len(aside.rows)
+    return (kept or fresh, drawn) if aside.measure == "agreement" else (fresh, kept or drawn)
 
 
 def training_usd(seen: Seen, serving: str | None, trainings: Sequence[Row[Any]]) -> Decimal:

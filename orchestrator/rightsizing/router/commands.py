@@ -295,8 +295,8 @@ def _rows_told(outcomes_file: Path | None, left_out: Mapping[str, int]) -> dict[
 
 
 def _tried(known: Known, laid: Sequence[float], paid: Costs) -> str:
-    """What an attempt is known by: its rows with their outcomes, and the thresholds and costs that they are held to."""
-    parts = (known.hashes, known.values, np.asarray(laid), paid.usd)
+    """What an attempt is known by: its rows with what was said of them and came of them, and the thresholds and costs that they are held to."""
+    parts = (known.hashes, known.said, known.values, np.asarray(laid), paid.usd)
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest()
 
 

@@ -20,12 +20,13 @@ from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_a
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.rightsizing.stages.promoting import demote, one_task, withdraw
-from orchestrator.store.rightsizing import audits, house_jobs, stages
+from orchestrator.store.rightsizing import audits, certificates, house_jobs, stages
 from orchestrator.store.rightsizing.audits import Verdict
 from orchestrator.store.rightsizing.house_jobs import HouseJob
 
 WITHIN_S: Final = 3_600.0
-"""An audit without an answer after so long counts as one that does not agree, unless nobody serves the reference: then it waits."""
+"""An audit without an answer after so long counts as one that does not agree, unless nobody serves the reference: then it waits. One that
+never came to its turn is asked again, for a day."""
 
 
 def audit_due(context: Context) -> int:
@@ -36,7 +37,11 @@ def audit_due(context: Context) -> int:
     with context.database.locked("audit") as ours:
         if not ours:
             return 0
-        return ask_due(context) + decide_due(context) + watch_all(context)
+        try:
+            done = ask_due(context) + decide_due(context)
+        finally:  # what ends a certificate is seen, whatever befell those two
+            seen = watch_all(context)
+        return done + seen
 
 
 def ask_due(context: Context) -> int:
@@ -77,7 +82,7 @@ def decide_due(context: Context) -> int:
     """Hold the two answers of each audit against each other whose second one has come, or never will."""
     with context.database.unit_of_work() as session:
         found = audits.ended(session, context.settings.lease_s)
-        waits = [row.id for row in found if row.audit_state != JobState.SUCCEEDED and not row.is_served]
+        waits = [row.id for row in found if row.audit_state != JobState.SUCCEEDED and not row.was_asked]
         verdicts = [_verdict(context, row) for row in found if row.id not in waits]
         if waits:  # nobody could have answered: that says nothing of the specialist
             audits.ask_again(session, waits)
@@ -117,7 +122,9 @@ def watch_all(context: Context) -> int:
 def _watch(context: Context, stage: Row[Any]) -> int:
     """Demote a specialist whose certificate has expired, or whose audits say that it is below its target."""
     with context.database.unit_of_work() as session:
-        seen = audits.unseen(session, stage.id, stage.watched_to)
+        # Whoever promotes it reads what the watch has seen: it sees all of that, or none.
+        stages.hold(session, stage.tenant_id, stage.task)
+        seen = audits.unseen(session, stage, stage.watched_to)
         watch = Watch.from_dict(stage.watch)
         for _, agreed in seen:
             watch.add(agreed)
@@ -135,8 +142,10 @@ def _watch(context: Context, stage: Row[Any]) -> int:
 
 def _ended(session: Session, stage: Row[Any]) -> str | None:
     """Why a certificate holds no longer, whatever the audits say; None while it does."""
-    if stages.is_expired(session, stage.certificate_id):
+    if stage.is_expired:
         return "Its certificate has expired. Certify it again on fresh rows, and promote it."
+    if certificates.was_edited(session, stage.tenant_id, stage.task, stage.task_version):
+        return "The task asks something else now than when its specialist was trained. Train it anew, and certify that."
     if stage.measure == "agreement" and stage.certified_reference is not None:
         revision = audits.revision_now(session, stage.tenant_id, stage.task, stage.id)
         if revision is not None and revision != stage.certified_reference:

@@ -65,26 +65,13 @@ class Request:
     """The least accuracy of the reference, for the watch over a certificate of accuracy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Newest:
-    """The newest specialist of a task."""
-
-    version: str
-    labels_from: str
-    """What it learned: `labels` that people gave, or what the `reference` answered."""
-    attempts: int
-    """To certify this version."""
-
-
-def newest(context: Context, tenant_id: int, task: str) -> Newest:
-    """The newest specialist of a task; raises NotFound where it has none."""
+def learned_from(context: Context, tenant_id: int, task: str) -> str:
+    """What the newest specialist of a task learned: `labels` that people gave, or what the `reference` answered. Raises NotFound."""
     with context.database.unit_of_work() as session:
         trained = certificates.trained(session, tenant_id, task)
-        made = certificates.of_task(session, tenant_id, task)
     if trained is None:
         raise NotFound(NONE_YET.format(task=task))
-    tried = sum(row.specialist == trained.specialist for row in made)
-    return Newest(str(trained.specialist), (trained.training or {}).get("labels_from", "labels"), tried)
+    return str((trained.training or {}).get("labels_from", "labels"))
 
 
 def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None) -> dict[str, Any]:
@@ -103,6 +90,12 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
             raise InvalidRequest(
                 f"Task {asked.task} was trained anew just now. Certify the new one: give the command again."
             )
+        if not rows.held:
+            raise InvalidRequest(
+                f"There are no rows to certify task {asked.task} on: the shadow has compared too few answers of this specialist with those of one "
+                f"revision of the reference. Let it answer beside it: rightsize promote {asked.task} --to shadow",
+                param="task",
+            )
         fresh, known, double = _fresh(session, tenant_id, asked.task, rows.held)
         number = certificates.last_attempt(session, tenant_id, asked.task) + 1
         if not fresh:
@@ -113,7 +106,7 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
             )
         found, fields = _found(Demand(target=asked.target, delta=asked.delta, attempt=number), rows, fresh)
         frame = {**rows.frame, "used_before": known, "duplicates": double}
-        revision = audits.revision_compared(session, tenant_id, asked.task) if asked.measure == "agreement" else None
+        revision = (rows.frame.get("revision") or None) if asked.measure == "agreement" else None
         new = _stored(asked, trained, found, fresh, number=number, frame=frame, revision=revision)
         made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
     return {**told(new, found, made), "fields": [one.as_dict() for one in fields]}
@@ -141,25 +134,26 @@ def _of_shadow(context: Context, session: Session, tenant_id: int, task: str, tr
     """What the reference said of jobs that it answered itself: drawn with a known probability, whatever the specialist's score."""
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     found = audits.pairs(session, tenant_id, task, str(trained.specialist), since)
-    # Only equal weights make a binomial: of audits that were drawn with several probabilities those of the commonest one count.
-    probability = next((share for share, _ in Counter(row.probability for row in found).most_common(1)), None)
+    # Only equal weights make a binomial: of audits that were drawn with several probabilities those of the commonest one count. In a canary
+    # only the share that is not its own goes to the reference.
+    lots = Counter((row.probability, row.share) for row in found)
+    lot = next((one for one, _ in lots.most_common(1)), (None, None))
     knows = _learned_by(context, task, str(trained.specialist))
     # Each text once, before they are halved: none may lay the grid and be certified on as well.
     held = list({
         bytes(row.text_hash): Held(bytes(row.text_hash), row.score, bool(row.agrees))
         for row in found
-        if row.text_hash is not None and row.probability == probability and not knows(bytes(row.text_hash))
+        if row.text_hash is not None and (row.probability, row.share) == lot and not knows(bytes(row.text_hash))
     }.values())  # fmt: skip
     half = len(held) // 2
     # The first half lays the grid and says where to begin; the second is certified on. In the order of time, both are of all scores.
     first = held[:half]
-    standing = stages.of_task(session, tenant_id, task)
-    reference = None if standing is None else standing.reference
     frame = {
         "source": "shadow",
-        "reference": reference,
+        "reference": found[-1].reference if found else None,
+        "revision": found[-1].revision if found else None,
         "since": since.isoformat(),
-        "probability": probability,
+        "probability": lot[0],
         "for_the_grid": half,
     }
     fitted = [Scored(one.score, one.right) for one in first]

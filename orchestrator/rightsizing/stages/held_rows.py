@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +17,7 @@ from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right
 from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.kept_aside import KeptAside
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.guarantees.certify import Scored
 from orchestrator.rightsizing.stages.certifying import Held, Rows
@@ -27,24 +30,21 @@ MOST_MISSING: Final = 0.05
 GONE: Final = b"{}"
 
 
-def has_reserved(blobs: Path, task: str) -> bool:
-    """Whether training kept rows aside."""
-    folder = specialists.current_folder(blobs, task)
-    return folder is not None and bool(specialists.kept(folder).certify)
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A job's text that was drawn for people to label."""
+
+    text: str
+    label: str | None
+    probability: float
 
 
-def reserved(blobs: Path, task: str) -> Rows:
-    """The rows that training kept aside; raises InvalidRequest where there are none."""
-    folder = _folder(blobs, task)
-    kept = specialists.kept(folder)
-    if not kept.certify:
-        raise InvalidRequest(
-            f"Training kept no rows of task {task} aside. Give labelled rows that it was not trained on: rightsize certify {task} --labels FILE.csv"
-        )
-    held = [Held(one.text_sha256, one.score, one.right, fields_right(one.said, one.given)) for one in kept.certify]
-    return Rows(
-        held, _unlabelled(kept), {"source": "kept aside at training", "rows": len(held)}, folder.name, _fitted(kept)
-    )
+def reserved(aside: KeptAside) -> Rows:
+    """The rows that training kept aside, as far as no attempt has used them."""
+    kept = aside.kept or Kept((), (), frozenset())
+    held = [Held(one.text_sha256, one.score, one.right, fields_right(one.said, one.given)) for one in aside.rows]
+    held += [Held(text_hash, 1.0, right=False) for text_hash in aside.disputed]
+    return Rows(held, _unlabelled(kept), dict(aside.frame or {}), aside.version, _fitted(kept))
 
 
 def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: str) -> Rows:
@@ -78,30 +78,37 @@ def of_jobs(context: Context, tenant_id: int, task: str) -> Rows:
     with context.database.unit_of_work() as session:
         found = labels.drawn(session, tenant_id, task, since)
     # Between two transactions: bodies may lie in the blob store, and no connection waits for that.
-    asked = [(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label) for row in found]
-    rows = [(text, label) for text, label in asked if text.strip() and not kept.knows(text_sha256(text))]
+    asked = [
+        Drawn(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label, row.to_label)
+        for row in found
+    ]
+    rows = [one for one in asked if one.text.strip() and not kept.knows(text_sha256(one.text))]
     with context.database.unit_of_work() as session:
-        used = certificates.used(session, tenant_id, task, [text_sha256(text) for text, _ in rows])
-    fresh = [(text, label) for text, label in rows if text_sha256(text) not in used]
-    missing = sum(label is None for _, label in fresh)
-    if missing == len(fresh):
+        used = certificates.used(session, tenant_id, task, [text_sha256(one.text) for one in rows])
+    fresh = [one for one in rows if text_sha256(one.text) not in used]
+    # Only equal weights make a binomial: rows of one draw, that with the most labels, and none of another.
+    counted = Counter(one.probability for one in fresh if one.label is not None)
+    if not counted:
         raise InvalidRequest(
             f"No rows of task {task} are left to certify on: those kept aside at training are used, and no job that was drawn in the last "
             f"{WINDOW_DAYS} days has a label. Draw some: rightsize label {task} --draw 500 --out to-label.csv. Or give a file with rows that "
             f"it was not trained on: rightsize certify {task} --labels FILE.csv",
             param="labels",
         )
-    if missing > MOST_MISSING * len(fresh):
+    probability = counted.most_common(1)[0][0]
+    ours = [(one.text, one.label) for one in fresh if one.probability == probability]
+    missing = sum(label is None for _, label in ours)
+    if missing > MOST_MISSING * len(ours):
         raise InvalidRequest(
-            f"{missing:,} of {len(fresh):,} jobs that were drawn for people to label have no label yet, and whichever were left out would count as "
+            f"{missing:,} of {len(ours):,} jobs that were drawn for people to label have no label yet, and whichever were left out would count as "
             f"wrong. `rightsize label {task} --draw {missing} --out to-label.csv` writes them again; give those that nobody can tell the label unknown.",
             param="labels",
         )
     frame = {
         "source": "drawn to be labelled", "since": since.isoformat(), "rows": len(found), "learned_from": len(found) - len(rows),
-        "without_a_label": missing,
+        "probability": probability, "of_other_draws": len(fresh) - len(ours), "without_a_label": missing,
     }  # fmt: skip
-    return Rows(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+    return Rows(_held(folder, ours), _unlabelled(kept), frame, folder.name, _fitted(kept))
 
 
 def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:

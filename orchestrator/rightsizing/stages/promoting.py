@@ -95,9 +95,15 @@ def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, s
             f"Certify that one: rightsize certify {wish.task} --target {found.target:g} --delta {found.delta:g}",
             param="task",
         )
+    if certificates.was_edited(session, tenant_id, wish.task, found.task_version):
+        raise InvalidRequest(
+            f"Task {wish.task} asks something else now than when its specialist was trained. Train it anew, and certify that.",
+            param="task",
+        )
     if stages.was_demoted(session, tenant_id, wish.task, found.id):
         raise InvalidRequest(
-            f"Audits took this certificate's promise back: task {wish.task} was demoted under it. Train it anew, and certify that on fresh rows.",
+            f"Task {wish.task} was demoted under this certificate: `rightsize stages {wish.task}` says why. Where audits took its promise back, "
+            "train it anew; then certify on fresh rows.",
             param="task",
         )
     if wish.audit_share == 0.0:
@@ -114,16 +120,17 @@ def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, s
             param="reference",
         )
     share = 1.0 if wish.to == "full" else CANARY_SHARE if wish.share is None else wish.share
-    goes_on = standing is not None and standing.stage == "canary" and standing.certificate_id == found.id
-    watch = (
-        Watch.from_dict(standing.watch)
-        if goes_on and standing is not None
-        else Watch(watched_target(found), found.delta)
+    goes_on = (
+        standing
+        if standing is not None and standing.watch is not None and standing.certificate_id == found.id
+        else None
     )
+    watch = Watch(watched_target(found), found.delta) if goes_on is None else Watch.from_dict(goes_on.watch)
     bound = f"{found.measure} of {found.target:g} or more on {found.share:.1%} of the rows, with probability {1 - found.delta:g}"
     return NewStage(
         wish.task, wish.to, found.id, found.specialist, specialist_model(fleet, wish.task).name, reference.name, found.threshold,
         share, _audit_share(wish), watch.as_dict(), wish.automatic, f"Its certificate says {bound}.", wish.set_by,
+        watched_to=0 if goes_on is None else goes_on.watched_to,
     )  # fmt: skip
 
 

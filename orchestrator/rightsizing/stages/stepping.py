@@ -40,12 +40,23 @@ def step_all(context: Context) -> int:
 
 def _step(context: Context, stage: Row[Any]) -> bool:
     if stage.stage == "shadow":
-        return _certified(context, stage) and _promoted(context, stage, "canary")
+        return (_is_certified(context, stage) or _certified(context, stage)) and _promoted(context, stage, "canary")
     if stage.stage == "canary":
         return int(stage.watch["seen"]) >= STAGE_AUDITS and _promoted(context, stage, "full")
     if stage.stage == "demoted":
         return _is_rested(context, stage) and _promoted(context, stage, "shadow")
     return False
+
+
+def _is_certified(context: Context, stage: Row[Any]) -> bool:
+    """Whether a certificate is there already: somebody made it by hand, or we did and died before the promotion."""
+    with context.database.unit_of_work() as session:
+        found = certificates.newest_issued(session, stage.tenant_id, stage.task)
+        return (
+            found is not None
+            and found.specialist == stage.specialist
+            and not stages.was_demoted(session, stage.tenant_id, stage.task, found.id)
+        )
 
 
 def _certified(context: Context, stage: Row[Any]) -> bool:
@@ -56,12 +67,11 @@ def _certified(context: Context, stage: Row[Any]) -> bool:
 
     with context.database.unit_of_work() as session:
         attempts = certificates.of_task(session, stage.tenant_id, stage.task)
-        since = max(stage.created_at, datetime.now(UTC) - timedelta(days=WINDOW_DAYS))
         target = certificates.quality_target(session, stage.tenant_id, stage.task) or TARGET
-        pairs = len(audits.pairs(session, stage.tenant_id, stage.task, stage.specialist, since))
-    used = sum(row.n for row in attempts if row.measure == "agreement" and row.specialist == stage.specialist)
+        since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
+        pairs = audits.unused_pairs(session, stage.tenant_id, stage.task, stage.specialist, since)
     tried = sum(row.measure == "agreement" for row in attempts)
-    if pairs - used < FIRST_PAIRS * 2**tried:
+    if pairs < FIRST_PAIRS * 2**tried:
         return False
     asked = certifying.Request(stage.task, target, DELTA, "agreement")
     return bool(certifying.attempt(context, stage.tenant_id, asked, None)["issued"])

@@ -30,10 +30,11 @@ VOID: Final = text("""
 """)
 ASKED: Final = text("UPDATE audits SET state = 'asked', asked_at = now(), audit_job_id = :job WHERE id = :audit")
 ENDED: Final = text("""
-    SELECT a.id, a.kind, a.task, c.state AS audit_state, c.model AS audit_model, c.attempts AS audit_attempts,
-        q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key,
+    SELECT a.id, a.kind, a.task, c.state AS audit_state, c.model AS audit_model, q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key,
         o.body AS other, o.blob_key AS other_key,
-        EXISTS (SELECT FROM workers w WHERE w.model = c.model AND w.last_seen > now() - make_interval(secs => :seen)) AS is_served
+        (c.attempts > 0 OR a.created_at < now() - interval '1 day') AND EXISTS (
+            SELECT FROM workers w WHERE w.model = c.model AND w.last_seen > now() - make_interval(secs => :seen)
+        ) AS was_asked
     FROM audits a JOIN jobs c ON c.id = a.audit_job_id JOIN jobs j ON j.public_id = a.job
     LEFT JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
@@ -48,31 +49,42 @@ DECIDE: Final = text("""
 AGAIN: Final = text("""
     UPDATE audits SET state = 'drawn', audit_job_id = NULL, asked_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))
 """)
-# In the order in which they were asked, up to the first that is still open.
+# Of all stages under one certificate, in the order in which they were asked, up to the first that is still open: what is still out when a
+# canary becomes full is seen by the watch that goes on.
 UNSEEN: Final = text("""
-    SELECT audit_job_id, agrees FROM audits
-    WHERE stage_id = :stage AND kind = 'audit' AND state = 'decided' AND audit_job_id > :after
-        AND audit_job_id < coalesce((
-            SELECT min(audit_job_id) FROM audits WHERE stage_id = :stage AND kind = 'audit' AND state = 'asked'
-        ), 9223372036854775807)
+    WITH ours AS (
+        SELECT audit_job_id, agrees, state FROM audits WHERE kind = 'audit' AND state IN ('asked', 'decided') AND audit_job_id > :after
+            AND stage_id IN (SELECT id FROM stages WHERE tenant_id = :tenant AND task = :task AND certificate_id = :certificate)
+    )
+    SELECT audit_job_id, agrees FROM ours
+    WHERE state = 'decided'
+        AND audit_job_id < coalesce((SELECT min(audit_job_id) FROM ours WHERE state = 'asked'), 9223372036854775807)
     ORDER BY audit_job_id LIMIT :limit
 """)
-PAIRS: Final = text("""
-    SELECT text_hash, score, agrees, missing, probability, kind FROM audits
-    WHERE tenant_id = :tenant AND task = :task AND state = 'decided' AND score IS NOT NULL AND created_at >= :since
-        AND stage_id IN (SELECT id FROM stages WHERE tenant_id = :tenant AND task = :task AND specialist = :specialist)
-        AND kind = 'shadow'
-    ORDER BY id LIMIT :limit
+# Against one revision of one reference, the newest of those that were compared: what agrees with one may not agree with another.
+_COMPARED: Final = """
+    WITH compared AS (
+        SELECT a.id, a.text_hash, a.score, a.agrees, a.missing, a.probability, s.share, s.reference, coalesce(t.model_revision, '') AS revision
+        FROM audits a JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist JOIN jobs j ON j.public_id = a.job
+        LEFT JOIN attempts t ON t.job_id = j.id AND t.attempt = j.attempts
+        WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'shadow' AND a.state = 'decided' AND a.score IS NOT NULL
+            AND a.created_at >= :since
+        ORDER BY a.id DESC LIMIT :limit
+    ), alike AS (
+        SELECT * FROM compared WHERE (reference, revision) = (SELECT reference, revision FROM compared ORDER BY id DESC LIMIT 1)
+    )
+"""
+PAIRS: Final = text(f"{_COMPARED} SELECT * FROM alike ORDER BY id")
+UNUSED_PAIRS: Final = text(f"""
+    {_COMPARED}
+    SELECT count(DISTINCT p.text_hash) FROM alike p WHERE p.text_hash IS NOT NULL AND NOT EXISTS (
+        SELECT FROM certification_rows r WHERE r.tenant_id = :tenant AND r.task = :task AND r.text_hash = p.text_hash
+    )
 """)
-# What the reference is just now, and was when its answers were compared: a server tells it with each answer.
+# What the reference is just now: a server tells it with each answer.
 REVISION: Final = text("""
     SELECT t.model_revision FROM audits a JOIN attempts t ON t.job_id = a.audit_job_id AND t.outcome = 'succeeded'
     WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'audit' AND a.stage_id = :stage AND a.state = 'decided' AND t.model_revision <> ''
-    ORDER BY a.id DESC LIMIT 1
-""")
-REFERENCE: Final = text("""
-    SELECT t.model_revision FROM audits a JOIN jobs j ON j.public_id = a.job JOIN attempts t ON t.job_id = j.id AND t.outcome = 'succeeded'
-    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'shadow' AND a.state = 'decided' AND t.model_revision <> ''
     ORDER BY a.id DESC LIMIT 1
 """)
 COUNTS: Final = text("""
@@ -147,28 +159,36 @@ def ask_again(session: Session, audit_ids: Sequence[int]) -> None:
     session.execute(AGAIN, {"ids": list(audit_ids)})
 
 
-def unseen(session: Session, stage_id: int, after: int, *, limit: int = 10_000) -> list[tuple[int, bool]]:
+def unseen(session: Session, stage: Row[Any], after: int, *, limit: int = 10_000) -> list[tuple[int, bool]]:
     """What the watch of a stage has not seen yet: an audit's job and whether it agreed, in the order in which they were asked."""
-    values = {"stage": stage_id, "after": after, "limit": limit}
+    values = {
+        "tenant": stage.tenant_id, "task": stage.task, "certificate": stage.certificate_id, "after": after, "limit": limit,
+    }  # fmt: skip
     return [(row.audit_job_id, row.agrees) for row in session.execute(UNSEEN, values)]
 
 
 def pairs(
     session: Session, tenant_id: int, task: str, specialist: str, since: datetime, *, limit: int = 100_000
 ) -> Sequence[Row[Any]]:
-    """Scores of a specialist's version with what the reference said to them, of jobs that the reference answered: all scores are among them."""
+    """Scores of a specialist's version with what the reference said to them, of jobs that the reference answered: all scores are among them.
+
+    Oldest first, of the newest revision of the newest reference.
+    """
     values = {"tenant": tenant_id, "task": task, "specialist": specialist, "since": since, "limit": limit}
     return session.execute(PAIRS, values).all()
+
+
+def unused_pairs(
+    session: Session, tenant_id: int, task: str, specialist: str, since: datetime, *, limit: int = 100_000
+) -> int:
+    """How many texts there are among these pairs that no attempt at a certificate has used up."""
+    values = {"tenant": tenant_id, "task": task, "specialist": specialist, "since": since, "limit": limit}
+    return int(session.execute(UNUSED_PAIRS, values).scalar_one())
 
 
 def revision_now(session: Session, tenant_id: int, task: str, stage_id: int) -> str | None:
     """The revision of the reference that answered the newest audit of a stage; None where none has."""
     return session.execute(REVISION, {"tenant": tenant_id, "task": task, "stage": stage_id}).scalar_one_or_none()
-
-
-def revision_compared(session: Session, tenant_id: int, task: str) -> str | None:
-    """The revision of the reference whose answers the shadow's newest audit was about."""
-    return session.execute(REFERENCE, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
 
 
 def forget(session: Session, keep_days: int) -> int:

@@ -55,10 +55,18 @@ IN_FORCE: Final = text("""
     ORDER BY id DESC LIMIT 1
 """)
 
-UNUSED_PAIRS: Final = text("""
-    SELECT count(DISTINCT a.text_hash) FROM audits a JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist
-    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = 'shadow' AND a.state = 'decided' AND a.text_hash IS NOT NULL
-        AND NOT EXISTS (SELECT FROM certification_rows r WHERE r.tenant_id = a.tenant_id AND r.task = a.task AND r.text_hash = a.text_hash)
+# What a task asks, and what it may be answered with: its targets, limits and tiers change nothing of what a certificate says.
+_ASKS: Final = """
+    SELECT (SELECT jsonb_object_agg(key, value) FROM jsonb_each(definition)
+        WHERE key IN ('instructions', 'output_schema', 'examples', 'checks', 'parameters')) AS asks
+    FROM tasks WHERE tenant_id = :tenant AND name = :task AND definition IS NOT NULL AND based_on IS NULL
+"""
+WAS_EDITED: Final = text(f"""
+    SELECT EXISTS (
+        SELECT FROM ({_ASKS} AND version < :version ORDER BY version DESC LIMIT 1) AS before,
+            ({_ASKS} AND version > :version ORDER BY version DESC LIMIT 1) AS since
+        WHERE before.asks IS DISTINCT FROM since.asks
+    )
 """)
 TARGET: Final = text("""
     SELECT CAST(definition->>'quality_target' AS float8) FROM tasks
@@ -152,13 +160,13 @@ def newest_specialist(session: Session, tenant_id: int, task: str) -> str | None
     return None if found is None else str(found.specialist)
 
 
+def was_edited(session: Session, tenant_id: int, task: str, version: int) -> bool:
+    """Whether a task asks something else now than when the specialist was trained that made this version of it."""
+    values = {"tenant": tenant_id, "task": task, "version": version}
+    return bool(session.execute(WAS_EDITED, values).scalar_one())
+
+
 def quality_target(session: Session, tenant_id: int, task: str) -> float | None:
     """The quality that a task's definition asks for; None where it says none, or there is none."""
     found: float | None = session.execute(TARGET, {"tenant": tenant_id, "task": task}).scalar_one_or_none()
     return found
-
-
-def unused_pairs(session: Session, tenant_id: int, task: str, specialist: str) -> int:
-    """How many texts the shadow has compared that no attempt has used up."""
-    values = {"tenant": tenant_id, "task": task, "specialist": specialist}
-    return int(session.execute(UNUSED_PAIRS, values).scalar_one())

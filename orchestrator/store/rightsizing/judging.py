@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 _PAIRED: Final = """
-    FROM audits a JOIN jobs j ON j.public_id = a.job JOIN stages s ON s.id = a.stage_id
-    WHERE a.tenant_id = :tenant AND a.task = :task AND a.state = 'decided' AND NOT a.missing AND j.forgotten_at IS NULL
+    FROM audits a JOIN jobs j ON j.public_id = a.job JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist
+    WHERE a.tenant_id = :tenant AND a.task = :task AND a.kind = :kind AND a.state = 'decided' AND NOT a.missing AND j.forgotten_at IS NULL
         AND NOT EXISTS (SELECT FROM labels l WHERE l.job_id = j.id AND l.source = 'judge')
 """
 COUNT: Final = text(f"SELECT count(*) {_PAIRED}")
@@ -38,21 +39,32 @@ JUDGED: Final = text("""
         SELECT t.label FROM labels t WHERE t.job_id = l.job_id AND t.source IN ('label', 'review') AND t.label IS NOT NULL
         ORDER BY t.id DESC LIMIT 1
     ) AS label
-    FROM labels l JOIN jobs j ON j.id = l.job_id JOIN audits a ON a.job = j.public_id
+    FROM labels l JOIN jobs j ON j.id = l.job_id JOIN audits a ON a.job = j.public_id AND a.kind = :kind
+    JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
     LEFT JOIN jobs c ON c.id = a.audit_job_id LEFT JOIN results o ON o.job_id = c.id AND o.stored_on = c.stored_on
     WHERE l.tenant_id = :tenant AND l.task = :task AND l.source = 'judge' ORDER BY l.id DESC LIMIT :limit
 """)
 
 
-def population(session: Session, tenant_id: int, task: str) -> int:
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Pairs of answers that one thing can be said of: what a version of a specialist says to every job, or what it answered alone."""
+
+    task: str
+    specialist: str
+    kind: str
+    """`shadow` or `audit`, as their audits are."""
+
+
+def population(session: Session, tenant_id: int, pairs: Pairs) -> int:
     """How many pairs of answers no judge has compared yet."""
-    return int(session.execute(COUNT, {"tenant": tenant_id, "task": task}).scalar_one())
+    return int(session.execute(COUNT, {"tenant": tenant_id, **asdict(pairs)}).scalar_one())
 
 
-def draw(session: Session, tenant_id: int, task: str, n: int) -> Sequence[Row[Any]]:
+def draw(session: Session, tenant_id: int, pairs: Pairs, n: int) -> Sequence[Row[Any]]:
     """Pairs drawn at random, with the request and both answers."""
-    return session.execute(DRAW, {"tenant": tenant_id, "task": task, "n": n}).all()
+    return session.execute(DRAW, {"tenant": tenant_id, **asdict(pairs), "n": n}).all()
 
 
 def verdicts(session: Session, jobs: Sequence[int]) -> dict[int, Row[Any]]:
@@ -71,6 +83,6 @@ def put(
     session.execute(PUT, values)
 
 
-def judged(session: Session, tenant_id: int, task: str, *, limit: int = 20_000) -> Sequence[Row[Any]]:
+def judged(session: Session, tenant_id: int, pairs: Pairs, *, limit: int = 20_000) -> Sequence[Row[Any]]:
     """Verdicts with both answers, and the truth where a person has told it."""
-    return session.execute(JUDGED, {"tenant": tenant_id, "task": task, "limit": limit}).all()
+    return session.execute(JUDGED, {"tenant": tenant_id, **asdict(pairs), "limit": limit}).all()

@@ -24,17 +24,22 @@ JOBS: Final = text("""
     JOIN jobs j ON j.public_id = x.job AND j.tenant_id = :tenant
     LEFT JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
 """)
-_UNLABELLED: Final = """
+# Every answered job, whether or not somebody labelled it by hand: those that people pick are not like the others, and neither is the rest.
+_ANSWERED: Final = """
+    SELECT j.id, j.stored_on, j.public_id, j.model, (
+            SELECT l.label FROM labels l WHERE l.job_id = j.id AND l.source = 'label' ORDER BY l.id DESC LIMIT 1
+        ) AS label, EXISTS (SELECT FROM audits a WHERE a.job = j.public_id AND a.to_label IS NOT NULL) AS drawn,
+        EXISTS (SELECT FROM labels l WHERE l.job_id = j.id AND l.source = 'label') AS labelled
     FROM jobs j WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task = :task AND j.state = 10
         AND NOT j.unbilled AND j.parent_job_id IS NULL AND j.pieces = 0 AND j.forgotten_at IS NULL AND j.created_at >= :since
-        AND NOT EXISTS (SELECT FROM labels l WHERE l.job_id = j.id AND l.source = 'label')
 """
-_PENDING: Final = "EXISTS (SELECT FROM audits a WHERE a.job = j.public_id AND a.to_label IS NOT NULL)"
-UNLABELLED: Final = text(f"SELECT count(*) AS there, count(*) FILTER (WHERE {_PENDING}) AS pending {_UNLABELLED}")
+THERE: Final = text(f"""
+    SELECT count(*) FILTER (WHERE NOT drawn) AS there, count(*) FILTER (WHERE drawn AND NOT labelled) AS pending FROM ({_ANSWERED}) x
+""")
 # Those that were drawn before and still have no label come first: what people pass over must not fall out of the sample.
 DRAW: Final = text(f"""
-    SELECT d.public_id, d.model, q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key
-    FROM (SELECT j.id, j.stored_on, j.public_id, j.model {_UNLABELLED} ORDER BY {_PENDING} DESC, random() LIMIT :n) d
+    SELECT d.public_id, d.model, d.drawn, d.label, q.body AS request, q.blob_key AS request_key, r.body AS answer, r.blob_key AS answer_key
+    FROM (SELECT * FROM ({_ANSWERED}) x WHERE NOT (drawn AND labelled) ORDER BY drawn DESC, random() LIMIT :n) d
     JOIN job_requests q ON q.job_id = d.id AND q.stored_on = d.stored_on
     JOIN results r ON r.job_id = d.id AND r.stored_on = d.stored_on
 """)
@@ -46,23 +51,25 @@ NOTE: Final = text("""
 """)
 # With the newest label of each, where it has come. What was forgotten, or whose request is gone, can be held to nothing.
 DRAWN: Final = text("""
-    SELECT j.public_id, q.body AS request, q.blob_key AS request_key, (
+    SELECT j.public_id, a.to_label, q.body AS request, q.blob_key AS request_key, (
         SELECT l.label FROM labels l WHERE l.job_id = j.id AND l.source = 'label' AND l.label IS NOT NULL ORDER BY l.id DESC LIMIT 1
     ) AS label
     FROM audits a JOIN jobs j ON j.public_id = a.job JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     WHERE a.tenant_id = :tenant AND a.task = :task AND a.to_label IS NOT NULL AND j.forgotten_at IS NULL AND j.created_at >= :since
     ORDER BY a.id LIMIT :limit
 """)
+# Of the draw with the most of them: rows of two draws are not counted together.
 UNUSED: Final = text("""
-    SELECT count(DISTINCT l.text_hash) FROM labels l JOIN audits a ON a.tenant_id = :tenant AND a.task = :task AND a.to_label IS NOT NULL
+    SELECT count(DISTINCT l.text_hash) AS n FROM labels l JOIN audits a ON a.tenant_id = :tenant AND a.task = :task AND a.to_label IS NOT NULL
         JOIN jobs j ON j.public_id = a.job AND j.id = l.job_id AND j.forgotten_at IS NULL AND j.created_at >= :since
     WHERE l.tenant_id = :tenant AND l.task = :task AND l.source = 'label' AND l.label IS NOT NULL
         AND NOT EXISTS (SELECT FROM certification_rows r WHERE r.tenant_id = :tenant AND r.task = :task AND r.text_hash = l.text_hash)
+    GROUP BY a.to_label ORDER BY n DESC LIMIT 1
 """)
 AMONG: Final = 2_000_000
 # The newest word on a job counts, of each source.
 ANSWERED: Final = text("""
-    SELECT DISTINCT ON (l.job_id, l.source) l.source, l.label, l.good, l.probability, j.model, j.tier, r.body, r.blob_key
+    SELECT DISTINCT ON (l.job_id, l.source) l.source, l.label, l.good, l.probability, j.model, j.tier, j.rule, r.body, r.blob_key
     FROM labels l JOIN jobs j ON j.id = l.job_id AND j.state = 10
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
     WHERE l.tenant_id = :tenant AND l.task = :task AND l.source <> 'judge' ORDER BY l.job_id, l.source, l.id DESC LIMIT :limit
@@ -103,13 +110,17 @@ def put(session: Session, tenant_id: int, new: Sequence[NewLabel], *, source: st
 
 
 def draw(session: Session, tenant_id: int, task: str, since: datetime, n: int) -> Sequence[Row[Any]]:
-    """Some answered jobs of a task without a label, and the probability noted with which each was drawn; those drawn before come first."""
+    """Some answered jobs of a task, and the probability noted with which each was drawn; those drawn before that have no label come first.
+
+    A job that somebody labelled by hand may be drawn as well, and brings its label.
+    """
     values = {"tenant": tenant_id, "task": task, "since": since, "n": n, "among": AMONG}
-    there, pending = session.execute(UNLABELLED, values).one()
+    there, pending = session.execute(THERE, values).one()
     found = session.execute(DRAW, values).all()
-    if n > pending and there > pending:
-        noted = {"tenant": tenant_id, "task": task, "probability": min(1.0, (n - pending) / (there - pending))}
-        session.execute(NOTE, {**noted, "jobs": [row.public_id for row in found]})
+    new = [row.public_id for row in found if not row.drawn]
+    if new:
+        noted = {"tenant": tenant_id, "task": task, "probability": min(1.0, (n - pending) / there)}
+        session.execute(NOTE, {**noted, "jobs": new})
     return found
 
 
@@ -120,9 +131,9 @@ def drawn(session: Session, tenant_id: int, task: str, since: datetime, *, limit
 
 
 def unused(session: Session, tenant_id: int, task: str, since: datetime) -> int:
-    """How many texts that were drawn and labelled no attempt at a certificate has used."""
+    """How many texts that were labelled no attempt at a certificate has used, of the draw that has the most of them."""
     values = {"tenant": tenant_id, "task": task, "since": since}
-    return int(session.execute(UNUSED, values).scalar_one())
+    return int(session.execute(UNUSED, values).scalar_one_or_none() or 0)
 
 
 def forget(session: Session, keep_days: int) -> int:

@@ -59,14 +59,17 @@ AUDITS: Final = text(f"""
 ESCALATED: Final = text(
     f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10"
 )
-# By the probability with which they were drawn: within one of these all verdicts weigh the same.
+# Of one version of the specialist, by the probability with which they were drawn: within one of these all verdicts weigh the same.
 AGREEMENT: Final = text("""
     SELECT a.kind, a.probability, s.share, count(*) AS n, count(*) FILTER (WHERE a.agrees) AS agreed,
         count(*) FILTER (WHERE a.score >= coalesce(s.threshold, 0)) AS accepted,
         count(*) FILTER (WHERE a.agrees AND a.score >= coalesce(s.threshold, 0)) AS accepted_agreed
-    FROM audits a JOIN stages s ON s.id = a.stage_id
+    FROM audits a JOIN stages s ON s.id = a.stage_id AND s.specialist = :specialist
     WHERE a.tenant_id = :tenant AND a.task = :task AND a.state = 'decided' AND a.created_at >= :since AND a.created_at < :until
     GROUP BY a.kind, a.probability, s.share
+""")
+OF_STAGE: Final = text("""
+    SELECT count(*) FROM audits WHERE stage_id = :stage AND kind IN ('audit', 'shadow') AND state = 'decided'
 """)
 
 
@@ -101,10 +104,17 @@ def escalated(session: Session, tenant_id: int, task: str, since: datetime, unti
     return int(session.execute(ESCALATED, _values(tenant_id, task, since, until)).scalar_one())
 
 
-def agreement(session: Session, tenant_id: int, task: str, since: datetime, until: datetime) -> Sequence[Row[Any]]:
-    """By kind and probability of the draw, how many verdicts agreed."""
-    values = {"tenant": tenant_id, "task": task, "since": since, "until": until}
+def agreement(
+    session: Session, tenant_id: int, task: str, since: datetime, until: datetime, *, specialist: str
+) -> Sequence[Row[Any]]:
+    """By kind and probability of the draw, how many verdicts on a version of the specialist agreed."""
+    values = {"tenant": tenant_id, "task": task, "since": since, "until": until, "specialist": specialist}
     return session.execute(AGREEMENT, values).all()
+
+
+def of_stage(session: Session, stage_id: int) -> int:
+    """How many second answers have come in a stage, each held against the first."""
+    return int(session.execute(OF_STAGE, {"stage": stage_id}).scalar_one())
 
 
 def _values(tenant_id: int, task: str, since: datetime, until: datetime) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from orchestrator.promotion import Promotion, Stage
 
 _NEWEST: Final = """
     SELECT DISTINCT ON (s.tenant_id, s.task) s.*, c.public_id AS certificate, c.expires_at, c.target, c.delta, c.measure, c.reference_low,
-        c.share_low, c.share_high, c.reference AS certified_reference
+        c.share_low, c.share_high, c.reference AS certified_reference, c.task_version, coalesce(c.expires_at <= now(), false) AS is_expired
     FROM stages s LEFT JOIN certificates c ON c.id = s.certificate_id {where} ORDER BY s.tenant_id, s.task, s.id DESC
 """
 IN_FORCE: Final = text(_NEWEST.format(where="WHERE s.tenant_id = :tenant"))
@@ -27,9 +27,9 @@ HISTORY: Final = text("""
 """)
 ADD: Final = text("""
     INSERT INTO stages (tenant_id, task, stage, certificate_id, specialist, model, reference, threshold, share, audit_share, watch,
-        automatic, reason, set_by)
+        watched_to, automatic, reason, set_by)
     VALUES (:tenant, :task, :stage, :certificate, :specialist, :model, :reference, :threshold, :share, :audit_share,
-        CAST(:watch AS jsonb), :automatic, :reason, :set_by) RETURNING id
+        CAST(:watch AS jsonb), :watched_to, :automatic, :reason, :set_by) RETURNING id
 """)
 WATCHED: Final = text("""
     UPDATE stages SET watch = CAST(:watch AS jsonb), watched_to = :to WHERE id = :id AND watched_to < :to
@@ -37,13 +37,14 @@ WATCHED: Final = text("""
 """)
 LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('stage:' || :tenant || ':' || :task, 0))")
 # Of the newest jobs, and of none that a look before this one was about: looks that share no job are tests of their own. None younger than
-# one that is still open: what is slow, such as a job that went on to another model, would be missing among them.
+# one that is still open: what is slow, such as a job that went on to another model, would be missing among them. What has been open for
+# an hour is not slow but held back, with its batch, and holds up no look.
 RECENT: Final = text("""
     WITH work AS (
-        SELECT id, model, stored_on, state FROM jobs WHERE id > greatest((SELECT max(id) FROM jobs) - :among, :after)
+        SELECT id, model, stored_on, state, created_at FROM jobs WHERE id > greatest((SELECT max(id) FROM jobs) - :among, :after)
             AND tenant_id = :tenant AND task = :task AND rule = 'certified' AND created_at >= :since
     ), settled AS (
-        SELECT * FROM work WHERE state = 10 AND id < coalesce((SELECT min(id) FROM work WHERE state < 10), 9223372036854775807)
+        SELECT * FROM work WHERE state = 10 AND id < coalesce((SELECT min(id) FROM work WHERE state < 10 AND created_at > now() - interval '1 hour'), 9223372036854775807)
         ORDER BY id DESC LIMIT :limit
     )
     SELECT s.id, s.model, r.body FROM settled s
@@ -63,7 +64,6 @@ WAS_DEMOTED: Final = text("""
     )
 """)
 FREEZE: Final = text("UPDATE stages SET automatic = false, frozen = true WHERE id = :id")
-IS_EXPIRED: Final = text("SELECT expires_at <= now() FROM certificates WHERE id = :certificate")
 # What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
 WITHDRAW: Final = text("""
     WITH picked AS (
@@ -92,18 +92,21 @@ class NewStage:
     automatic: bool
     reason: str
     set_by: str
+    watched_to: int = 0
+    """The last audit that the watch has seen, where it goes on from a stage before."""
 
 
 def in_force(session: Session, tenant_id: int) -> dict[str, Promotion]:
-    """A tenant's promotions by task."""
+    """A tenant's promotions by task; where a certificate has ended it is demoted, whether or not somebody has taken note of that."""
     return {row.task: _promotion(row) for row in session.execute(IN_FORCE, {"tenant": tenant_id})}
 
 
 def _promotion(row: Row[Any]) -> Promotion:
     certificate = ids.public("cert", row.certificate) if row.certificate else None
     threshold = 1.0 if row.threshold is None else row.threshold
+    stage: Stage = "demoted" if row.is_expired else row.stage
     return Promotion(
-        row.id, row.task, row.stage, certificate, row.specialist, row.model, row.reference, threshold, row.share, row.audit_share
+        row.id, row.task, stage, certificate, row.specialist, row.model, row.reference, threshold, row.share, row.audit_share
     )  # fmt: skip
 
 
@@ -132,7 +135,7 @@ def add(session: Session, tenant_id: int, new: NewStage) -> int:
     values = {
         "tenant": tenant_id, "task": new.task, "stage": new.stage, "certificate": new.certificate_id, "specialist": new.specialist,
         "model": new.model, "reference": new.reference, "threshold": new.threshold, "share": new.share, "audit_share": new.audit_share,
-        "watch": json.dumps(new.watch) if new.watch is not None else None, "automatic": new.automatic, "reason": new.reason,
+        "watch": json.dumps(new.watch) if new.watch is not None else None, "watched_to": new.watched_to, "automatic": new.automatic, "reason": new.reason,
         "set_by": new.set_by,
     }  # fmt: skip
     return int(session.execute(ADD, values).scalar_one())
@@ -142,12 +145,6 @@ def watched(session: Session, stage_id: int, watch: Mapping[str, Any], to: int) 
     """Store what the watch has seen, up to an audit's job; False where somebody else was quicker, or the stage is over."""
     values = {"id": stage_id, "watch": json.dumps(watch), "to": to}
     return session.execute(WATCHED, values).one_or_none() is not None
-
-
-def is_expired(session: Session, certificate_id: int | None) -> bool:
-    """Whether a certificate is past its end, by the database's clock."""
-    found = session.execute(IS_EXPIRED, {"certificate": certificate_id}).scalar_one_or_none()
-    return bool(found)
 
 
 def recent(session: Session, stage: Row[Any], *, among: int = 200_000, limit: int = 500) -> Sequence[Row[Any]]:
