@@ -46,6 +46,7 @@ RETRIES = 20
 ATTEMPTS = "SELECT count(*) FROM attempts"
 LOST = "SELECT count(*) FROM dispatches WHERE alone"
 """Where jobs of a dispatch go whose worker was lost."""
+IN_HAND = "SELECT count(*) FROM dispatches WHERE claimed_at IS NOT NULL AND ended_at IS NULL"
 TWICE = "SELECT count(*) FROM (SELECT FROM transfers WHERE kind = 'charge' GROUP BY job_id HAVING count(*) > 1) one"
 CHARGED = "SELECT count(*), coalesce(sum(amount_usd), 0) FROM transfers WHERE kind = 'charge'"
 
@@ -114,6 +115,7 @@ def killed_in_turn(attached: Instance, stack: Stack, ended: Callable[[], bool]) 
     started_again(attached, "api", kill(attached, "api"))
     for name, least in KILLS:
         until(lambda least=least: come(ATTEMPTS, least), 120, f"{least} attempts")
+        until(lambda: come(IN_HAND, 1), 60, "a worker has jobs in its hands")
         assert stack.count("SELECT count(*) FROM batches WHERE status = 'in_progress'") == 1
         before = kill(attached, name)
         if name == "api":  # the work goes on without it: whoever waits for it may see the end of that
