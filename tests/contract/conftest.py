@@ -52,6 +52,9 @@ def served(servers: Servers, folder: Path, name: str, *, redis: int = 13, more: 
             "config": folder / "fleet.toml",
             "request_timeout_s": 10.0,
             "max_request_bytes": 1024 * 1024,
+            # It lives until the run ends: at the pace of other tests it would take a seventh of a core from all of them.
+            "recover_every_s": 1.0,
+            "heartbeat_s": 1.0,
             "max_file_bytes": 8 * 1024 * 1024,
             "webhook_networks": "127.0.0.0/8",
         }
