@@ -216,9 +216,8 @@ def _after_an_attempt(case: Case, certificate: CertificateFacts) -> Step:
 def _more_rows(case: Case, before: str, left: int) -> Step:
     """More rows are needed: labels by a person, or second answers that the shadow brings."""
     if case.source == "labels":
-        whole = (
-            left + case.facts.held_labels
-        )  # rows of two draws had two chances to be drawn, and are never counted together
+        # Rows of two draws are never counted together: what is there already is of another one.
+        whole = left + case.facts.held_labels
         why = f"{before} It needs {counted(whole, 'label')} of one draw by chance: the command makes it, and says how labels are handed in."
         return Step("label", case.label(whole), why)
     if case.facts.stage.stage != "shadow":
