@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,6 +26,7 @@ from orchestrator.requests import CHAT
 from orchestrator.settings import Settings
 from orchestrator.store import batches, files, invariants, jobs
 from orchestrator.store.files import NewFile
+from tests.nursery import Started, nursery
 
 T = TypeVar("T")
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -79,7 +79,7 @@ class Stack:
     def __init__(self, settings: Settings, instance: Instance | None = None) -> None:
         self.settings = settings
         self.instance = instance
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Started] = []
         self.logs: dict[int, Path] = {}
         self._context: Context | None = None
 
@@ -125,27 +125,23 @@ class Stack:
 
     def start(
         self, code: str, name: str, *, crash_at: str | None = None, env: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[bytes]:
+    ) -> Started:
         """Start a process of ours with the stack's settings."""
         given = self.environment()
         if crash_at:
             given["RIGHTSIZE_CRASH_AT"] = crash_at
         log = self.settings.data_dir / f"{name}-{len(self.processes)}.log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **given, **(env or {})}, stdout=file, stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+        process = nursery().start(code, log, {**os.environ, **given, **(env or {})})
         self.processes.append(process)
         self.logs[process.pid] = log
         return process
 
-    def orchestrator(self, **options: Any) -> subprocess.Popen[bytes]:
+    def orchestrator(self, **options: Any) -> Started:
         """Start an orchestrator."""
         code = "from orchestrator import commands, settings; commands.orchestrator(settings.Settings.load())"
         return self.start(code, "orchestrator", **options)
 
-    def intake(self, *, ready: bool = True, **options: Any) -> subprocess.Popen[bytes]:
+    def intake(self, *, ready: bool = True, **options: Any) -> Started:
         """Start an intake, and wait until it takes messages."""
         touched = self.settings.data_dir / f"intake-{len(self.processes)}.ready"
         code = "from orchestrator import intake, settings; intake.main(settings.Settings.load())"
@@ -154,7 +150,7 @@ class Stack:
             until(touched.exists, what="the intake is ready")
         return process
 
-    def worker(self, *tiers: str, ready: bool = True, **options: Any) -> subprocess.Popen[bytes]:
+    def worker(self, *tiers: str, ready: bool = True, **options: Any) -> Started:
         """Start a worker for some tiers (`llm` if none is named), and wait until it has said that it is there."""
         named = list(tiers or ("llm",))
         before = self.count("SELECT count(DISTINCT worker_id) FROM workers")
@@ -167,7 +163,7 @@ class Stack:
             until(lambda: self.count("SELECT count(DISTINCT worker_id) FROM workers") > before, what="worker is ready")
         return process
 
-    def kill(self, process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> None:
+    def kill(self, process: Started, number: int = signal.SIGKILL) -> None:
         """Send a signal; after SIGKILL, wait for the end."""
         process.send_signal(number)
         if number == signal.SIGKILL:

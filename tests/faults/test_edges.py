@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from tests.nursery import Started
 from tests.serving import make_key
 from tests.stack import Stack, chat, rows, until
 
@@ -32,7 +32,7 @@ def more_attempts(stack: Stack, than: int) -> bool:
     return stack.count("SELECT count(*) FROM attempts") > than
 
 
-def serve(stack: Stack, port: int, *, crash_at: str | None = None) -> subprocess.Popen[bytes]:
+def serve(stack: Stack, port: int, *, crash_at: str | None = None) -> Started:
     """Start the API as a process of its own, and wait until it answers."""
     process = stack.start(API.format(port=port), "api", crash_at=crash_at)
 

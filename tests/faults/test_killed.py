@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from orchestrator.crashpoints import POINTS
 from orchestrator.flow.dispatch import TOGETHER
+from tests.nursery import Started
 from tests.stack import Stack, chat, rows, until
 
 WORKER_POINTS = ["claim.before", "claim.after_commit", "execute.before_perform", "execute.after_perform", "record.before_commit",
@@ -29,7 +29,7 @@ submit_job(context, Owner(1, 1, 1), "/v1/chat/completions", {"messages": [{"role
 """
 
 
-def died(process: subprocess.Popen[bytes]) -> None:
+def died(process: Started) -> None:
     """Wait until a process has died of the signal at its crash point: proof that the point was reached."""
     assert process.wait(30) == -signal.SIGKILL
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
+from tests.nursery import Started
 from tests.stack import Stack, chat, rows, until
 
 WORKER = ["claim.before", "claim.after_commit", "execute.after_perform", "record.before_commit", "record.after_commit"]
@@ -56,7 +56,7 @@ def test_f17_a_postgres_that_dies_in_a_recovery_pass_counts_one_loss(own_stack: 
     stack.must_hold()
 
 
-def restart_at(stack: Stack, standing: subprocess.Popen[bytes], number: signal.Signals, point: str) -> None:
+def restart_at(stack: Stack, standing: Started, number: signal.Signals, point: str) -> None:
     """Once a process stands at its crash point, end PostgreSQL, wait until it is back, and let the process go on."""
     until(lambda: Path(f"/proc/{standing.pid}/stat").read_text().split()[2] == "T", what=f"{point} is reached")
     before = _postgres(stack)
