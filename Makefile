@@ -18,7 +18,7 @@ DOCUMENTS ?=
 # A folder with `tickets` and `routing` for `make rightsize-bench`; an arm without its data says so.
 DATA ?=
 # Most tests wait for processes to start and stop; each job has servers of its own.
-JOBS ?= 2
+JOBS ?= 3
 
 demo: $(READY) ## Run the main job on four tiers and show results, costs and reasons
 	@$(BIN)/rightsize demo
@@ -26,7 +26,7 @@ demo: $(READY) ## Run the main job on four tiers and show results, costs and rea
 up: $(READY) ## Start everything on this machine: servers, orchestrator, API and workers
 	@$(BIN)/rightsize up
 
-test: $(READY) ## Run the tests, but those of the real vLLM (JOBS=2 files at a time)
+test: $(READY) ## Run the tests, but those of the real vLLM (JOBS=3 files at a time)
 	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --ignore tests/vllm
 
 check: $(READY) ## Check format, style, types, import rules and the commands in the docs
