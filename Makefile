@@ -27,7 +27,7 @@ up: $(READY) ## Start everything on this machine: servers, orchestrator, API and
 	@$(BIN)/rightsize up
 
 test: $(READY) ## Run the tests, but those of the real vLLM (JOBS=3 files at a time)
-	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --ignore tests/vllm
+	@$(BIN)/pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder --ignore tests/vllm
 
 check: $(READY) ## Check format, style, types, import rules and the commands in the docs
 	@$(BIN)/ruff format --check --quiet --output-format concise . || { echo "Run: $(BIN)/ruff format ." >&2; exit 1; }

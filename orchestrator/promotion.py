@@ -14,6 +14,12 @@ Stage = Literal["shadow", "canary", "full", "demoted"]
 STAGES: Final[tuple[Stage, ...]] = ("shadow", "canary", "full", "demoted")
 CERTIFIED: Final = "certified"
 """The rule of a route that a certificate allows."""
+USUAL_TARGET: Final = 0.98
+"""Of a certificate, where neither caller nor task nor reference says which."""
+STAGE_AUDITS: Final = 200
+"""Second answers of a stage before the next one."""
+REST_DAYS: Final = 7
+"""After a demotion, before a task is tried again: without it a task at its bound would go round in circles."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from orchestrator.local.instance import Instance
 from orchestrator.settings import Settings
 from orchestrator.store.migrate import migrate
 from orchestrator.store.session import Database
+from tests.lasting import LASTING, Lasting
 from tests.stack import Stack
 
 if find_spec("hypothesis"):  # which the environment of the real vLLM does without
@@ -128,6 +129,19 @@ def servers(_clean_environment: None) -> Iterator[Servers]:
         yield found
         if GIVEN:
             found.drop_all()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What the tests of another folder shared ends here."""
+    LASTING.end(but=item.path.parent)
+
+
+@pytest.fixture(scope="session")
+def lasting(servers: Servers) -> Iterator[Lasting]:
+    """What the files of a folder share; the rest of it ends before the servers do."""
+    yield LASTING
+    LASTING.end()
 
 
 @pytest.fixture

@@ -103,8 +103,8 @@ def evaluate(
     as_json: Annotated[
         bool,
         json_flag(
-            "`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `learned`, `accuracy_unseen`, `out_of_scope`, "
-            "`calibration_error`, `hindsight_shares`, `median_latency_ms`"
+            "`accuracy`, `n`, `per_class`, `confusions`, `unknown_labels`, `learned`, `kept_aside`, `accuracy_unseen`, "
+            "`out_of_scope`, `calibration_error`, `hindsight_shares`, `median_latency_ms`"
         ),
     ] = False,
 ) -> None:
@@ -118,6 +118,7 @@ def evaluate(
     settings = settings_of(data_dir, config)
     found = server_command("evaluate")(settings, task, labels, text_column, label_column)
     _warn_of_learned(found)
+    _warn_of_kept_aside(found)
     _warn_of_unknown(found)
     if as_json:
         print_json(found)
@@ -139,6 +140,14 @@ def _warn_of_learned(found: dict[str, Any]) -> None:
         note(
             f"Warning: {found['learned']} of {found['n']} rows are texts that it was trained on, which it has by heart; {others}. "
             "Measure it on rows that it has not seen."
+        )
+
+
+def _warn_of_kept_aside(found: dict[str, Any]) -> None:
+    if found["kept_aside"]:
+        note(
+            f"Warning: {found['kept_aside']} of {found['n']} rows are kept aside for its certificate, which speaks of rows that nobody has looked "
+            "at. If these figures make you choose what to certify, or whether, certify on others: --labels FILE.csv, or labels of drawn jobs."
         )
 
 

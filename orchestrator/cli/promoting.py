@@ -42,7 +42,7 @@ def certify(
     ] = None,
     reference_quality: Annotated[
         float | None,
-        typer.Option("--reference-quality", min=0.5, max=1.0, help="The least accuracy of the reference on what the specialist accepts, 1 if nothing is said; audits are judged by it."),
+        typer.Option("--reference-quality", min=0.5, max=1.0, help="The least accuracy of the reference on what the specialist accepts: audits are judged by it. Else what at least 100 labels of its answers say, or the target."),
     ] = None,
     text_column: Annotated[str, typer.Option("--text-column", help="The column with the text.")] = "text",
     label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",
@@ -50,7 +50,7 @@ def certify(
     data_dir: DataDir = None,
     config: Config = None,
     as_json: Annotated[
-        bool, json_flag("`issued`, `threshold`, `share`, `share_interval`, `target`, `delta`, `n`, `bound`, `more_labels`, `reason`")
+        bool, json_flag("`issued`, `threshold`, `share`, `share_interval`, `target`, `delta`, `n`, `bound`, `reference_quality`, `more_labels`, `reason`")
     ] = False,
 ) -> None:  # fmt: skip
     """Certify that a specialist may answer alone: on which share of the rows, and how sure of it one can be.
@@ -86,11 +86,24 @@ def _show_certificate(found: Mapping[str, Any]) -> None:
             f"  {found['measure']} of {found['target']:.1%} or more on those, but for a chance of {found['delta']:g}; shown by {found['n']:,} rows, "
             f"{found['errors']} of {found['accepted']:,} answers wrong"
         )
+        if found["measure"] == "accuracy":
+            note(_held_to(found))
         note(f"Next: {again('promote ' + found['task'] + ' --to canary')}")
     else:
         out.print(f"[bold]{found['task']}[/]: not certified. {found['reason']}")
         if found["more_labels"]:
             note(f"About {found['more_labels']:,} more labelled rows should do.")
+
+
+def _held_to(found: Mapping[str, Any]) -> str:
+    """What audits will be held to, and where that comes from."""
+    least, known = found["target"], found["reference_quality"]
+    if known is None:
+        return (
+            f"Audits will be held to an agreement of {max(0.0, 2 * least - 1):.1%}: nothing is known of the reference, which is taken to be right as "
+            "often as this promises. If you know better, say so with --reference-quality; 100 labels of its answers tell it too."
+        )
+    return f"Audits will be held to an agreement of {max(0.0, least + known - 1):.1%}: the reference is right in {known:.1%} at least."
 
 
 def promote(

@@ -11,17 +11,20 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.errors import InvalidRequest, NotFound
 from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
+from orchestrator.learned.specialist import version_folder
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing.evidence import labelling, past
 from orchestrator.rightsizing.evidence.kept_aside import kept_aside
 from orchestrator.rightsizing.stages import certifying, promoting, standing
-from orchestrator.rightsizing.stages.certifying import Measure, Request, Rows
+from orchestrator.rightsizing.stages.certifying import Measure, Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.settings import Settings
-from orchestrator.store.rightsizing import certificates, stages
+from orchestrator.store.rightsizing import stages
 from orchestrator.store.tenants import HOUSE
 
 if TYPE_CHECKING:
+    from sqlalchemy import Row
+
     from orchestrator.rightsizing.evidence.facts import TaskFacts
 
 
@@ -44,19 +47,30 @@ def certify(
             "The measure must be accuracy (of labels) or agreement (with the reference).", param="measure"
         )
     with _opened(settings) as (context, tenant_id):
-        learned_from = certifying.learned_from(context, tenant_id, task)
+        trained = certifying.newest(context, tenant_id, task)
+        learned_from = (trained.training or {}).get("labels_from", "labels")
         default = "accuracy" if labels is not None or learned_from == "labels" else "agreement"
         wanted: Measure = "agreement" if (measure or default) == "agreement" else "accuracy"
-        asked = Request(task, target, delta, wanted, days, reference_quality or 1.0)
+        if wanted == "accuracy" and reference_quality is None:
+            reference_quality = _reference_low(context, tenant_id, task)
+        asked = Request(task, target, delta, wanted, days, reference_quality)
+        # The version that is stored with the task, and not whichever lies newest in the folder: a training may have died between the two.
+        folder = version_folder(settings.blobs, task, str(trained.specialist))
         rows = (
-            _kept(context, tenant_id, asked)
+            _kept(context, tenant_id, asked, trained, folder)
             if labels is None
-            else _labelled(settings, asked, labels, text_column, label_column)
+            else _labelled(folder, asked, labels, text_column, label_column)
         )
         return certifying.attempt(context, tenant_id, asked, rows)
 
 
-def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str, label_column: str) -> Rows:
+def _reference_low(context: Context, tenant_id: int, task: str) -> float | None:
+    from orchestrator.rightsizing.evidence import measuring
+
+    return measuring.reference_low(context, tenant_id, task)
+
+
+def _labelled(folder: Path, asked: Request, labels: Path, text_column: str, label_column: str) -> Sample:
     from orchestrator.rightsizing.stages import held_rows
 
     if asked.measure == "agreement":
@@ -64,10 +78,10 @@ def _labelled(settings: Settings, asked: Request, labels: Path, text_column: str
             "Labels are for accuracy. Agreement comes from what the reference answered: leave --labels out.",
             param="labels",
         )
-    return held_rows.of_file(settings.blobs, asked.task, labels, text_column, label_column)
+    return held_rows.of_file(folder, asked.task, labels, text_column, label_column)
 
 
-def _kept(context: Context, tenant_id: int, asked: Request) -> Rows | None:
+def _kept(context: Context, tenant_id: int, asked: Request, trained: Row[Any], folder: Path) -> Sample | None:
     """The rows that training kept aside, as long as some are left; after these the jobs that were drawn and labelled.
 
     None for what the shadow has compared since. What was learned from the reference's answers is kept aside for agreement alone.
@@ -75,11 +89,10 @@ def _kept(context: Context, tenant_id: int, asked: Request) -> Rows | None:
     from orchestrator.rightsizing.stages import held_rows
 
     with context.database.unit_of_work() as session:
-        trained = certificates.trained(session, tenant_id, asked.task)
-        aside = None if trained is None else kept_aside(context, session, tenant_id, asked.task, trained)
-    if aside is not None and aside.measure == asked.measure and aside.rows:
+        aside = kept_aside(context, session, tenant_id, asked.task, trained)
+    if aside.measure == asked.measure and aside.rows:
         return held_rows.reserved(aside)
-    return held_rows.of_jobs(context, tenant_id, asked.task) if asked.measure == "accuracy" else None
+    return held_rows.of_jobs(context, tenant_id, asked.task, folder) if asked.measure == "accuracy" else None
 
 
 def promote(

@@ -12,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.cli.place import WITHIN_S, Place
+from tests.lasting import Lasting
 from tests.stack import erase_stopped, until
+
+HERE = Path(__file__).parent
 
 
 @contextmanager
@@ -33,8 +36,9 @@ def empty() -> Iterator[Place]:
         yield place
 
 
-@pytest.fixture(scope="session")
-def _up(_clean_environment: None) -> Iterator[Place]:
+@contextmanager
+def up() -> Iterator[Place]:
+    """A running instance."""
     with new_place() as place:
         log = place.folder / "up.log"
         with log.open("w") as output:
@@ -49,6 +53,6 @@ def _up(_clean_environment: None) -> Iterator[Place]:
 
 
 @pytest.fixture
-def place(_up: Place, tmp_path: Path) -> Place:
+def place(lasting: Lasting, tmp_path: Path) -> Place:
     """A folder of the test's own, with the instance that all of them share."""
-    return Place(tmp_path, _up.data_dir)
+    return Place(tmp_path, lasting.get(HERE, "up", up).data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,10 @@ from tests.stack import Stack
 
 if TYPE_CHECKING:
     from tests.conftest import Servers
+    from tests.lasting import Lasting
 
+HERE = Path(__file__).parent
+_numbers = itertools.count(1)
 AFAR = """
 [models.{name}]
 tier = "llm"
@@ -37,7 +41,7 @@ output = "2.00"
 def served(servers: Servers, folder: Path, name: str, *, redis: int = 13, more: str = "") -> Iterator[Api]:
     """The API over a stack of its own, with orchestrator and one worker for the text tiers; webhooks may go to the loopback.
 
-    `redis` is the number of its Redis database, which nobody else may use: a package lives on beside the files that follow it.
+    `redis` is the number of its Redis database, which nobody else may use: it lives on beside the files of its folder that follow.
     `more` is added to its fleet.
     """
     fleet = (Path(__file__).parents[1] / "fleet.toml").read_text("utf-8")
@@ -52,7 +56,8 @@ def served(servers: Servers, folder: Path, name: str, *, redis: int = 13, more: 
             "config": folder / "fleet.toml",
             "request_timeout_s": 10.0,
             "max_request_bytes": 1024 * 1024,
-            # It lives until the run ends: at the pace of other tests it would take a seventh of a core from all of them.
+            # It lives beside many files: at the pace of other tests it would take a seventh of a core from all of them.
+            "poll_s": 1.0,
             "recover_every_s": 1.0,
             "heartbeat_s": 1.0,
             "max_file_bytes": 8 * 1024 * 1024,
@@ -67,22 +72,24 @@ def served(servers: Servers, folder: Path, name: str, *, redis: int = 13, more: 
             yield api
 
 
-@pytest.fixture(scope="package")
-def model_server() -> Iterator[ModelServer]:
+@pytest.fixture(scope="module")
+def model_server(lasting: Lasting) -> ModelServer:
     """The server of the model `afar`."""
-    with serve_model() as running:
-        yield running
+    return lasting.get(HERE, "model server", serve_model)
 
 
-@pytest.fixture(scope="package")
-def api(servers: Servers, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+@pytest.fixture(scope="module")
+def api(lasting: Lasting, servers: Servers, model_server: ModelServer, tmp_path_factory: pytest.TempPathFactory) -> Api:
     """The API, served."""
     more = AFAR.format(name=NAME, url=model_server.url)
-    with served(servers, tmp_path_factory.mktemp("contract"), "contract", more=more) as running:
-        yield running
+    return lasting.get(
+        HERE,
+        "api",
+        lambda: served(servers, tmp_path_factory.mktemp("contract"), f"contract_{next(_numbers)}", more=more),
+    )
 
 
-@pytest.fixture(scope="package", params=["sync", "async"])
+@pytest.fixture(scope="module", params=["sync", "async"])
 def sdk(request: pytest.FixtureRequest, api: Api) -> Iterator[Sdk]:
     """The official client, in both of its forms."""
     with Sdk(api, request.param) as made:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,18 +15,22 @@ from sqlalchemy import text as sql
 from orchestrator import ids
 from orchestrator.errors import InvalidRequest
 from orchestrator.promotion import Stage
+from orchestrator.rightsizing import commands
+from orchestrator.rightsizing.evidence import measuring
 from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.evidence.kept_aside import KeptAside, kept_aside
 from orchestrator.rightsizing.evidence.labelling import draw_to_label, label_file
+from orchestrator.rightsizing.evidence.seen import Period
 from orchestrator.rightsizing.stages import auditing, certifying, held_rows, promoting
-from orchestrator.rightsizing.stages.certifying import Request, Rows
+from orchestrator.rightsizing.stages.certifying import Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.training.train import train
 from orchestrator.settings import Settings
 from orchestrator.store import tasks, versions
-from orchestrator.store.rightsizing import audits, certificates, stages
+from orchestrator.store.rightsizing import audits, certificates, house_jobs, measured, stages
+from orchestrator.store.rightsizing.house_jobs import HouseJob
 from tests.conftest import PACE, Servers
-from tests.promotion.test_loop import FLEET, TASK, run, scored, texts
+from tests.promotion.test_loop import FLEET, TASK, newest_folder, run, scored, texts
 from tests.stack import OWNER, Stack
 
 TENANT = OWNER.tenant_id
@@ -80,7 +85,7 @@ def test_what_people_picked_is_drawn_like_the_rest_and_two_draws_are_never_one_s
     ][:60]
     give(stack, tmp_path / "picked.csv", picked)
     with pytest.raises(InvalidRequest, match="No rows of task triage are left"):
-        held_rows.of_jobs(stack.context, TENANT, TASK)
+        held_rows.of_jobs(stack.context, TENANT, TASK, newest_folder(stack))
     first = draw_to_label(stack.context, TENANT, TASK, 60)
     labelled = sum(bool(row["label"]) for row in first)
     assert 15 < labelled < 45, "half of all have a label, so about half of those drawn"
@@ -90,8 +95,60 @@ def test_what_people_picked_is_drawn_like_the_rest_and_two_draws_are_never_one_s
     give(stack, tmp_path / "second.csv", second)
     drawn = Counter(row[0] for row in stack.query("SELECT to_label FROM audits WHERE to_label IS NOT NULL"))
     assert {round(share, 3): n for share, n in drawn.items()} == {0.5: 60, 0.333: 20}
-    rows = held_rows.of_jobs(stack.context, TENANT, TASK)
+    rows = held_rows.of_jobs(stack.context, TENANT, TASK, newest_folder(stack))
     assert (len(rows.held), rows.frame["probability"], rows.frame["of_other_draws"]) == (60, 0.5, 20)
+
+
+def test_labels_of_its_answers_say_how_often_the_reference_is_right(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measuring, "LEAST_LABELS", 1_000)
+    assert measuring.reference_low(stack.context, TENANT, TASK) is None, "too few of them"
+    monkeypatch.setattr(measuring, "LEAST_LABELS", 50)
+    found = measuring.reference_low(stack.context, TENANT, TASK)
+    assert found is not None
+    assert 0.8 < found < 1.0, "it was right each time, of some dozens"
+
+
+@pytest.mark.parametrize(
+    "measure, reference_low, least",
+    [("agreement", None, 0.98), ("accuracy", 0.99, 0.97), ("accuracy", None, 0.96), ("accuracy", 0.93, 0.91)],
+)
+def test_audits_are_held_to_what_the_reference_can_agree_to(
+    measure: str, reference_low: float | None, least: float
+) -> None:
+    found: Any = SimpleNamespace(measure=measure, target=0.98, reference_low=reference_low)
+    assert promoting.watched_target(found) == pytest.approx(least)
+
+
+def test_a_count_goes_back_as_far_as_it_looks_and_says_so(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "AMONG", 10)
+    (facts,) = measuring.measure(stack.context, TENANT, Period.of_days(date(2026, 1, 1), None))
+    assert 0 < facts.jobs <= 10
+    assert facts.since == facts.until == datetime.now(UTC).date(), "and not since January"
+
+
+def test_nothing_is_asked_about_a_document_that_was_forgotten_meanwhile(stack: Stack) -> None:
+    with stack.context.database.unit_of_work() as session:
+        job = session.execute(
+            sql("UPDATE jobs SET forgotten_at = now() WHERE id = (SELECT min(id) FROM jobs) RETURNING id")
+        )
+        ours = HouseJob(job.scalar_one(), ids.uuid7(), b"{}", "llm", "large", "audit", "A test.", 60.0)
+        assert house_jobs.put(session, ours, stack.context.versions) is None
+        assert session.execute(sql("SELECT count(*) FROM jobs WHERE unbilled")).scalar_one() == 0
+        session.rollback()
+
+
+def test_a_certificate_is_about_the_version_that_is_stored_whatever_lies_newest_in_the_folder(
+    stack: Stack, tmp_path: Path
+) -> None:
+    rows = texts(300, 50)
+    died = train([text for text, _ in rows], [label for _, label in rows], TASK, stack.settings.blobs)
+    stored = certifying.newest(stack.context, TENANT, TASK).specialist
+    assert stored != died.version, "a training that died before it told the database"
+    file = tmp_path / "fresh.csv"
+    file.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in texts(200, 51))]) + "\n")
+    assert commands.certify(stack.settings, TASK, target=0.999, delta=0.05, labels=file)["specialist"] == stored
 
 
 def aside(stack: Stack) -> KeptAside:
@@ -161,7 +218,7 @@ def in_force(stack: Stack) -> str:
 def certify(stack: Stack, seed: int) -> None:
     unlabelled = [one.score for one in scored(stack, 300, seed)]
     asked = Request(TASK, 0.8, 0.05, "accuracy", reference_low=0.99)
-    found = certifying.attempt(stack.context, TENANT, asked, Rows(scored(stack, 400, seed + 1), unlabelled, {}))
+    found = certifying.attempt(stack.context, TENANT, asked, Sample(scored(stack, 400, seed + 1), unlabelled, {}))
     assert found["issued"], found["reason"]
 
 

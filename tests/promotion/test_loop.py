@@ -13,12 +13,13 @@ from sqlalchemy import text as sql
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow import upkeep
+from orchestrator.learned import specialist
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence import judging, measuring, past
 from orchestrator.rightsizing.evidence.labelling import draw_to_label, label_file
 from orchestrator.rightsizing.evidence.seen import Period
 from orchestrator.rightsizing.stages import certifying, drifting, held_rows, promoting
-from orchestrator.rightsizing.stages.certifying import Held, Request, Rows
+from orchestrator.rightsizing.stages.certifying import Held, Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.training.train import train
 from orchestrator.settings import Settings
@@ -108,10 +109,13 @@ def stack(servers: Servers, judge: str, tmp_path_factory: pytest.TempPathFactory
         yield made
 
 
-def scored(stack: Stack, n: int, seed: int) -> list[Held]:
-    from orchestrator.learned import specialist
+def newest_folder(stack: Stack) -> Path:
+    version = certifying.newest(stack.context, OWNER.tenant_id, TASK).specialist
+    return specialist.version_folder(stack.settings.blobs, TASK, str(version))
 
-    found, _ = specialist.load(specialist.current_folder(stack.settings.blobs, TASK))
+
+def scored(stack: Stack, n: int, seed: int) -> list[Held]:
+    found, _ = specialist.load(newest_folder(stack))
     rows = texts(n, seed)
     said = found.predict([text for text, _ in rows])
     return [
@@ -134,14 +138,14 @@ def models_of(lines: list[dict[str, Any]]) -> Counter[str]:
 def test_a_certificate_is_issued_on_fresh_rows_and_spends_less_at_each_attempt(stack: Stack) -> None:
     asked = Request(TASK, 0.95, 0.05, "accuracy", reference_low=0.99)
     unlabelled = [one.score for one in scored(stack, 500, 2)]
-    rows = Rows(scored(stack, 600, 3), unlabelled, {"source": "test"})
+    rows = Sample(scored(stack, 600, 3), unlabelled, {"source": "test"})
     first = certifying.attempt(stack.context, OWNER.tenant_id, asked, rows)
     assert first["issued"], first["reason"]
     assert (first["attempt"], first["n"]) == (1, 600)
     assert first["bound"] >= 0.95
     with pytest.raises(Exception, match="None of the 600 rows can be used"):
         certifying.attempt(stack.context, OWNER.tenant_id, asked, rows)
-    again = certifying.attempt(stack.context, OWNER.tenant_id, asked, Rows(scored(stack, 600, 4), unlabelled, {}))
+    again = certifying.attempt(stack.context, OWNER.tenant_id, asked, Sample(scored(stack, 600, 4), unlabelled, {}))
     assert again["delta_spent"] == pytest.approx(first["delta_spent"] / 4)
 
 
@@ -192,12 +196,12 @@ def test_a_judge_compares_both_answers_in_both_orders_and_only_we_pay(stack: Sta
 def test_what_a_task_took_and_how_good_it_is_is_measured(stack: Stack) -> None:
     (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
     assert (facts.task, facts.jobs, facts.reference, facts.stage.stage) == (TASK, 40, "large", "shadow")
-    large, specialist = facts.model("large"), facts.specialist
+    large, ours = facts.model("large"), facts.specialist
     assert large is not None
-    assert specialist is not None
+    assert ours is not None
     assert (large.jobs, str(large.charge_usd)) == (40, "2.000000000000")
-    assert specialist.jobs == 0
-    agreement = specialist.by("agreement")
+    assert ours.jobs == 0
+    agreement = ours.by("agreement")
     assert agreement is not None
     assert (agreement.n, agreement.low < agreement.value <= agreement.high) == (40, True)
     assert (facts.audits.count, facts.audits.shadow) == (0, 40), "questions to the judge are no audits"
@@ -251,26 +255,26 @@ def test_jobs_that_were_drawn_and_labelled_carry_a_certificate_of_accuracy(stack
         label_file(stack.context, OWNER.tenant_id, TASK, tmp_path / "labels.csv", "job", "label", given_by="test")
 
     with pytest.raises(InvalidRequest, match="label triage --draw 500"):
-        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK, newest_folder(stack))
     drawn = draw_to_label(stack.context, OWNER.tenant_id, TASK, 200)
     give(drawn[:150])
     with pytest.raises(
         InvalidRequest, match=r"[45]\d of 1[89]\d jobs that were drawn for people to label have no label yet"
     ):
-        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK, newest_folder(stack))
     left = draw_to_label(stack.context, OWNER.tenant_id, TASK, 50)
     assert {row["job"] for row in left} == {row["job"] for row in drawn[150:]}, "those that were passed over come again"
     give(left)
     (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))
     assert facts.held_labels == 120, "what training kept aside is taken first"
-    rows = held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+    rows = held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK, newest_folder(stack))
     assert 180 <= len(rows.held) < 200, "some of them were used for what the shadow compared"
     assert (rows.frame["without_a_label"], rows.frame["of_other_draws"]) == (0, 0)
     found = certifying.attempt(stack.context, OWNER.tenant_id, Request(TASK, 0.8, 0.05, "accuracy"), rows)
     assert (found["measure"], found["n"], found["attempt"]) == ("accuracy", len(rows.held), 4)
     assert found["issued"], found["reason"]
     with pytest.raises(InvalidRequest, match="No rows of task triage are left"):
-        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK)
+        held_rows.of_jobs(stack.context, OWNER.tenant_id, TASK, newest_folder(stack))
     assert stack.count("SELECT count(DISTINCT probability) FROM labels WHERE source = 'label'") == 1
 
 
@@ -280,7 +284,7 @@ def test_a_renewal_that_issues_nothing_takes_nothing_from_the_certificate_in_for
         stack.context,
         OWNER.tenant_id,
         Request(TASK, 0.999, 0.05, "accuracy"),
-        Rows(scored(stack, 60, 11), unlabelled, {}),
+        Sample(scored(stack, 60, 11), unlabelled, {}),
     )
     assert not again["issued"]
     (facts,) = measuring.measure(stack.context, OWNER.tenant_id, Period.of_days(None, None))

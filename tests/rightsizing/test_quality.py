@@ -9,10 +9,8 @@ import pytest
 from orchestrator.errors import InvalidRequest
 from orchestrator.rightsizing.evidence.facts import Quality
 from orchestrator.rightsizing.evidence.quality import (
-    Graded,
     Group,
     difference,
-    graded_quality,
     of_reference,
     quality_of,
     together,
@@ -69,7 +67,6 @@ def test_rows_that_nobody_looked_at_may_be_anything_and_are_told() -> None:
 def test_without_a_verdict_there_is_no_quality() -> None:
     assert quality_of("labels", []) is None
     assert quality_of("labels", [Group(0.1, 40, 0, 0)]) is None
-    assert graded_quality("judge", []) is None
 
 
 @pytest.mark.parametrize(
@@ -78,39 +75,6 @@ def test_without_a_verdict_there_is_no_quality() -> None:
 def test_counts_that_cannot_be_are_refused_with_a_remedy(group: tuple[float, int, int, int]) -> None:
     with pytest.raises(InvalidRequest, match="recorded at the draw"):
         Group(*group)
-
-
-def test_grades_with_unequal_probabilities_are_covered_as_often_as_it_says() -> None:
-    draw = random.Random(11)
-    missed = 0
-    for _ in range(60):
-        grades = []
-        truths = []
-        for _ in range(4_000):
-            hard = draw.random() < 0.3
-            grade = draw.choice((0.0, 0.5, 1.0)) if hard else draw.choice((0.5, 1.0, 1.0, 1.0))
-            truths.append(0.5 if hard else 0.875)
-            probability = 0.3 if hard else 0.1
-            if draw.random() < probability:
-                grades.append(Graded(grade, probability))
-        found = graded_quality("judge", grades)
-        truth = 0.3 * 0.5 + 0.7 * 0.875
-        missed += found is None or not found.low <= truth <= found.high
-    assert missed <= missed_most(60)
-
-
-def test_hard_rows_that_are_drawn_more_often_do_not_lower_the_estimate() -> None:
-    grades = [Graded(0.0, 0.5) if at % 6 == 0 else Graded(1.0, 0.1) for at in range(600)]
-    found = graded_quality("judge", grades)
-    assert found is not None
-    assert found.value == pytest.approx(500 * 10 / (500 * 10 + 100 * 2))
-    assert found.low < found.value < found.high
-
-
-@pytest.mark.parametrize("wrong", [Graded(1.1, 0.5), Graded(-0.1, 0.5), Graded(0.5, 0.0), Graded(0.5, 2.0)])
-def test_a_grade_that_is_none_is_refused(wrong: Graded) -> None:
-    with pytest.raises(InvalidRequest, match="mend the row"):
-        graded_quality("judge", [Graded(1.0, 0.5), wrong])
 
 
 def test_models_are_put_together_by_their_shares_and_only_within_one_source() -> None:

@@ -183,9 +183,9 @@ def test_an_evaluation_tells_of_rows_that_were_learned_from(trained: tuple[Path,
     blobs, record = trained
     texts, labels = rows(120)
     found = evaluate(blobs / "specialists" / "tickets" / record.version, texts, labels)
-    assert (found.n, found.learned) == (120, 96)
+    assert (found.n, found.learned, found.kept_aside) == (120, 96, 24)
     only = evaluate(blobs / "specialists" / "tickets" / record.version, *rows(30, seed=9))
-    assert (only.learned, only.accuracy_unseen) == (0, only.accuracy)
+    assert (only.learned, only.kept_aside, only.accuracy_unseen) == (0, 0, only.accuracy)
 
 
 def test_closed_fields_are_learned_together_and_answered_as_one_object(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
+from orchestrator.promotion import USUAL_TARGET
 from orchestrator.rightsizing.advice.economics import AdvicePolicy, Economics, rows_for_certificate
 from orchestrator.rightsizing.advice.points import Plane, Point, delivered_quality
 from orchestrator.rightsizing.advice.words import SIGNS, between, percent
@@ -20,8 +21,6 @@ SAMPLE: Final = 200
 """Jobs whose labels give a first idea of a model's quality: to about 3 points where 95% are right."""
 MOST_DRAWN: Final = 10_000
 """Jobs that can be drawn at once for people to label."""
-USUAL_TARGET: Final = 0.98
-"""Of a certificate, where neither caller nor task nor reference says which."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from decimal import Decimal
 
+from orchestrator.promotion import REST_DAYS, STAGE_AUDITS
 from orchestrator.rightsizing.advice.points import reference_price
 from orchestrator.rightsizing.evidence.facts import Fact, TaskFacts
 from orchestrator.rightsizing.evidence.quality import LEVEL
@@ -35,9 +36,9 @@ class AdvicePolicy(Fact):
     """Rows that fitting needs."""
     shadow_share: float = 0.2
     """Of jobs that the specialist answers beside the reference, in the shadow."""
-    stage_audits: int = 200
+    stage_audits: int = STAGE_AUDITS
     """Audits of a stage before the next one."""
-    rest_days: int = 7
+    rest_days: int = REST_DAYS
     """After a demotion, before the task is tried again."""
     renew_days: int = 7
     """Before a certificate ends, its renewal begins."""

@@ -7,7 +7,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-MONTH_DAYS: Final = 30.4375
+from orchestrator.rightsizing.evidence.facts import MONTH_DAYS
+
 SIGNS: Final = {
     "labels": "are right by given labels",
     "agreement": "agree with the reference",

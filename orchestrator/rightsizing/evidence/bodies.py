@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from orchestrator.errors import NotFound
 from orchestrator.flow.context import Context
+
+GONE: Final = b"{}"
+"""Read instead of a body that is gone: nothing stands in it."""
 
 
 def body_of(context: Context, body: bytes | None, blob_key: str | None) -> bytes | None:

@@ -17,6 +17,7 @@ Source = Literal["labels", "agreement", "checks", "judge", "feedback"]
 """Where a figure of quality comes from. They measure different things, and are never mixed in one figure."""
 SOURCES: Final[tuple[Source, ...]] = ("labels", "agreement", "judge", "feedback", "checks")
 """The same, the one that says most about right answers first."""
+MONTH_DAYS: Final = 30.4375
 DIGITS: Final = 12
 """After the point, of a sum: as many as the ledger has."""
 Stage = Literal["none", "shadow", "canary", "full", "demoted"]

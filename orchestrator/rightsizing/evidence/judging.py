@@ -19,7 +19,7 @@ from orchestrator.fleet import Model
 from orchestrator.flow.context import Context
 from orchestrator.rightsizing.evidence import verdicts
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of, asked_text, instructions_of
-from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.verdicts import Comparison, Corrected, Judgement
 from orchestrator.store.rightsizing import house_jobs, judging, stages
 from orchestrator.store.rightsizing.house_jobs import HouseJob
@@ -29,7 +29,6 @@ WITHIN_S: Final = 1_800.0
 LOOK_S: Final = 0.5
 MOST: Final = 2_000
 RULE: Final = "judge"
-GONE: Final = b"{}"
 Tell = Callable[[int, int], None]
 
 
@@ -59,12 +58,16 @@ def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict
                 f"There are no pairs of answers to judge for task {task}. Let some be made: rightsize promote {task} --to shadow",
                 param="task",
             )
-        asked = [_ask(context, session, row, model) for row in rows]
+    chats = [_chats(context, row) for row in rows]
+    with context.database.unit_of_work() as session:
+        made = [_ask(context, session, row, pair, model) for row, pair in zip(rows, chats, strict=True)]
+    asked = [one for one in made if one is not None]
     context.broker.wake()
     store = partial(judging.put, tenant_id=tenant_id, task=task, probability=len(rows) / there, given_by=model.name)
     found = _verdicts(context, asked, store, tell)
     with context.database.unit_of_work() as session:
-        quality = corrected(context, session, tenant_id, pairs)
+        judged = judging.judged(session, tenant_id, pairs)
+    quality = corrected(context, judged)
     counted = verdicts.counted(found)
     return {
         "task": task,
@@ -90,28 +93,23 @@ def _judge(context: Context) -> Model:
     return models[0]
 
 
-def _ask(context: Context, session: Session, row: Row[Any], model: Model) -> Question:
+def _chats(context: Context, row: Row[Any]) -> verdicts.Asked:
     ours, theirs = _both(context, row)
     request = body_of(context, row.request, row.request_key) or GONE
-    chats = verdicts.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
-    made = [
+    return verdicts.asked(Comparison(instructions_of(request), asked_text(request), ours or "", theirs or ""))
+
+
+def _ask(context: Context, session: Session, row: Row[Any], chats: verdicts.Asked, model: Model) -> Question | None:
+    """Both questions about a pair; None where its document was forgotten meanwhile."""
+    first, second = (
         house_jobs.put(
             session,
-            HouseJob(
-                row.job_id,
-                ids.uuid7(),
-                orjson.dumps(chat),
-                model.tier,
-                model.name,
-                RULE,
-                "It compares two answers.",
-                WITHIN_S,
-            ),
+            HouseJob(row.job_id, ids.uuid7(), orjson.dumps(chat), model.tier, model.name, RULE, "It compares two answers.", WITHIN_S),
             context.versions,
         )
         for chat in (chats.ours_first, chats.ours_second)
-    ]
-    return Question(row, *made)
+    )  # fmt: skip
+    return None if first is None or second is None else Question(row, first, second)
 
 
 def _both(context: Context, row: Row[Any]) -> tuple[str | None, str | None]:
@@ -127,14 +125,14 @@ def _verdicts(context: Context, asked: Sequence[Question], store: Callable[..., 
     while waiting:
         with context.database.unit_of_work() as session:
             rows = judging.verdicts(session, [job for one in waiting for job in (one.first, one.second)])
-            ended = {job for job, row in rows.items() if row.state >= JobState.SUCCEEDED}
-            ready = [one for one in waiting if {one.first, one.second} <= ended]
-            said = [
-                verdicts.judgement(_verdict(context, rows[one.first]), _verdict(context, rows[one.second]))
-                for one in ready
-            ]
-            if ready:
-                pairs = zip(ready, said, strict=True)
+        ended = {job for job, row in rows.items() if row.state >= JobState.SUCCEEDED}
+        ready = [one for one in waiting if {one.first, one.second} <= ended]
+        said = [
+            verdicts.judgement(_verdict(context, rows[one.first]), _verdict(context, rows[one.second])) for one in ready
+        ]
+        if ready:
+            pairs = zip(ready, said, strict=True)
+            with context.database.unit_of_work() as session:
                 store(session, found=[(one.row.job_id, bytes(one.row.text_hash), own.good) for one, own in pairs])
         found += said
         waiting = [one for one in waiting if not {one.first, one.second} <= ended]
@@ -155,9 +153,8 @@ def _verdict(context: Context, row: Row[Any]) -> verdicts.Verdict | None:
     return verdicts.verdict_in(answer_of(body_of(context, row.body, row.blob_key) or GONE) or "")
 
 
-def corrected(context: Context, session: Session, tenant_id: int, pairs: Pairs) -> Corrected | None:
+def corrected(context: Context, rows: Sequence[Row[Any]]) -> Corrected | None:
     """The quality of a specialist's answers as a judge sees it, as far as labels show that the judge can be trusted; None without verdicts."""
-    rows = judging.judged(session, tenant_id, pairs)
     if not rows:
         return None
     said = [Judgement("tie" if row.good else "reference") for row in rows]

@@ -50,7 +50,8 @@ def kept_aside(context: Context, session: Session, tenant_id: int, task: str, tr
     if not folder.is_dir():
         return KeptAside(measure, version=version)
     kept = specialists.kept(folder)
-    frame = {"source": "kept aside at training", "rows": len(kept.certify)}
+    # The rows are a random part of what was learned from. When those of a file were asked, whoever made it knows.
+    frame = {"source": "kept aside at training", "rows": len(kept.certify), "window": training.get("window")}
     disputed: tuple[bytes, ...] = ()
     if measure == "agreement":
         revisions = training.get("revisions", [])

@@ -8,22 +8,20 @@ from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.orm import Session
 
 from orchestrator import ids
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
-from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.bodies import GONE, body_of
+from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.training.labels import read_labels
 from orchestrator.store.rightsizing import labels
 from orchestrator.store.rightsizing.labels import NewLabel
 
 CHUNK: Final = 1_000
 MOST_SHOWN: Final = 5
-DAYS: Final = 30
-GONE: Final = b"{}"
 OF_A_JOB: Final = ("job", "req", "batch_req", "resp")
 
 
@@ -33,9 +31,9 @@ def label_file(
     """Store the labels of a CSV file with a job's id and a label a line; raises InvalidRequest that names what does not fit."""
     names, given = read_labels(file, job_column, label_column)
     pairs = [(_job(name.strip()), one) for name, one in zip(names, given, strict=True)]
-    chunks = (pairs[start : start + CHUNK] for start in range(0, len(pairs), CHUNK))
+    chunks = [_chunk(context, tenant_id, task, pairs[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
     with context.database.unit_of_work() as session:  # all of it or nothing
-        stored = sum(_chunk(context, session, tenant_id, task, chunk, given_by=given_by) for chunk in chunks)
+        stored = sum(labels.put(session, tenant_id, chunk, source="label", given_by=given_by) for chunk in chunks)
     return {"task": task, "labels": stored}
 
 
@@ -45,10 +43,10 @@ def _job(name: str) -> UUID:
     return ids.parse("job", f"job_{digits}" if prefix in OF_A_JOB else name)
 
 
-def _chunk(
-    context: Context, session: Session, tenant_id: int, task: str, pairs: list[tuple[UUID, str]], *, given_by: str
-) -> int:
-    found = labels.jobs(session, tenant_id, [job for job, _ in pairs])
+def _chunk(context: Context, tenant_id: int, task: str, pairs: list[tuple[UUID, str]]) -> list[NewLabel]:
+    """Some of the labels, each with the hash of its job's text."""
+    with context.database.unit_of_work() as session:
+        found = labels.jobs(session, tenant_id, [job for job, _ in pairs])
     strange = [job for job, _ in pairs if job not in found or found[job].task != task or found[job].forgotten_at]
     if strange:
         shown = ", ".join(ids.public("job", job) for job in strange[:MOST_SHOWN])
@@ -57,18 +55,17 @@ def _chunk(
             "`rightsize results` shows.",
             param="labels",
         )
-    new = [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
-    return labels.put(session, tenant_id, new, source="label", given_by=given_by)
+    return [NewLabel(job, _hash(context, found[job]), one) for job, one in pairs]
 
 
 def draw_to_label(context: Context, tenant_id: int, task: str, n: int) -> list[dict[str, str]]:
     """Answered jobs of a task, drawn at random for people to label; raises InvalidRequest where there are none left."""
-    since = datetime.now(UTC) - timedelta(days=DAYS)
+    since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     with context.database.unit_of_work() as session:
         found = labels.draw(session, tenant_id, task, since, n)
     if not found:
         raise InvalidRequest(
-            f"No job of task {task} was answered in the last {DAYS} days that was not drawn and labelled before. Submit work with `--task {task}`.",
+            f"No job of task {task} was answered in the last {WINDOW_DAYS} days that was not drawn and labelled before. Submit work with `--task {task}`.",
             param="task",
         )
     return [
@@ -86,14 +83,15 @@ def give_feedback(
     """Store what a caller says of an answer; raises NotFound for a job that is not the tenant's, Conflict for one without a task."""
     with context.database.unit_of_work(tenant_id) as session:
         found = labels.jobs(session, tenant_id, [job]).get(job)
-        if found is None:
-            raise NotFound(f"There is no job {ids.public('job', job)}.")
-        if found.task is None:
-            raise Conflict(
-                "The job has no task, so nothing could learn from it. Name one in `rightsize.task` when you submit.",
-                param="task",
-            )
-        new = NewLabel(job, _hash(context, found), label, good)
+    if found is None:
+        raise NotFound(f"There is no job {ids.public('job', job)}.")
+    if found.task is None:
+        raise Conflict(
+            "The job has no task, so nothing could learn from it. Name one in `rightsize.task` when you submit.",
+            param="task",
+        )
+    new = NewLabel(job, _hash(context, found), label, good)
+    with context.database.unit_of_work(tenant_id) as session:
         labels.put(session, tenant_id, [new], source="feedback", given_by=given_by)
 
 

@@ -16,20 +16,23 @@ from orchestrator.pricing import price
 from orchestrator.promotion import CERTIFIED
 from orchestrator.rightsizing.evidence import judging
 from orchestrator.rightsizing.evidence.answers import agrees, answer_of
-from orchestrator.rightsizing.evidence.facts import Audits, ModelFacts, Quality, Source, TaskFacts
+from orchestrator.rightsizing.evidence.facts import MONTH_DAYS, Audits, ModelFacts, Quality, Source, TaskFacts
 from orchestrator.rightsizing.evidence.progress import rows_left, stage_facts, training_usd
 from orchestrator.rightsizing.evidence.quality import Group, of_reference, quality_of
 from orchestrator.rightsizing.evidence.seen import Period, Seen
 from orchestrator.store.rightsizing import audits, certificates, labels, measured, stages
 from orchestrator.store.rightsizing.judging import Pairs
+from orchestrator.store.rightsizing.judging import judged as judged_pairs
 
-MONTH_DAYS: Final = 30.4
 ANSWER_TOKENS: Final = 200
+LEAST_LABELS: Final = 100
+"""Of the reference's answers, before they say how often it is right."""
 
 
 def measure(context: Context, tenant_id: int, period: Period, task: str | None = None) -> list[TaskFacts]:
     """The facts of one task, or of all of which something was delivered in the period."""
     with context.database.unit_of_work() as session:
+        period = period.not_before(measured.oldest(session))
         named = [task] if task else [name for name, _ in measured.tasks(session, tenant_id, period.since, period.until)]
         return [facts_of(Seen(context, session, tenant_id, name, period)) for name in named]
 
@@ -37,8 +40,21 @@ def measure(context: Context, tenant_id: int, period: Period, task: str | None =
 def reference_of(context: Context, tenant_id: int, task: str) -> str:
     """The model that a task's answers are held against."""
     with context.database.unit_of_work() as session:
-        seen = Seen(context, session, tenant_id, task, Period.of_days(None, None))
-        return _reference(seen, stages.of_task(session, tenant_id, task), measured.models(*seen.key))
+        return _reference_now(Seen(context, session, tenant_id, task, Period.of_days(None, None)))
+
+
+def reference_low(context: Context, tenant_id: int, task: str) -> float | None:
+    """The lower end of how often a task's reference is right, by labels of what it answered; None with fewer than 100 of them."""
+    with context.database.unit_of_work() as session:
+        reference = _reference_now(Seen(context, session, tenant_id, task, Period.of_days(None, None)))
+        given = labels.answered(session, tenant_id, task)
+    found = _of_people([row for row in given if row.model == reference and row.rule != CERTIFIED])
+    quality = next((one for one in found if one.source == "labels"), None)
+    return None if quality is None or quality.n < LEAST_LABELS else quality.low
+
+
+def _reference_now(seen: Seen) -> str:
+    return _reference(seen, stages.of_task(seen.session, seen.tenant_id, seen.task), measured.models(*seen.key))
 
 
 def facts_of(seen: Seen) -> TaskFacts:
@@ -134,7 +150,8 @@ def _models(
             quality += _agreement(agreement, "shadow", "n", "agreed")
             delivered += _agreement(agreement, "audit", "accepted", "accepted_agreed")
             for kind, found in (("shadow", quality), ("audit", delivered)):
-                judged = judging.corrected(seen.context, seen.session, seen.tenant_id, Pairs(seen.task, version, kind))
+                rows_judged = judged_pairs(seen.session, seen.tenant_id, Pairs(seen.task, version, kind))
+                judged = judging.corrected(seen.context, rows_judged)
                 found.extend([judged.quality] if judged is not None and judged.quality is not None else [])
         elif name == reference and row is not None and row.jobs:
             quality.append(of_reference(row.jobs))

@@ -75,12 +75,15 @@ class History:
     """Which revisions of it answered: of several, the rows are no sample of what any one of them says."""
     disputed: tuple[str, ...]
     """Hashes of the texts to which its answer was corrected or refuted."""
+    window: tuple[datetime, datetime]
+    """When the first and the last of it were asked."""
 
     @property
     def told(self) -> dict[str, Any]:
         """What a training record says of it."""
         return {
             "reference": self.reference, "revisions": list(self.revisions), "disputed": list(self.disputed[: MOST_DISPUTED + 1]),
+            "window": [one.isoformat() for one in self.window],
         }  # fmt: skip
 
 
@@ -121,7 +124,7 @@ def history(context: Context, tenant_id: int, task: str, reference: str, *, days
 
     What people corrected is learned as they corrected it, and what a caller refuted is left out: both are told as disputed.
     """
-    texts, labels, revisions, disputed = [], [], set(), []
+    texts, labels, revisions, disputed, asked = [], [], set(), [], []
     for one in rows(context, tenant_id, task, model=reference, days=days):
         answer = (answer_of(one.answer) or "").strip()
         if not one.text.strip() or not answer:
@@ -132,9 +135,12 @@ def history(context: Context, tenant_id: int, task: str, reference: str, *, days
             texts.append(one.text)
             labels.append(answer)
             revisions.add(one.row.model_revision or "")
+            asked.append(one.row.created_at)
     if not texts:
         raise InvalidRequest(
             f"{reference} has answered nothing of task {task} in the last {days} days. Submit work with `--task {task}`, or train on labels: "
             f"rightsize train {task} --labels FILE.csv"
         )
-    return History(texts, labels, reference, tuple(sorted(revisions)), tuple(dict.fromkeys(disputed)))
+    return History(
+        texts, labels, reference, tuple(sorted(revisions)), tuple(dict.fromkeys(disputed)), (min(asked), max(asked))
+    )

@@ -2,8 +2,8 @@
 
 Rows to be looked at are drawn with a probability that was set and recorded before the draw. Answers that were drawn with the same
 probability are a fair sample of those that it held for, so each such group has the exact binomial interval; groups are put together
-by the number of rows that each stands for, with the chance of error split among them. Grades from 0 to 1 take a betting interval, which
-weighs each by its probability. A verdict that stays missing past its limit is to be counted as wrong before it comes here.
+by the number of rows that each stands for, with the chance of error split among them. A verdict that stays missing past its limit is to be
+counted as wrong before it comes here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Final
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.rightsizing.evidence.facts import Fact, Interval, Quality, Source
-from orchestrator.rightsizing.guarantees.bounds import Stratum, betting_lower, stratified_lower, weighted_lower
+from orchestrator.rightsizing.guarantees.bounds import Stratum, stratified_lower
 
 LEVEL: Final = 0.95
 ITSELF: Final = "the reference agrees with itself by definition"
@@ -39,14 +39,6 @@ class Group(Fact):
             )
 
 
-@dataclass(frozen=True, slots=True)
-class Graded:
-    """A grade from 0 to 1, and the probability with which its row was drawn."""
-
-    grade: float
-    probability: float
-
-
 def quality_of(source: Source, groups: Sequence[Group], level: float = LEVEL) -> Quality | None:
     """The quality of all rows of the groups, from verdicts that are right or wrong; None where none was looked at."""
     held = [group for group in groups if group.rows]
@@ -61,29 +53,6 @@ def quality_of(source: Source, groups: Sequence[Group], level: float = LEVEL) ->
     unseen = rows - sum(group.rows for group in looked)
     note = f"{unseen:,} of {rows:,} rows were never looked at, and may be anything" if unseen else ""
     return _quality(source, value, low, high, n, note)
-
-
-def graded_quality(source: Source, grades: Sequence[Graded], level: float = LEVEL) -> Quality | None:
-    """The quality from grades, in the order in which their rows were drawn; None without any."""
-    if not grades:
-        return None
-    delta = (1 - level) / 2
-    values = [one.grade for one in grades]
-    chances = [one.probability for one in grades]
-    if min(chances) <= 0 or max(chances) > 1 or min(values) < 0 or max(values) > 1:
-        raise InvalidRequest("Grades go from 0 to 1 and probabilities from above 0 to 1: mend the row that does not.")
-    others = [1 - value for value in values]
-    if min(chances) == max(chances):
-        low, high = betting_lower(values, delta), 1 - betting_lower(others, delta)
-    else:
-        floor = min(chances)
-        low, high = (
-            weighted_lower(values, chances, floor, delta),
-            1 - weighted_lower(others, chances, floor, delta),
-        )
-    weights = [1 / chance for chance in chances]
-    value = sum(weight * grade for weight, grade in zip(weights, values, strict=True)) / sum(weights)
-    return _quality(source, value, low, high, len(values), "")
 
 
 def of_reference(n: int) -> Quality:

@@ -29,6 +29,10 @@ class Period:
         first = since or last - timedelta(days=29)
         return cls(_midnight(first), _midnight(last) + timedelta(days=1))
 
+    def not_before(self, first: datetime | None) -> Period:
+        """As much of it as lies after the first job that is looked at: of a busy service a count goes back less far than was asked."""
+        return self if first is None or first <= self.since else Period(first, max(self.until, first))
+
     @property
     def days(self) -> float:
         """Its length, or as much of it as has passed."""

@@ -21,7 +21,7 @@ from orchestrator.rightsizing.evidence.bodies import body_of
 from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.rightsizing.stages.promoting import demote, one_task, withdraw
 from orchestrator.store.rightsizing import audits, certificates, house_jobs, stages
-from orchestrator.store.rightsizing.audits import Verdict
+from orchestrator.store.rightsizing.audits import Decided
 from orchestrator.store.rightsizing.house_jobs import HouseJob
 
 WITHIN_S: Final = 3_600.0
@@ -48,7 +48,13 @@ def ask_due(context: Context) -> int:
     """Queue the second answer of each drawn job that has its first; those without anything to compare are void."""
     with context.database.unit_of_work() as session:
         found = audits.answered(session)
-        void = [row.id for row in found if not _ask(context, session, row)]
+    if not found:
+        return 0
+    # Between two transactions: bodies may lie in the blob store, and no connection waits for that.
+    questions = {row.id: _question(context, row) for row in found}
+    with context.database.unit_of_work() as session:
+        drawn = audits.still_drawn(session, list(questions))
+        void = [audit for audit in sorted(drawn) if not _ask(context, session, audit, questions[audit])]
         if void:
             audits.void(session, void)
         reached("audit.before_commit")
@@ -57,8 +63,8 @@ def ask_due(context: Context) -> int:
     return len(found)
 
 
-def _ask(context: Context, session: Session, row: Row[Any]) -> bool:
-    """Whether the other model was asked: only where the drawn one was answered by the model that its kind is about."""
+def _question(context: Context, row: Row[Any]) -> HouseJob | None:
+    """What the other model is to be asked: only where the drawn one was answered by the model that its kind is about."""
     first, second = row.specialist_model, row.reference
     if row.kind == "shadow":
         first, second = second, first
@@ -67,14 +73,21 @@ def _ask(context: Context, session: Session, row: Row[Any]) -> bool:
         row.state == JobState.SUCCEEDED and row.model == first and (row.rule == CERTIFIED) == (row.kind == "audit")
     )
     if model is None or not is_answer or row.pieces or row.forgotten_at is not None:
-        return False
+        return None
     body = body_of(context, row.body, row.blob_key)
     if body is None:
-        return False
+        return None
     asked = asked_again(body, row.specialist if row.kind == "shadow" else None)
     why = f"It answers a job of task {row.task} again, to compare the two answers."
-    new = HouseJob(row.job_id, ids.uuid7(), asked, model.tier, model.name, row.kind, why, WITHIN_S)
-    audits.asked(session, row.id, house_jobs.put(session, new, context.versions))
+    return HouseJob(row.job_id, ids.uuid7(), asked, model.tier, model.name, row.kind, why, WITHIN_S)
+
+
+def _ask(context: Context, session: Session, audit_id: int, question: HouseJob | None) -> bool:
+    """Whether there was something to ask, and its document is still here."""
+    job_id = None if question is None else house_jobs.put(session, question, context.versions)
+    if job_id is None:
+        return False
+    audits.asked(session, audit_id, job_id)
     return True
 
 
@@ -82,8 +95,11 @@ def decide_due(context: Context) -> int:
     """Hold the two answers of each audit against each other whose second one has come, or never will."""
     with context.database.unit_of_work() as session:
         found = audits.ended(session, context.settings.lease_s)
-        waits = [row.id for row in found if row.audit_state != JobState.SUCCEEDED and not row.was_asked]
-        verdicts = [_verdict(context, row) for row in found if row.id not in waits]
+    if not found:
+        return 0
+    waits = [row.id for row in found if row.audit_state != JobState.SUCCEEDED and not row.was_asked]
+    verdicts = [_verdict(context, row) for row in found if row.id not in waits]
+    with context.database.unit_of_work() as session:
         if waits:  # nobody could have answered: that says nothing of the specialist
             audits.ask_again(session, waits)
         if verdicts:
@@ -91,12 +107,12 @@ def decide_due(context: Context) -> int:
     return len(verdicts)
 
 
-def _verdict(context: Context, row: Row[Any]) -> Verdict:
+def _verdict(context: Context, row: Row[Any]) -> Decided:
     """What the two answers say; one that never came is one that does not agree."""
     first, second = body_of(context, row.answer, row.answer_key), body_of(context, row.other, row.other_key)
     request = body_of(context, row.request, row.request_key)
     of_specialist = second if row.kind == "shadow" else first
-    return Verdict(
+    return Decided(
         row.id,
         agrees=first is not None and second is not None and agrees(answer_of(first), answer_of(second)),
         missing=second is None,

@@ -39,8 +39,8 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    """Rows of one sampling frame, and the scores on which thresholds are laid without looking at them."""
+class Sample:
+    """Sample of one sampling frame, and the scores on which thresholds are laid without looking at them."""
 
     held: Sequence[Held]
     unlabelled: Sequence[float]
@@ -62,19 +62,19 @@ class Request:
     measure: Measure
     days: int = DAYS
     reference_low: float | None = None
-    """The least accuracy of the reference, for the watch over a certificate of accuracy."""
+    """The least accuracy of the reference, for the watch over a certificate of accuracy; None where nothing is known of it."""
 
 
-def learned_from(context: Context, tenant_id: int, task: str) -> str:
-    """What the newest specialist of a task learned: `labels` that people gave, or what the `reference` answered. Raises NotFound."""
+def newest(context: Context, tenant_id: int, task: str) -> Row[Any]:
+    """The newest version of a task with a specialist, which is what a certificate is about; raises NotFound."""
     with context.database.unit_of_work() as session:
         trained = certificates.trained(session, tenant_id, task)
     if trained is None:
         raise NotFound(NONE_YET.format(task=task))
-    return str((trained.training or {}).get("labels_from", "labels"))
+    return trained
 
 
-def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None) -> dict[str, Any]:
+def attempt(context: Context, tenant_id: int, asked: Request, rows: Sample | None) -> dict[str, Any]:
     """Make one attempt to certify the newest specialist of a task; gives what it says as JSON has it.
 
     `rows` are labelled rows for `accuracy`; for `agreement` they are read from the shadow's audits. Raises NotFound or InvalidRequest.
@@ -112,7 +112,7 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Rows | None)
     return {**told(new, found, made), "fields": [one.as_dict() for one in fields]}
 
 
-def _found(demand: Demand, rows: Rows, fresh: Sequence[Held]) -> tuple[Finding, list[FieldFound]]:
+def _found(demand: Demand, rows: Sample, fresh: Sequence[Held]) -> tuple[Finding, list[FieldFound]]:
     """What the rows show; where nothing is issued, also which fields of an answer would have passed by themselves."""
     held = [Scored(one.score, one.right) for one in fresh]
     found = certify(held, grid(rows.unlabelled), demand, rows.fitted)
@@ -123,14 +123,14 @@ def _found(demand: Demand, rows: Rows, fresh: Sequence[Held]) -> tuple[Finding, 
 
 
 def _fresh(session: Session, tenant_id: int, task: str, held: Sequence[Held]) -> tuple[list[Held], int, int]:
-    """Rows by text, each once and none that was used: with how many were used, and how many stood twice."""
+    """Sample by text, each once and none that was used: with how many were used, and how many stood twice."""
     by_text = {one.text_hash: one for one in held}
     used = certificates.used(session, tenant_id, task, list(by_text))
     fresh = [one for text_hash, one in by_text.items() if text_hash not in used]
     return fresh, len(used), len(held) - len(by_text)
 
 
-def _of_shadow(context: Context, session: Session, tenant_id: int, task: str, trained: Row[Any]) -> Rows:
+def _of_shadow(context: Context, session: Session, tenant_id: int, task: str, trained: Row[Any]) -> Sample:
     """What the reference said of jobs that it answered itself: drawn with a known probability, whatever the specialist's score."""
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     found = audits.pairs(session, tenant_id, task, str(trained.specialist), since)
@@ -152,12 +152,12 @@ def _of_shadow(context: Context, session: Session, tenant_id: int, task: str, tr
         "source": "shadow",
         "reference": found[-1].reference if found else None,
         "revision": found[-1].revision if found else None,
-        "since": since.isoformat(),
+        "window": [since.isoformat(), datetime.now(UTC).isoformat()],
         "probability": lot[0],
         "for_the_grid": half,
     }
     fitted = [Scored(one.score, one.right) for one in first]
-    return Rows(held[half:], [one.score for one in first] or [0.5], frame, fitted=fitted)
+    return Sample(held[half:], [one.score for one in first] or [0.5], frame, fitted=fitted)
 
 
 def _learned_by(context: Context, task: str, version: str) -> Callable[[bytes], bool]:
@@ -201,6 +201,6 @@ def told(new: NewCertificate, found: Finding, made: Row[Any]) -> dict[str, Any]:
         "measure": new.measure, "attempt": new.attempt, "issued": new.issued, "threshold": new.threshold, "share": new.share,
         "share_interval": None if new.share_low is None else [new.share_low, new.share_high], "target": new.target,
         "delta": new.delta, "delta_spent": new.delta_spent, "n": new.n, "accepted": new.accepted, "errors": new.errors,
-        "bound": new.bound, "more_labels": found.more_labels, "reason": new.reason, "frame": new.frame,
+        "bound": new.bound, "reference_quality": new.reference_low, "more_labels": found.more_labels, "reason": new.reason, "frame": new.frame,
         "data_sha256": new.data_sha256.hex(), "expires_at": int(made.expires_at.timestamp()),
     }  # fmt: skip

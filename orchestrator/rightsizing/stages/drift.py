@@ -29,7 +29,7 @@ def alpha(look: int) -> float:
 
 
 def binomial_tail(at_most: int, n: int, probability: float) -> float:
-    """P(X <= at_most) for X of a binomial; exact, summed from its largest terms."""
+    """P(X <= at_most) for X of a binomial; exact, term by term."""
     if at_most >= n or probability <= 0.0:
         return 1.0
     if at_most < 0:

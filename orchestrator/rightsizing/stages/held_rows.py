@@ -16,18 +16,17 @@ from orchestrator.learned import specialist as specialists
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right
-from orchestrator.rightsizing.evidence.bodies import body_of
+from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.kept_aside import KeptAside
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.guarantees.certify import Scored
-from orchestrator.rightsizing.stages.certifying import Held, Rows
+from orchestrator.rightsizing.stages.certifying import Held, Sample
 from orchestrator.rightsizing.training.labels import read_labels
 from orchestrator.store.rightsizing import certificates, labels
 
 AT_ONCE: Final = 500
 MOST_MISSING: Final = 0.05
 """Of drawn jobs, that may have no label when a certificate is tried: the attempt uses all of them up."""
-GONE: Final = b"{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +38,16 @@ class Drawn:
     probability: float
 
 
-def reserved(aside: KeptAside) -> Rows:
+def reserved(aside: KeptAside) -> Sample:
     """The rows that training kept aside, as far as no attempt has used them."""
     kept = aside.kept or Kept((), (), frozenset())
     held = [Held(one.text_sha256, one.score, one.right, fields_right(one.said, one.given)) for one in aside.rows]
     held += [Held(text_hash, 1.0, right=False) for text_hash in aside.disputed]
-    return Rows(held, _unlabelled(kept), dict(aside.frame or {}), aside.version, _fitted(kept))
+    return Sample(held, _unlabelled(kept), dict(aside.frame or {}), aside.version, _fitted(kept))
 
 
-def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: str) -> Rows:
-    """The rows of a labelled file, answered by the task's specialist; raises InvalidRequest for rows that it was trained on."""
-    folder = _folder(blobs, task)
+def of_file(folder: Path, task: str, file: Path, text_column: str, label_column: str) -> Sample:
+    """The rows of a labelled file, answered by the specialist in a folder; raises InvalidRequest for rows that it was trained on."""
     kept = specialists.kept(folder)
     texts, given = read_labels(file, text_column, label_column)
     fresh = [(text, label) for text, label in zip(texts, given, strict=True) if not kept.knows(text_sha256(text))]
@@ -63,16 +61,16 @@ def of_file(blobs: Path, task: str, file: Path, text_column: str, label_column: 
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "rows": len(texts),
         "learned_from": len(texts) - len(fresh),
+        "window": None,  # whoever made the file knows when they were asked
     }
-    return Rows(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+    return Sample(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
 
 
-def of_jobs(context: Context, tenant_id: int, task: str) -> Rows:
-    """Jobs that were drawn for people to label, answered by the task's specialist; raises InvalidRequest where too few of them have a label.
+def of_jobs(context: Context, tenant_id: int, task: str, folder: Path) -> Sample:
+    """Jobs that were drawn for people to label, answered by the specialist in a folder; raises InvalidRequest where too few have a label.
 
     Which jobs were drawn hangs on nothing that is in them. Which of these got a label may: the few that have none count as wrong.
     """
-    folder = _folder(context.settings.blobs, task)
     kept = specialists.kept(folder)
     since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
     with context.database.unit_of_work() as session:
@@ -105,10 +103,10 @@ def of_jobs(context: Context, tenant_id: int, task: str) -> Rows:
             param="labels",
         )
     frame = {
-        "source": "drawn to be labelled", "since": since.isoformat(), "rows": len(found), "learned_from": len(found) - len(rows),
+        "source": "drawn to be labelled", "window": [since.isoformat(), datetime.now(UTC).isoformat()], "rows": len(found), "learned_from": len(found) - len(rows),
         "probability": probability, "of_other_draws": len(fresh) - len(ours), "without_a_label": missing,
     }  # fmt: skip
-    return Rows(_held(folder, ours), _unlabelled(kept), frame, folder.name, _fitted(kept))
+    return Sample(_held(folder, ours), _unlabelled(kept), frame, folder.name, _fitted(kept))
 
 
 def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
@@ -123,15 +121,8 @@ def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
     ]
 
 
-def _folder(blobs: Path, task: str) -> Path:
-    folder = specialists.current_folder(blobs, task)
-    if folder is None:
-        raise InvalidRequest(f"Task {task} has no specialist yet. Train one: rightsize train {task} --labels FILE.csv")
-    return folder
-
-
 def _fitted(kept: Kept) -> Sequence[Scored]:
-    """Rows that heads answered which had not seen them: they say where to begin."""
+    """Sample that heads answered which had not seen them: they say where to begin."""
     return [Scored(score, right) for score, right in kept.fitted]
 
 

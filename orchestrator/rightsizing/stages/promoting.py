@@ -138,14 +138,17 @@ def watched_target(certificate: Row[Any]) -> float:
     """The least agreement with the reference that goes with a certificate.
 
     Where it is about agreement, that is its target. Where it is about accuracy, both can be right at once on no fewer rows than
-    accuracy + the reference's own accuracy - 1 (the union bound): agreement below that means accuracy below the target.
+    accuracy + the reference's own accuracy - 1 (the union bound): agreement below that means accuracy below the target. A reference of
+    which nothing is known is taken to be right as often as the certificate promises, and no oftener: whatever it gets wrong by itself
+    would look like the specialist's fault.
     """
     if certificate.measure == "agreement":
         return float(certificate.target)
-    least = float(certificate.target) + float(certificate.reference_low) - 1.0
+    reference = float(certificate.target if certificate.reference_low is None else certificate.reference_low)
+    least = float(certificate.target) + reference - 1.0
     if least < LEAST_WATCHED:
         raise InvalidRequest(
-            f"With an accuracy of {certificate.target:g} and a reference of {certificate.reference_low:g} the two need not agree on more than "
+            f"With an accuracy of {certificate.target:g} and a reference of {reference:g} the two need not agree on more than "
             f"{max(0.0, least):.0%} of the rows: audits could tell nothing. Certify for a higher target, or agreement (--measure agreement).",
             param="task",
         )

@@ -9,21 +9,15 @@ from sqlalchemy import Row
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
-from orchestrator.promotion import Stage
+from orchestrator.promotion import REST_DAYS, STAGE_AUDITS, USUAL_TARGET, Stage
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.stages.promoting import Wish, one_task, promote
 from orchestrator.store.rightsizing import audits, certificates, stages
 from orchestrator.telemetry import log
 
-TARGET: Final = 0.98
-"""Where the task's definition says no `quality_target`."""
 DELTA: Final = 0.05
 FIRST_PAIRS: Final = 500
 """Compared answers of the shadow before a first attempt at a certificate; each further one wants twice as many new ones."""
-STAGE_AUDITS: Final = 200
-"""Audits of a canary before it is in full."""
-REST: Final = timedelta(days=7)
-"""After a demotion, before a task is tried again: without it a task at its bound would go round in circles."""
 SET_BY: Final = "rightsize"
 
 
@@ -67,13 +61,13 @@ def _certified(context: Context, stage: Row[Any]) -> bool:
 
     with context.database.unit_of_work() as session:
         attempts = certificates.of_task(session, stage.tenant_id, stage.task)
-        target = certificates.quality_target(session, stage.tenant_id, stage.task) or TARGET
         since = datetime.now(UTC) - timedelta(days=WINDOW_DAYS)
         pairs = audits.unused_pairs(session, stage.tenant_id, stage.task, stage.specialist, since)
     tried = sum(row.measure == "agreement" for row in attempts)
     if pairs < FIRST_PAIRS * 2**tried:
         return False
-    asked = certifying.Request(stage.task, target, DELTA, "agreement")
+    # A task's own `quality_target` is one of right answers, and says nothing of agreement.
+    asked = certifying.Request(stage.task, USUAL_TARGET, DELTA, "agreement")
     return bool(certifying.attempt(context, stage.tenant_id, asked, None)["issued"])
 
 
@@ -81,7 +75,7 @@ def _is_rested(context: Context, stage: Row[Any]) -> bool:
     """Whether a demotion is long ago, and the specialist is another one than the one that was demoted."""
     with context.database.unit_of_work() as session:
         newest = certificates.newest_specialist(session, stage.tenant_id, stage.task)
-    return newest != stage.specialist and bool(datetime.now(UTC) - stage.created_at >= REST)
+    return newest != stage.specialist and bool(datetime.now(UTC) - stage.created_at >= timedelta(days=REST_DAYS))
 
 
 def _promoted(context: Context, stage: Row[Any], to: Stage) -> bool:

@@ -44,6 +44,8 @@ class Evaluation:
     """Of one row predicted on its own."""
     learned: int
     """Rows whose text it was fitted on: they tell of its memory."""
+    kept_aside: int
+    """Rows that training put by for a certificate: whoever looks at their figures first certifies on rows that he chose."""
     accuracy_unseen: float | None
     """On the other rows; None where there are none."""
     out_of_scope: int
@@ -65,6 +67,7 @@ class Evaluation:
             "unknown_labels": list(self.unknown_labels),
             "median_latency_ms": self.median_latency_ms,
             "learned": self.learned,
+            "kept_aside": self.kept_aside,
             "accuracy_unseen": self.accuracy_unseen,
             "out_of_scope": self.out_of_scope,
             "calibration_error": self.calibration_error,
@@ -104,6 +107,7 @@ def evaluate(folder: Path, texts: Sequence[str], labels: Sequence[str]) -> Evalu
         unknown_labels=tuple(sorted({piece for label in labels for piece in pieces(label, has_fields)} - known)),
         median_latency_ms=_median_latency_ms(specialist, texts[:_TIMED_ROWS]),
         learned=int((~unseen).sum()),
+        kept_aside=len({one.text_sha256 for one in kept.certify} & {text_sha256(text) for text in texts}),
         accuracy_unseen=float(right[unseen].mean()) if unseen.any() else None,
         out_of_scope=int((scores == 0).sum()),
         calibration_error=calibration_error(np.array([answer.confidence for answer in answers]), right),

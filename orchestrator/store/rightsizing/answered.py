@@ -33,6 +33,7 @@ PAGE: Final = text(f"""
     ORDER BY j.id
 """)
 AMONG: Final = 2_000_000
+"""The newest jobs, whosever they are: a bounded scan of the primary key, whatever the history holds."""
 # Before the newest rows of a task: of a long past it is the latest that is learned from.
 BEFORE: Final = text(f"""
     WITH newest AS (SELECT greatest(0, coalesce(max(id), 0) - :among) AS id FROM jobs)

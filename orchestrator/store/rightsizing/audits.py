@@ -23,7 +23,11 @@ ANSWERED: Final = text("""
         j.pieces, j.forgotten_at, r.body, r.blob_key
     FROM audits a JOIN stages s ON s.id = a.stage_id JOIN jobs j ON j.public_id = a.job
     LEFT JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on
-    WHERE a.state = 'drawn' AND j.state >= 10 ORDER BY a.id LIMIT :limit FOR UPDATE OF a SKIP LOCKED
+    WHERE a.state = 'drawn' AND j.state >= 10 ORDER BY a.id LIMIT :limit
+""")
+# Bodies are read in between: whatever became of an audit meanwhile stays as it is.
+STILL_DRAWN: Final = text("""
+    SELECT id FROM audits WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'drawn' ORDER BY id FOR UPDATE
 """)
 VOID: Final = text("""
     UPDATE audits SET state = 'void', decided_at = now() WHERE id = ANY(CAST(:ids AS bigint[]))
@@ -39,15 +43,15 @@ ENDED: Final = text("""
     LEFT JOIN job_requests q ON q.job_id = j.id AND q.stored_on = j.stored_on
     LEFT JOIN results r ON r.job_id = j.id AND r.stored_on = j.stored_on
     LEFT JOIN results o ON o.job_id = c.id AND o.stored_on = c.stored_on
-    WHERE a.state = 'asked' AND c.state >= 10 ORDER BY a.id LIMIT :limit FOR UPDATE OF a SKIP LOCKED
+    WHERE a.state = 'asked' AND c.state >= 10 ORDER BY a.id LIMIT :limit
 """)
 DECIDE: Final = text("""
     UPDATE audits SET state = 'decided', decided_at = now(), agrees = x.agrees, missing = x.missing, score = x.score, text_hash = x.hash
     FROM unnest(CAST(:ids AS bigint[]), CAST(:agrees AS boolean[]), CAST(:missing AS boolean[]), CAST(:scores AS float8[]),
-        CAST(:hashes AS bytea[])) AS x(id, agrees, missing, score, hash) WHERE audits.id = x.id
+        CAST(:hashes AS bytea[])) AS x(id, agrees, missing, score, hash) WHERE audits.id = x.id AND audits.state = 'asked'
 """)
 AGAIN: Final = text("""
-    UPDATE audits SET state = 'drawn', audit_job_id = NULL, asked_at = NULL WHERE id = ANY(CAST(:ids AS bigint[]))
+    UPDATE audits SET state = 'drawn', audit_job_id = NULL, asked_at = NULL WHERE id = ANY(CAST(:ids AS bigint[])) AND state = 'asked'
 """)
 # Of all stages under one certificate, in the order in which they were asked, up to the first that is still open: what is still out when a
 # canary becomes full is seen by the watch that goes on.
@@ -101,7 +105,7 @@ FORGET: Final = text("""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Decided:
     """What came of an audit."""
 
     audit_id: int
@@ -125,8 +129,13 @@ def draw(session: Session, tenant_id: int, jobs: Sequence[tuple[str, Drawn | Non
 
 
 def answered(session: Session, *, limit: int = 200) -> Sequence[Row[Any]]:
-    """Drawn jobs that have ended, locked, with their requests and the two models of their stage."""
+    """Drawn jobs that have ended, with their requests and the two models of their stage."""
     return session.execute(ANSWERED, {"limit": limit}).all()
+
+
+def still_drawn(session: Session, audit_ids: Sequence[int]) -> set[int]:
+    """Those of some audits that nobody has asked yet, locked."""
+    return set(session.execute(STILL_DRAWN, {"ids": list(audit_ids)}).scalars())
 
 
 def void(session: Session, audit_ids: Sequence[int]) -> None:
@@ -140,11 +149,11 @@ def asked(session: Session, audit_id: int, job_id: int) -> None:
 
 
 def ended(session: Session, seen_s: float, *, limit: int = 200) -> Sequence[Row[Any]]:
-    """Audits whose second answer has come, or never will, locked, with both answers."""
+    """Audits whose second answer has come, or never will, with both answers."""
     return session.execute(ENDED, {"seen": seen_s, "limit": limit}).all()
 
 
-def decide(session: Session, verdicts: Sequence[Verdict]) -> None:
+def decide(session: Session, verdicts: Sequence[Decided]) -> None:
     """Store what came of some audits."""
     values = {
         "ids": [one.audit_id for one in verdicts], "agrees": [one.agrees for one in verdicts],

@@ -23,10 +23,10 @@ PUT: Final = text("""
         SELECT new.id, new.stored_on, :public_id, j.tenant_id, j.project_id, j.api_key_id, -j.project_id, j.prefix_hash,
             now() + make_interval(secs => :within), :fleet, :policy, :prices, 1, false, 0, :tier, :model, j.endpoint, :rule, j.task,
             j.task_version, j.document_hash, true
-        FROM jobs j, new WHERE j.id = :about RETURNING id
+        FROM jobs j, new WHERE j.id = :about AND j.forgotten_at IS NULL RETURNING id
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, reasons, features)
-        SELECT new.stored_on, new.id, :body, :reasons, r.features FROM new, jobs j
+        SELECT new.stored_on, job.id, :body, :reasons, r.features FROM job, new, jobs j
         JOIN job_requests r ON r.job_id = j.id AND r.stored_on = j.stored_on WHERE j.id = :about
     )
     SELECT id FROM job
@@ -47,10 +47,11 @@ class HouseJob:
     within_s: float
 
 
-def put(session: Session, new: HouseJob, versions: Versions) -> int:
-    """Queue it; returns its id."""
+def put(session: Session, new: HouseJob, versions: Versions) -> int | None:
+    """Queue it; returns its id, or None where the job that it is about was forgotten meanwhile."""
     values = {
         "about": new.about, "public_id": new.public_id, "body": new.body, "tier": new.tier, "model": new.model, "rule": new.rule,
         "reasons": new.reasons, "within": new.within_s, "fleet": versions.fleet, "policy": versions.policy, "prices": versions.prices,
     }  # fmt: skip
-    return int(session.execute(PUT, values).scalar_one())
+    found: int | None = session.execute(PUT, values).scalar_one_or_none()
+    return found

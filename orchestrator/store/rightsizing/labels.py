@@ -11,6 +11,8 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
+from orchestrator.store.rightsizing.answered import AMONG
+
 PUT: Final = text("""
     INSERT INTO labels (tenant_id, task, job_id, text_hash, source, label, good, probability, given_by)
     SELECT :tenant, j.task, j.id, x.hash, :source, x.label, x.good, (SELECT a.to_label FROM audits a WHERE a.job = j.public_id), :by
@@ -66,7 +68,6 @@ UNUSED: Final = text("""
         AND NOT EXISTS (SELECT FROM certification_rows r WHERE r.tenant_id = :tenant AND r.task = :task AND r.text_hash = l.text_hash)
     GROUP BY a.to_label ORDER BY n DESC LIMIT 1
 """)
-AMONG: Final = 2_000_000
 # The newest word on a job counts, of each source.
 ANSWERED: Final = text("""
     SELECT DISTINCT ON (l.job_id, l.source) l.source, l.label, l.good, l.probability, j.model, j.tier, j.rule, r.body, r.blob_key

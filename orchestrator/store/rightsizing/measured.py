@@ -9,8 +9,13 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-AMONG: Final = 2_000_000
-"""The newest jobs, whosever they are: a bounded scan of the primary key, whatever the history holds."""
+from orchestrator.store.rightsizing.answered import AMONG
+
+OLDEST: Final = text("""
+    WITH newest AS (SELECT max(id) - :among AS id FROM jobs)
+    SELECT created_at FROM jobs WHERE id > (SELECT id FROM newest) AND EXISTS (SELECT FROM jobs WHERE id <= (SELECT id FROM newest))
+    ORDER BY id LIMIT 1
+""")
 TASKS: Final = text("""
     SELECT j.task, count(*) AS jobs FROM jobs j
     WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task IS NOT NULL AND j.state = 10 AND NOT j.unbilled
@@ -19,25 +24,32 @@ TASKS: Final = text("""
 """)
 _JOBS: Final = """
     work AS MATERIALIZED (
-        SELECT j.id, j.model, j.state, j.unbilled, j.rule, j.attempts FROM jobs j
+        SELECT j.id, j.tier, j.model, j.state, j.unbilled, j.rule, j.attempts, j.parent_job_id, j.pieces FROM jobs j
         WHERE j.id > (SELECT max(id) FROM jobs) - :among AND j.tenant_id = :tenant AND j.task = :task AND j.state >= 10
-            AND j.created_at >= :since AND j.created_at < :until AND j.parent_job_id IS NULL
+            AND j.created_at >= :since AND j.created_at < :until
     )"""
-# What was charged stands by the model of its attempt: of a cascade each model has its own part.
+# What was charged stands by the model of its attempt: of a cascade each model has its own part. A document in pieces is one job, with the
+# charges of its pieces; where their answers were put together without asking, it has no attempt of its own.
 MODELS: Final = text(f"""
     WITH {_JOBS}, answers AS (
         SELECT a.job_id, a.attempt, a.model, a.tier, a.outcome, a.engine_s, a.input_tokens, a.output_tokens, a.simulated, a.model_revision,
-            a.fault_code, w.unbilled, c.amount_usd AS charge, k.amount_usd AS cost
+            w.unbilled, c.amount_usd AS charge, k.amount_usd AS cost, coalesce(w.parent_job_id, w.id) AS whole,
+            w.parent_job_id IS NULL AS is_whole, w.parent_job_id IS NOT NULL OR w.pieces > 0 AS in_pieces
         FROM work w JOIN attempts a ON a.job_id = w.id
         LEFT JOIN transfers c ON c.job_id = a.job_id AND c.attempt = a.attempt AND c.kind IN ('charge', 'rejected')
         LEFT JOIN transfers k ON k.job_id = a.job_id AND k.attempt = a.attempt AND k.kind = 'cost'
+        UNION ALL
+        SELECT w.id, 0, w.model, w.tier, 'succeeded', NULL, NULL, NULL, false, '', false, NULL, NULL, w.id, true, true
+        FROM work w WHERE w.pieces > 0 AND w.attempts = 0 AND w.state = 10 AND NOT w.unbilled
+    ), spent AS (
+        SELECT model, sum(charge) AS usd FROM answers GROUP BY model, whole, CASE WHEN NOT in_pieces THEN attempt END
     )
     SELECT model, max(tier) AS tier, bool_or(simulated) AS simulated,
         (array_agg(model_revision ORDER BY job_id DESC) FILTER (WHERE model_revision <> ''))[1] AS revision,
-        count(*) FILTER (WHERE outcome = 'succeeded' AND NOT unbilled) AS jobs,
-        count(*) FILTER (WHERE outcome = 'rejected' AND NOT unbilled) AS rejected,
+        count(*) FILTER (WHERE outcome = 'succeeded' AND NOT unbilled AND is_whole) AS jobs,
+        count(*) FILTER (WHERE outcome = 'rejected' AND NOT unbilled AND is_whole) AS rejected,
         coalesce(sum(charge), 0) AS charge_usd, coalesce(sum(charge) FILTER (WHERE outcome = 'rejected'), 0) AS rejected_usd,
-        sum(charge * charge) AS charge_squares, coalesce(sum(cost) FILTER (WHERE NOT unbilled), 0) AS cost_usd,
+        (SELECT sum(s.usd * s.usd) FROM spent s WHERE s.model = answers.model) AS charge_squares, coalesce(sum(cost) FILTER (WHERE NOT unbilled), 0) AS cost_usd,
         percentile_cont(0.5) WITHIN GROUP (ORDER BY engine_s) FILTER (WHERE outcome IN ('succeeded', 'rejected')) AS latency_s,
         coalesce(sum(input_tokens) FILTER (WHERE NOT unbilled), 0)::bigint AS input_tokens,
         coalesce(sum(output_tokens) FILTER (WHERE NOT unbilled), 0)::bigint AS output_tokens
@@ -57,7 +69,8 @@ AUDITS: Final = text(f"""
     FROM work w JOIN transfers k ON k.job_id = w.id AND k.kind = 'cost' WHERE w.unbilled
 """)
 ESCALATED: Final = text(
-    f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10"
+    f"WITH {_JOBS} SELECT count(*) FROM work w WHERE NOT unbilled AND rule = 'certified' AND attempts > 1 AND state = 10 "
+    "AND parent_job_id IS NULL"
 )
 # Of one version of the specialist, by the probability with which they were drawn: within one of these all verdicts weigh the same.
 AGREEMENT: Final = text("""
@@ -71,6 +84,11 @@ AGREEMENT: Final = text("""
 OF_STAGE: Final = text("""
     SELECT count(*) FROM audits WHERE stage_id = :stage AND kind IN ('audit', 'shadow') AND state = 'decided'
 """)
+
+
+def oldest(session: Session) -> datetime | None:
+    """When the first of the newest jobs came, among which everything here is counted; None where they are all that there are."""
+    return session.execute(OLDEST, {"among": AMONG}).scalar_one_or_none()
 
 
 def tasks(
