@@ -61,7 +61,7 @@ def test_a_refused_connection_is_tried_again_and_that_is_said_once_with_the_reas
     told = empty.run("status", "--url", url, "--api-key", "rs_x", code=5).stderr
     assert told.count("Trying again.") == 1
     assert "Connection refused" in told.splitlines()[0]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60
 
 
 def test_a_file_whose_name_is_not_text_is_submitted(place: Place) -> None:

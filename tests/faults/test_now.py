@@ -79,7 +79,7 @@ def test_a_worker_killed_in_the_midst_of_interactive_jobs_loses_and_doubles_noth
     stack.orchestrator()
     doomed = stack.worker()
     for number in range(40):
-        stack.submit_now(chat(f"[[sleep:0.4]] {number}"))
+        stack.submit_now(chat(f"[[sleep:1.5]] {number}"))
     until(lambda: stack.count(RUNNING) > 5)
     stack.kill(doomed)
     stack.worker()
