@@ -25,12 +25,12 @@ from orchestrator.rightsizing.stages import auditing, certifying, held_rows, pro
 from orchestrator.rightsizing.stages.certifying import Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.training.train import train
-from orchestrator.settings import Settings
 from orchestrator.store import tasks, versions
 from orchestrator.store.rightsizing import audits, certificates, house_jobs, measured, stages
 from orchestrator.store.rightsizing.house_jobs import HouseJob
-from tests.conftest import PACE, Servers
-from tests.promotion.test_loop import FLEET, TASK, newest_folder, run, scored, texts
+from tests.conftest import Servers
+from tests.promotion.stacks import promotion_stack
+from tests.promotion.test_loop import TASK, newest_folder, run, scored, texts
 from tests.stack import OWNER, Stack
 
 TENANT = OWNER.tenant_id
@@ -39,14 +39,7 @@ TENANT = OWNER.tenant_id
 @pytest.fixture(scope="module")
 def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A task of which 120 jobs were answered by the reference, with a specialist that learned other rows."""
-    place = tmp_path_factory.mktemp("evidence")
-    given = {
-        **PACE, "database_url": servers.create_migrated("evidence"), "redis_url": servers.redis_url, "data_dir": place,
-    }  # fmt: skip
-    fleet: Path = place / "fleet.toml"
-    fleet.write_text(FLEET.replace("{judge}", "http://127.0.0.1:9"))
-    with Stack(Settings.load({**given, "config": fleet})) as made:
-        made.broker.redis.flushdb()
+    with promotion_stack(servers, tmp_path_factory.mktemp("evidence"), "evidence") as made:
         learn(made, {"labels_from": "labels"})
         promoting.promote(made.context, TENANT, Wish(TASK, "shadow", "test", audit_share=0.0))
         processes = [made.orchestrator(), made.worker("llm")]

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from sqlalchemy import text as sql
 
 from orchestrator.rightsizing.stages import promoting, stepping
 from orchestrator.rightsizing.stages.promoting import Wish
-from orchestrator.settings import Settings
 from orchestrator.store import tasks
 from orchestrator.store.rightsizing import stages
-from tests.conftest import PACE, Servers
+from tests.conftest import Servers
+from tests.promotion.stacks import promotion_stack
 from tests.promotion.test_evidence import learn
-from tests.promotion.test_loop import FLEET, TASK, run, texts
+from tests.promotion.test_loop import TASK, run, texts
 from tests.stack import OWNER, Stack, until
 
 TENANT = OWNER.tenant_id
@@ -25,14 +24,7 @@ PAIRS = 1_100
 @pytest.fixture(scope="module")
 def stack(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A specialist in the shadow, by itself from here on, that was compared with its reference on more rows than a first attempt wants."""
-    place = tmp_path_factory.mktemp("stepping")
-    given = {
-        **PACE, "database_url": servers.create_migrated("stepping"), "redis_url": servers.redis_url, "data_dir": place,
-    }  # fmt: skip
-    fleet: Path = place / "fleet.toml"
-    fleet.write_text(FLEET.replace("{judge}", "http://127.0.0.1:9"))
-    with Stack(Settings.load({**given, "config": fleet})) as made:
-        made.broker.redis.flushdb()
+    with promotion_stack(servers, tmp_path_factory.mktemp("stepping"), "stepping") as made:
         learn(made, {"labels_from": "labels"})
         with made.context.database.unit_of_work() as session:
             tasks.put(session, TENANT, TASK, "six in ten", {"instructions": "Name the subject.", "quality_target": 0.6})

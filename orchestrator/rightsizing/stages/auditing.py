@@ -58,7 +58,7 @@ def ask_due(context: Context) -> int:
         if void:
             audits.void(session, void)
         reached("audit.before_commit")
-    if len(void) < len(found):
+    if len(void) < len(drawn):
         context.broker.wake()
     return len(found)
 
