@@ -48,8 +48,8 @@ bench-service: $(READY) ## Measure the service beside LiteLLM's proxy; results i
 bench-documents: $(READY) ## Measure documents (those of DOCUMENTS=DIR, or made ones); results in build/bench/documents.json
 	@DOCUMENTS="$(DOCUMENTS)" $(BIN)/python -m benchmarks.documents
 
-test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU
-	@$(VLLM)/python -m pytest tests/vllm
+test-vllm: $(VLLM_READY) ## Run the tests of the real vLLM, on a CPU (JOBS=2 files at a time)
+	@$(ONE_THREAD) $(VLLM)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder tests/vllm
 
 bench-vllm: $(VLLM_READY) ## Measure the real vLLM beside its own batch runner; results in build/bench/vllm.json
 	@$(VLLM)/python -m benchmarks.vllm

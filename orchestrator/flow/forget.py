@@ -62,9 +62,8 @@ def forget_document(context: Context, actor: Actor, owner: Owner, digest: str) -
             raise Conflict(f"A document of the tenant is being forgotten just now. {AGAIN}")
         one.step(lambda session: _log(session, actor, digest, "document.forgetting", {}))
         _must_not_be(one, ["validating"])
-        while one.step(lambda session: _cancel(session, one)):
-            pass
-        while _empty(one):
+        # Until a look for both finds neither: a question of ours about it may have come before its rows were locked.
+        while one.step(lambda session: _cancel(session, one)) or _empty(one):
             pass
         _clean_files(one)
         told = {**one.taken.told(), "files": len(one.files)}

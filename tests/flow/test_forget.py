@@ -8,6 +8,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -24,6 +25,7 @@ from orchestrator.flow.again import Again, retry_batch
 from orchestrator.flow.context import Context, open_context
 from orchestrator.flow.show import show_job
 from orchestrator.promotion import Drawn
+from orchestrator.rightsizing.evidence import labelling
 from orchestrator.settings import Settings
 from orchestrator.store.rightsizing import audits, house_jobs, labels
 from orchestrator.store.rightsizing.house_jobs import HouseJob
@@ -34,6 +36,7 @@ from tests.stack import OWNER, Stack, chat, row, until
 
 ACTOR = Actor(OWNER.tenant_id, "key_test")
 SECRET = "Zanzibar-4711"
+WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 
 
 @contextmanager
@@ -185,6 +188,33 @@ def test_labels_and_second_answers_go_as_well(working: Stack, settings: Settings
     assert forgotten(settings, BILL)["taken"]["jobs"] == 2
     assert not holds(working, SECRET)
     assert working.count("SELECT (SELECT count(*) FROM labels) + (SELECT count(*) FROM audits)") == 0
+    assert working.doctor() == []
+
+
+def test_what_comes_of_it_while_it_is_forgotten_goes_as_well(working: Stack, settings: Settings) -> None:
+    tasks.define(working.context, OWNER, TASK)
+    lines_of(working, document("a.txt", BILL), hints=HINTS)
+    (about,) = working.query("SELECT id, public_id FROM jobs")
+    new = HouseJob(
+        about.id, ids.uuid7(), orjson.dumps(chat(f"Again: {SECRET}")), "llm", "fast", "audit", "Again.", 60.0
+    )
+    label = NewLabel(about.public_id, b"x" * 32, SECRET)
+    with ThreadPoolExecutor(1) as pool:
+        with working.context.database.unit_of_work() as session:
+            assert house_jobs.put(session, new, working.context.versions) is not None
+            assert labels.put(session, 1, [label], source="label", given_by="test") == 1
+            forgetting = pool.submit(forgotten, settings, BILL)
+            until(lambda: working.count(WAITING) == 1, what="it waits for what was begun before")
+        taken = forgetting.result(30)["taken"]
+    assert (taken["jobs"], taken["cancelled"]) == (2, 1)
+    assert not holds(working, SECRET)
+    with working.context.database.unit_of_work() as session:
+        assert house_jobs.put(session, replace(new, public_id=ids.uuid7()), working.context.versions) is None
+        assert labels.put(session, 1, [label], source="label", given_by="test") == 0
+    with pytest.raises(Conflict, match="was forgotten"):
+        labelling.give_feedback(
+            working.context, OWNER.tenant_id, about.public_id, label=None, good=True, given_by="test"
+        )
     assert working.doctor() == []
 
 

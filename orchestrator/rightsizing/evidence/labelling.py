@@ -90,6 +90,10 @@ def give_feedback(
             "The job has no task, so nothing could learn from it. Name one in `rightsize.task` when you submit.",
             param="task",
         )
+    if found.forgotten_at is not None:
+        raise Conflict(
+            "The job's document was forgotten, and what is said of it with it: there is nothing left to learn from."
+        )
     new = NewLabel(job, _hash(context, found), label, good)
     with context.database.unit_of_work(tenant_id) as session:
         labels.put(session, tenant_id, [new], source="feedback", given_by=given_by)

@@ -40,7 +40,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Sample of one sampling frame, and the scores on which thresholds are laid without looking at them."""
+    """Rows of one sampling frame, and the scores on which thresholds are laid without looking at them."""
 
     held: Sequence[Held]
     unlabelled: Sequence[float]
@@ -123,7 +123,7 @@ def _found(demand: Demand, rows: Sample, fresh: Sequence[Held]) -> tuple[Finding
 
 
 def _fresh(session: Session, tenant_id: int, task: str, held: Sequence[Held]) -> tuple[list[Held], int, int]:
-    """Sample by text, each once and none that was used: with how many were used, and how many stood twice."""
+    """Rows by text, each once and none that was used: with how many were used, and how many stood twice."""
     by_text = {one.text_hash: one for one in held}
     used = certificates.used(session, tenant_id, task, list(by_text))
     fresh = [one for text_hash, one in by_text.items() if text_hash not in used]

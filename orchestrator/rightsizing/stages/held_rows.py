@@ -122,7 +122,7 @@ def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
 
 
 def _fitted(kept: Kept) -> Sequence[Scored]:
-    """Sample that heads answered which had not seen them: they say where to begin."""
+    """Rows that heads answered which had not seen them: they say where to begin."""
     return [Scored(score, right) for score, right in kept.fitted]
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from orchestrator.store.versions import Versions
 
+# Whoever forgets the document meanwhile waits for this, and finds the new job as well.
 PUT: Final = text("""
     WITH new AS MATERIALIZED (
         SELECT nextval('jobs_id_seq') AS id, (now() AT TIME ZONE 'UTC')::date AS stored_on
@@ -23,7 +24,7 @@ PUT: Final = text("""
         SELECT new.id, new.stored_on, :public_id, j.tenant_id, j.project_id, j.api_key_id, -j.project_id, j.prefix_hash,
             now() + make_interval(secs => :within), :fleet, :policy, :prices, 1, false, 0, :tier, :model, j.endpoint, :rule, j.task,
             j.task_version, j.document_hash, true
-        FROM jobs j, new WHERE j.id = :about AND j.forgotten_at IS NULL RETURNING id
+        FROM jobs j, new WHERE j.id = :about AND j.forgotten_at IS NULL FOR SHARE OF j RETURNING id
     ), request AS (
         INSERT INTO job_requests (stored_on, job_id, body, reasons, features)
         SELECT new.stored_on, job.id, :body, :reasons, r.features FROM job, new, jobs j

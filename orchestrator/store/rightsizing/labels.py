@@ -13,13 +13,14 @@ from sqlalchemy.orm import Session
 
 from orchestrator.store.rightsizing.answered import AMONG
 
+# Whoever forgets a document meanwhile waits for this, and finds the label as well.
 PUT: Final = text("""
     INSERT INTO labels (tenant_id, task, job_id, text_hash, source, label, good, probability, given_by)
     SELECT :tenant, j.task, j.id, x.hash, :source, x.label, x.good, (SELECT a.to_label FROM audits a WHERE a.job = j.public_id), :by
     FROM unnest(CAST(:jobs AS uuid[]), CAST(:hashes AS bytea[]), CAST(:labels AS text[]), CAST(:goods AS boolean[]))
         AS x(job, hash, label, good)
-    JOIN jobs j ON j.public_id = x.job AND j.tenant_id = :tenant AND j.task IS NOT NULL
-    RETURNING job_id
+    JOIN jobs j ON j.public_id = x.job AND j.tenant_id = :tenant AND j.task IS NOT NULL AND j.forgotten_at IS NULL
+    FOR SHARE OF j RETURNING job_id
 """)
 JOBS: Final = text("""
     SELECT j.public_id, j.task, j.state, j.forgotten_at, r.body, r.blob_key FROM unnest(CAST(:jobs AS uuid[])) AS x(job)
