@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from orchestrator.errors import InvalidConfig, InvalidRequest, NotFound
 from orchestrator.learned import router_folder
@@ -129,9 +130,16 @@ def test_trees_answer_as_scikit_learn_does() -> None:
     np.testing.assert_allclose(found[:, 1], -found[:, 2], atol=1e-9)
 
 
-def test_the_same_rows_make_the_same_router_to_the_digit(rows: Outcomes) -> None:
+def test_the_same_rows_make_the_same_router_to_the_digit_whatever_the_threads(rows: Outcomes) -> None:
     some = rows.take(np.arange(300))
-    one, other = (fit(some, text_hashes(some.prompts), None, seed=3) for _ in range(2))
+    seen = []
+
+    def fitted_on(threads: int) -> Fitted:
+        with threadpool_limits(threads):
+            return fit(some, text_hashes(some.prompts), None, seed=3, tell=lambda *_: seen.append(threadpool_info()))
+
+    one, other = fitted_on(1), fitted_on(2)
+    assert {pool["num_threads"] for look in seen for pool in look} == {1}
     np.testing.assert_array_equal(one.cross, other.cross)
     for name, array in one.router.arrays.items():
         np.testing.assert_array_equal(array, other.router.arrays[name])

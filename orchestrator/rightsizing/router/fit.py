@@ -13,6 +13,7 @@ from orchestrator.errors import InvalidRequest
 from orchestrator.learned.encoder import Encoder
 from orchestrator.learned.projection import Floats
 from orchestrator.learned.router import HEADS, Router
+from orchestrator.rightsizing.one_thread import one_thread
 from orchestrator.rightsizing.router.heads import Heads, Table, ask_heads, fit_heads
 from orchestrator.rightsizing.router.outcomes import MAX_PROMPT_CHARS, Outcomes
 
@@ -39,6 +40,7 @@ class Fitted:
     """[rows, models]: probabilities by the heads of other folds."""
 
 
+@one_thread()
 def fit(
     outcomes: Outcomes,
     groups: NDArray[np.uint64],
@@ -49,7 +51,8 @@ def fit(
 ) -> Fitted:
     """Train a router on complete outcomes; rows of one group are the same prompt, and never stand on both sides of a fold.
 
-    Raises InvalidRequest where the rows do not suffice.
+    It computes on one thread, so that the same rows give the same numbers, whatever the machine's cores. Raises InvalidRequest where the
+    rows do not suffice.
     """
     told = tell or (lambda _step, _share: None)
     check(outcomes, groups)

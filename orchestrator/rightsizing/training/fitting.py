@@ -1,10 +1,9 @@
-"""Fits the heads of a specialist, on CPU and on one thread: the same rows give the same numbers, whatever the machine's cores."""
+"""Fits the heads of a specialist, on CPU; within `one_thread` the same rows give the same numbers, whatever the machine's cores."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -55,15 +54,6 @@ class Fitted:
     centre: Vectors | None
     prototypes: Vectors | None
     arrays: list[dict[str, NDArray[Any]]]
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread: with several, sums run in an order that depends on the machine."""
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(limits=1):
-        yield
 
 
 def fit_heads(texts: Sequence[str], vectors: Vectors | None, targets: Sequence[Target]) -> Fitted:

@@ -20,6 +20,7 @@ from orchestrator.learned.encoder import Encoder, Vectors
 from orchestrator.learned.record import Kept, KeptRow, TrainingRecord, short
 from orchestrator.learned.specialist import check_task, save
 from orchestrator.learned.terms import MAX_TEXT_CHARS, text_sha256
+from orchestrator.rightsizing.one_thread import one_thread
 from orchestrator.rightsizing.training import calibration, fitting, noise
 from orchestrator.rightsizing.training.card import card
 from orchestrator.rightsizing.training.evaluate import calibration_error
@@ -74,7 +75,7 @@ def train(
     kinds = len({piece for label in said for piece in pieces(label, bool(fields))})
     rows = _divided(list(texts), said, certify_rows, min(MOST_FITTED, _MOST_ODDS // kinds), seed)
     targets = _targets([str(group.label) for group in rows.split.fit], fields)
-    with fitting.one_thread():
+    with one_thread():
         made = _made(rows, targets, encoder, tell)
     tell("saving", 0.98)
     record = record_of(task, rows, made, encoder, targets, round(time.monotonic() - began, 3))
