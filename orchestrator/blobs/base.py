@@ -1,4 +1,4 @@
-"""What a blob store is, in whichever place: one conformance suite checks both (`tests/test_blobs.py`).
+"""What a blob store is, in whichever place: one conformance suite checks both (`tests/blobs/`).
 
 A key is written once. It names a whole blob or none: a writer that fails or dies leaves nothing under it.
 """

@@ -103,13 +103,17 @@ def add(
         fleet = _put(file, name, tier, lines, default=default)
     out.print(f"Added {name} to {file}: {tier}, {runs_on}.", markup=False, soft_wrap=True)
     if limits:
-        note(
-            f"A request may have {limits['max_input_tokens']:,} tokens and its answer {limits['max_output_tokens']:,}: "
-            f"change max_input_tokens and max_output_tokens there{_more_context(runs_on)} for others."
-        )
+        _tell_limits(limits, runs_on)
     if not fleet.is_default(fleet.by_name[name]):
         note(f"Jobs of tier {tier} go to {fleet.of_tier(tier)[0].name}: name {name} as `model`, or move `default`.")
     note("What runs now keeps its fleet. Stop it and start it again, then: rightsize models check " + name)
+
+
+def _tell_limits(limits: dict[str, int], runs_on: AddEngine) -> None:
+    note(
+        f"A request may have {limits['max_input_tokens']:,} tokens and its answer {limits['max_output_tokens']:,}: "
+        f"change max_input_tokens and max_output_tokens there{_more_context(runs_on)} for others."
+    )
 
 
 @contextmanager

@@ -29,17 +29,16 @@ from orchestrator.requests import CHAT
 
 FIRST_WORD_S: Final = 5.0
 MOST_WORD_S: Final = 30.0
+TraceFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="TRACE.csv", parser=place, help="Arrival (seconds or times), input tokens, output tokens; a tier too."
+    ),
+]
 
 
 def bench(
-    trace: Annotated[
-        Path,
-        typer.Argument(
-            metavar="TRACE.csv",
-            parser=place,
-            help="Arrival (seconds or times), input tokens, output tokens; a tier too.",
-        ),
-    ],
+    trace: TraceFile,
     speed: Annotated[
         float, typer.Option("--speed", min=0.001, max=1e6, help="Play it so many times as fast as it was.")
     ] = 1.0,
@@ -81,9 +80,9 @@ def bench(
       rightsize bench examples/trace.csv --batch
     """
     _check_out(results_to, trace, batch=batch, as_json=as_json)
-    named = None if tier is TierChoice.AUTO else Tier(tier)
     found = read_trace(trace, limit)
     _tell_trace(found, speed)
+    named = None if tier is TierChoice.AUTO else Tier(tier)
     with reached(url, api_key, data_dir, config) as service:
         service.client.models()  # a wrong URL or key is said at once, and not once for each request
         if batch:

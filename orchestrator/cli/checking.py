@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 from rich.text import Text
@@ -86,11 +86,14 @@ def check(
     if as_json:
         print_json({"sound": sound, "models": reports})
     if not sound:
-        failed = [report["model"] for report in reports if not report["sound"]]
-        complain(f"Not sound: {', '.join(failed)}.")
-        for report in reports:
-            _say_remedies(report)
-        raise typer.Exit(1)
+        _leave_unsound(reports)
+
+
+def _leave_unsound(reports: Sequence[dict[str, Any]]) -> NoReturn:
+    complain(f"Not sound: {', '.join(report['model'] for report in reports if not report['sound'])}.")
+    for report in reports:
+        _say_remedies(report)
+    raise typer.Exit(1)
 
 
 def _tell(model: str, step: str) -> None:

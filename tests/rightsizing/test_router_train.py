@@ -16,10 +16,9 @@ from orchestrator.errors import InvalidConfig, InvalidRequest, NotFound
 from orchestrator.learned import router_folder
 from orchestrator.learned.projection import Floats, Projection
 from orchestrator.learned.router import MOST_PROMPT_CHARS, Router, Rule, choose
-from orchestrator.learned.trees import Trees
-from orchestrator.rightsizing.router import commands, figures, heads
+from orchestrator.rightsizing.router import commands, figures
 from orchestrator.rightsizing.router.fit import Fitted, fit, folds
-from orchestrator.rightsizing.router.heads import OPTIONS, Table, ask_heads, fit_heads
+from orchestrator.rightsizing.router.heads import Table, ask_heads, fit_heads
 from orchestrator.rightsizing.router.outcomes import Outcomes, text_hashes
 from orchestrator.settings import Settings
 from tests.rightsizing.made_outcomes import CHANCES, COSTS, made, write
@@ -109,25 +108,6 @@ def test_a_text_is_answered_the_same_alone_and_among_others(fitted: Fitted, rows
     alone = np.concatenate([fitted.router.predict([text]) for text in texts])
     np.testing.assert_allclose(fitted.router.predict(texts), alone, atol=1e-6)
     assert fitted.router.predict([]).shape == (0, 2)
-
-
-def test_trees_answer_as_scikit_learn_does() -> None:
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    source = np.random.default_rng(0)
-    features = source.random((600, 5))
-    values = (source.random((600, 2)) < features[:, :2]).astype(np.float32)
-    model = HistGradientBoostingRegressor(
-        max_iter=OPTIONS["trees"], learning_rate=OPTIONS["rate"], max_leaf_nodes=OPTIONS["leaves"], early_stopping=False,
-        min_samples_leaf=OPTIONS["leaf_rows"], l2_regularization=OPTIONS["shrink"], random_state=0,
-    )  # fmt: skip
-    mean = values.mean(axis=1)
-    model.fit(features, mean)
-    asked = np.vstack([features, source.random((600, 5)) * 3 - 1])
-    found = heads._trees(features, values, 0).predict(asked)
-    np.testing.assert_allclose(found[:, 0], model.predict(asked), atol=1e-9)
-    assert np.ptp(found[:, 0]) > 0.3
-    np.testing.assert_allclose(found[:, 1], -found[:, 2], atol=1e-9)
 
 
 def test_the_same_rows_make_the_same_router_to_the_digit_whatever_the_threads(rows: Outcomes) -> None:
@@ -258,18 +238,6 @@ def test_a_description_that_does_not_fit_the_numbers_is_refused(settings: Settin
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(InvalidConfig, match="damaged"):
         commands.opened(settings)
-
-
-def test_trees_whose_way_never_ends_or_leads_nowhere_are_refused() -> None:
-    good = {
-        "feature": np.array([0, 0, 0]), "threshold": np.zeros(3), "left": np.array([1, 1, 2]), "right": np.array([2, 1, 2]),
-        "value": np.array([0.0, 1.0, 2.0]), "root": np.array([0]), "output": np.array([0]), "base": np.array([0.5]),
-    }  # fmt: skip
-    assert Trees(good, 1).predict(np.array([[-1.0], [1.0]])).tolist() == [[1.5], [2.5]]
-    for change in ({"left": np.array([1, 0, 2])}, {"right": np.array([9, 1, 2])}, {"root": np.array([-1])}, {"feature": np.array([5, 0, 0])},
-                   {"value": np.array([0.0, np.nan, 1.0])}, {"output": np.array([1])}):  # fmt: skip
-        with pytest.raises(ValueError, match=r"trees|way"):
-            Trees({**good, **change}, 1)
 
 
 def test_numbers_that_do_not_fit_a_router_are_refused() -> None:

@@ -6,14 +6,11 @@ import gzip
 import io
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import BinaryIO
 
 import pytest
@@ -21,41 +18,7 @@ import pytest
 from orchestrator.documents.apart.pool import Pool
 from orchestrator.documents.reading import Limits, Unreadable
 from orchestrator.errors import Broken
-
-FAULTY = "tests.documents.faulty"
-MIB = 1024 * 1024
-
-
-@pytest.fixture(autouse=True)
-def tests_are_found(monkeypatch) -> None:
-    """By the processes too, wherever the package itself is installed."""
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
-
-
-@pytest.fixture
-def pool() -> Iterator[Pool]:
-    with Pool(children=1, readers_module=FAULTY) as made:
-        yield made
-
-
-@pytest.fixture
-def two() -> Iterator[Pool]:
-    with Pool(children=2, readers_module=FAULTY) as made:
-        yield made
-
-
-def do(pool: Pool, deed: str, limits: Limits | None = None) -> str:
-    return pool.read(io.BytesIO(deed.encode()), "a.txt", limits).text
-
-
-def refused(pool: Pool, deed: str, limits: Limits | None = None) -> Unreadable:
-    with pytest.raises(Unreadable) as caught:
-        do(pool, deed, limits)
-    assert caught.value.message.endswith(".")
-    return caught.value
-
-
-# --- Reading ----------------------------------------------------------------------------------------------------------
+from tests.documents.apart.asked import FAULTY, MIB, do, refused
 
 
 @pytest.mark.parametrize("name, kind", [("a.txt", "text"), ("a.md", "markdown"), ("a.pdf", "text")])
@@ -187,9 +150,6 @@ def test_a_refusal_keeps_its_code_and_words(pool):
     assert (problem.code, problem.message) == ("password_required", "It is locked. Unlock it.")
 
 
-# --- What lies in a document ------------------------------------------------------------------------------------------
-
-
 def test_a12_parts_are_read_to_a_depth(pool):
     assert do(pool, "nest 3") == "bottom"
     assert "nested over 3 deep" in refused(pool, "nest 4").message
@@ -200,9 +160,6 @@ def test_a12_parts_are_counted_and_so_are_their_bytes(pool):
     assert do(pool, "parts 10", Limits(max_parts=10)) == "parts"
     assert refused(pool, "parts 11", Limits(max_parts=10)).code == "file_too_large"
     assert refused(pool, "parts 11", Limits(max_unpacked_bytes=50)).code == "file_too_large"
-
-
-# --- Pictures of pages ------------------------------------------------------------------------------------------------
 
 
 def test_pictures_of_pages_come_as_bytes(pool):
@@ -225,172 +182,6 @@ def test_only_pages_of_a_pdf_are_drawn(pool):
 def test_f27_a_page_that_takes_too_long_is_an_error(pool):
     with pytest.raises(Unreadable, match=r"not read within 0\.5 s"):
         pool.render(io.BytesIO(b"%PDF-1.4 hang"), [1], Limits(timeout_s=0.5))
-
-
-# --- Faults -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("deed", ["abort", "segfault", "kill-self"])
-def test_f24_a_crash_costs_its_document_and_the_next_is_read(pool, deed):
-    before = do(pool, "pid")
-    problem = refused(pool, deed)
-    assert problem.code == "unreadable_file"
-    assert "ended over it" in problem.message
-    assert do(pool, "pid") != before
-
-
-def test_f24_a_document_is_tried_once_more_on_a_new_process(pool):
-    assert do(pool, "say x") == "x"
-    assert do(pool, "abort-if-used") == "well"
-
-
-def test_f24_a_process_that_is_killed_while_it_waits_is_replaced(pool):
-    pid = int(do(pool, "pid"))
-    os.kill(pid, signal.SIGKILL)
-    assert int(do(pool, "pid")) != pid
-
-
-def test_f24_a_process_that_is_killed_while_it_reads_is_replaced_and_the_document_read(pool):
-    do(pool, "say started")
-    (pid,) = pool.pids
-    killer = threading.Timer(0.4, os.kill, [pid, signal.SIGKILL])
-    killer.start()
-    assert do(pool, "sleep 1") == "None"
-    assert pool.pids != [pid]
-
-
-@pytest.mark.parametrize("deed", ["sleep 60", "spin", "ignore"])
-def test_f27_a_document_that_hangs_is_an_error_and_the_next_is_read(pool, deed):
-    do(pool, "say started")
-    begun = time.monotonic()
-    assert "not read within 1 s" in refused(pool, deed, Limits(timeout_s=1)).message
-    assert time.monotonic() - begun < 5
-    assert do(pool, "say x") == "x"
-
-
-def test_f27_a_process_that_is_stopped_is_an_error_and_the_next_document_is_read(pool):
-    os.kill(int(do(pool, "pid")), signal.SIGSTOP)
-    assert "not read within 1 s" in refused(pool, "say x", Limits(timeout_s=1)).message
-    assert do(pool, "say x") == "x"
-
-
-def test_f24_a_crash_that_comes_late_leaves_no_more_time_than_there_was(pool):
-    do(pool, "say started")
-    begun = time.monotonic()
-    refused(pool, "answer 00", Limits(timeout_s=2))
-    assert time.monotonic() - begun < 4
-
-
-@pytest.mark.parametrize("deed", ["memory", "native-memory"])
-def test_a12_a_document_that_takes_too_much_memory_is_one_error(pool, deed):
-    problem = refused(pool, deed)
-    assert problem.code == "unreadable_file"
-    assert "1,024 MiB" in problem.message
-    assert do(pool, "say x") == "x"
-
-
-def test_a_process_that_has_grown_is_replaced(pool):
-    assert [do(pool, "leak 400") for _ in range(5)] == ["1", "2", "1", "2", "1"]
-
-
-def test_a_document_for_which_a_grown_process_has_no_memory_left_is_read_by_a_new_one(pool):
-    assert do(pool, "leak 300") == "1"
-    assert do(pool, "leak 800") == "1"
-
-
-@pytest.mark.parametrize(
-    "deed",
-    ["huge", "odd", "answer ff", "answer 00", "answer 02000000000000000005" + b"nojsn".hex(), "answer 0300000000000000000401020304",
-     "answer 04000000000000000002" + b"{}".hex(), "answer 0400000000000000001e" + b'{"error":"none","message":"x"}'.hex()],
-    ids=["huge", "odd", "one byte", "nothing", "no JSON", "pictures", "no code", "unknown code"],
-)  # fmt: skip
-def test_a13_an_answer_that_breaks_the_form_is_an_error(pool, deed):
-    assert refused(pool, deed, Limits(timeout_s=1.5)).code == "unreadable_file"
-    assert do(pool, "say x") == "x"
-
-
-@pytest.mark.parametrize("error", ["exit", "key", "deep"])
-def test_a13_whatever_a_library_raises_is_one_clear_error_on_the_same_process(pool, error):
-    pid = do(pool, "pid")
-    problem = refused(pool, f"raise {error}")
-    assert problem.code == "unreadable_file"
-    assert "secret" not in problem.message
-    assert do(pool, "pid") == pid
-
-
-def test_a_library_that_is_not_there_says_what_to_install(pool):
-    problem = refused(pool, "raise import")
-    assert problem.code == "missing_extra"
-    assert "rightsize[documents]" in problem.message
-
-
-def test_f24_two_threads_at_once_with_one_that_crashes_again_and_again(two):
-    def crash(_: int) -> str:
-        return refused(two, "abort").code
-
-    with ThreadPoolExecutor(2) as threads:
-        crashes = threads.map(crash, range(6))
-        told = [do(two, f"say {number}") for number in range(300)]
-        assert list(crashes) == ["unreadable_file"] * 6
-    assert told == [str(number) for number in range(300)]
-
-
-def test_readers_that_cannot_be_started_are_a_fault_of_ours_and_no_documents():
-    with Pool(children=1, readers_module="no.such.module") as pool, pytest.raises(Broken, match="No module named 'no'"):
-        do(pool, "say x")
-    assert pool.pids == []
-
-
-# --- Walls ------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "deed", ["socket", "connect 5432", "lookup", "run", "system", "fork", "list /etc", "open /etc/passwd"]
-)
-def test_a13_a_reader_reaches_no_network_no_program_and_no_file(pool, deed):
-    assert do(pool, deed).startswith("PermissionError")
-
-
-def test_a13_a_reader_writes_and_removes_nothing(pool, tmp_path):
-    path = tmp_path / "kept"
-    path.write_text("kept")
-    for deed in (f"write {path}", f"write {path}2", f"remove {path}", f"open {path}"):
-        assert do(pool, deed).startswith("PermissionError")
-    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("kept", "kept")]
-
-
-def test_a13_a_reader_sees_no_secrets_and_no_files_but_its_own(pool, monkeypatch):
-    monkeypatch.setenv("RIGHTSIZE_DATABASE_URL", "postgresql://canary")
-    assert "RIGHTSIZE" not in do(pool, "environment")
-    (pid,) = pool.pids
-    assert b"canary" not in Path(f"/proc/{pid}/environ").read_bytes()
-    assert len(do(pool, "descriptors").split(",")) <= 4
-
-
-def test_a12_the_process_is_bounded_by_the_kernel(pool):
-    do(pool, "say x")
-    (pid,) = pool.pids
-    limits = Path(f"/proc/{pid}/limits").read_text()
-    for name, most in (("Max data size", 1024 * MIB), ("Max address space", 2048 * MIB), ("Max file size", 0)):
-        (limit,) = (line.removeprefix(name).split() for line in limits.splitlines() if line.startswith(name))
-        assert limit[:2] == [str(most)] * 2
-
-
-def test_memory_can_be_given_to_readers_that_need_more():
-    with Pool(children=1, memory_bytes=2048 * MIB, readers_module=FAULTY) as pool:
-        assert do(pool, "leak 1200") == "1"
-
-
-def test_threads_of_libraries_start(pool):
-    assert do(pool, "threads 8") == "threads"
-
-
-def test_which_walls_hold_can_be_asked(pool):
-    assert pool.guards().python
-    assert pool.guards().memory
-
-
-# --- The end ----------------------------------------------------------------------------------------------------------
 
 
 def test_closing_ends_what_is_being_read_at_once(two):
