@@ -125,6 +125,7 @@ def train(
         with database.unit_of_work() as session:
             training = {**record, "familiarity": familiarity}
             record["task_version"] = versions.put_task(session, task, made.version, training)
+        record["card"] = str(version_folder(settings.blobs, task, made.version) / "card.md")
     finally:
         database.close()
     return record

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from orchestrator.blobs import open_blobs
 from orchestrator.broker import Broker
-from orchestrator.doctoring import blobs, notices
+from orchestrator.doctoring import blobs, learned, notices
 from orchestrator.doctoring.finding import Finding, tried
 from orchestrator.errors import RightsizeError
 from orchestrator.fleet import Config, load
@@ -49,6 +49,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield writable
     if writable.holds:
         yield from blobs.examine(open_blobs(settings), database)
+    if config is not None:
+        yield from learned.examine(settings, config.fleet, database)
     database.close()
 
 

@@ -69,7 +69,9 @@ def _of_one(features: Features, now: Situation, advised: Advised | None) -> Rout
         wanted, rule, reasons = _ask(features, now)
         if rule == "default" and features.hints.task is None and advised is not None:
             worth = now.fleet.by_name.get(advised.model)
-            if worth is not None and not (excluded(features.hints, worth.tier) or problem_of(features, worth, now)):
+            if worth is None:
+                reasons.append(f"The learned router would take {advised.model}, which is no model of the fleet.")
+            elif not (excluded(features.hints, worth.tier) or problem_of(features, worth, now)):
                 return _made(features, worth, now, "learned_router", (*reasons[:-1], _told(advised)))
     return _first_that_serves(features, now, wanted, rule, reasons, explicit=named_tier is not None)
 

@@ -90,18 +90,29 @@ def _show_plane(plane: Mapping[str, Any]) -> None:
 def _mark(point: Mapping[str, Any]) -> str:
     words = {"front": "on the front", "uncertain": "may be on the front", "dominated": ""}
     told = [
-        "as it is now" if point["kind"] == "now" else words[point["standing"]],
+        "in this period" if point["kind"] == "now" else words[point["standing"]],
         "simulated" if point["simulated"] else "",
     ]
     return ", ".join(one for one in told if one)
 
 
 def _saved(option: Mapping[str, Any]) -> str:
-    """What a way saves, or costs, a month."""
-    amount = {name: Decimal(usd) for name, usd in option["saved_a_month"].items()}
-    ends = between(money(amount["low_usd"]), money(amount["high_usd"]))
+    """What a way saves or costs a month, against the period's mean; where the task is done like this already, against the reference."""
+    is_now = option["is_now"]
+    found = option["saved_from_reference" if is_now else "saved_a_month"]
+    usd, low, high = (Decimal(found[name]) for name in ("usd", "low_usd", "high_usd"))
+    against = "all of it on the reference" if is_now else "this period's mean"
+    if usd < 0:
+        usd, low, high = -usd, -high, -low
+        told = f"costs {money(usd)} a month more than {against}{_ends(low, high)}"
+    else:
+        told = f"saves {money(usd)} a month{_ends(low, high)} against {against}"
     sure = "" if option["is_sure"] else "; its quality may lie below what is needed"
-    return f"saves {money(amount['usd'])} a month ({ends}) at today's volume{sure}"
+    return f"{'as it is done now, ' if is_now else ''}{told}, at today's volume{sure}"
+
+
+def _ends(low: Decimal, high: Decimal) -> str:
+    return "" if low == high else f" ({between(money(low), money(high))})"
 
 
 def _show_step(step: Mapping[str, Any]) -> None:

@@ -41,8 +41,9 @@ def judge(
         print_json(found)
         return
     out.print(
-        f"[bold]{task}[/], judged by {found['judge']}: {found['good']} of {found['n']} as good as the reference or better "
-        f"({found['ties']} ties, {found['biased']} of them since the verdict changed with the order; {found['no_verdict']} no verdict)"
+        f"[bold]{task}[/], judged by {found['judge']}{', which is simulated' if found['simulated'] else ''}: {found['good'] - found['biased']} of "
+        f"{found['n']} as good as the reference or better; of {found['biased']} the verdict changed with the order of the two, which counts as a "
+        f"tie; {found['no_verdict']} without a verdict"
     )
     corrected = found["corrected"]
     if corrected and corrected["quality"]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
 from orchestrator.cli.again import again
 from orchestrator.cli.connect import server_command, settings_of, with_servers
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.options import Config, DataDir, Task, check_file, json_flag, place
+from orchestrator.cli.options import Config, DataDir, EncoderChoice, Task, check_file, json_flag, place
 
 Labels = Annotated[
     Path, typer.Option("--labels", metavar="FILE.csv", parser=place, help="Labelled rows: CSV with a header.")
@@ -24,10 +24,9 @@ FromHistory = Annotated[
 ]
 TextColumn = Annotated[str, typer.Option("--text-column", help="The column with the text.")]
 Encoder = Annotated[
-    str,
+    EncoderChoice,
     typer.Option(
         "--encoder",
-        metavar="auto|none",
         help="auto: sentence vectors where the encoder is installed; none: n-grams alone.",
     ),
 ]
@@ -41,6 +40,7 @@ CertifyRows = Annotated[
     ),
 ]
 LabelColumn = Annotated[str, typer.Option("--label-column", help="The column with the right answer.")]
+SHOWN: Final = 5
 
 
 def train(
@@ -49,7 +49,7 @@ def train(
     from_history: FromHistory = False,
     text_column: TextColumn = "text",
     label_column: LabelColumn = "label",
-    encoder: Encoder = "auto",
+    encoder: Encoder = EncoderChoice.AUTO,
     certify_rows: CertifyRows = None,
     data_dir: DataDir = None,
     config: Config = None,
@@ -73,7 +73,7 @@ def train(
     check_file(labels)
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         record = server_command("train")(
-            settings, task, labels, text_column, label_column, _tell, encoder=encoder, certify_rows=certify_rows,
+            settings, task, labels, text_column, label_column, _tell, encoder=encoder.value, certify_rows=certify_rows,
             from_history=from_history,
         )  # fmt: skip
     if as_json:
@@ -85,8 +85,23 @@ def train(
         out.print(f"  right on rows that its heads had not seen: {record['held_out_accuracy']:.1%}")
         for one in record["notes"]:
             note(one)
+        _show_listed(record)
         use, check = again(f"submit FILE --task {task}"), again(f"evaluate {task} --labels OTHER.csv")
         note(f"Use it: {use}   check it: {check}")
+
+
+def _show_listed(record: dict[str, Any]) -> None:
+    """Rows that look wrong, the first of them, and where all of them are."""
+    noise, contradictions = record["label_noise"], record["contradictions"]
+    for one in noise.get("listed", [])[:SHOWN]:
+        said = f"row {one['row']}: given {one['given']}, looks like {one['said']}"
+        out.print(f"  {said} ({one['confidence']:.0%} sure)", markup=False, soft_wrap=True)
+    for one in contradictions.get("listed", [])[:SHOWN]:
+        rows = ", ".join(map(str, one["rows"][:SHOWN]))
+        out.print(f"  rows {rows} say the same with different labels", markup=False, soft_wrap=True)
+    note(f"Its card, with figures by label: {record['card']}")
+    if max(len(noise.get("listed", [])), len(contradictions.get("listed", []))) > SHOWN:
+        note("All rows that look wrong are in the training record: --json, or model.json beside the card.")
 
 
 def _tell(step: str, share: float) -> None:

@@ -29,6 +29,13 @@ class TierChoice(StrEnum):
     MLLM = "mllm"
 
 
+class EncoderChoice(StrEnum):
+    """Whether a model that is learned looks at sentence vectors."""
+
+    AUTO = "auto"
+    NONE = "none"
+
+
 def hint(name: str, remedy: str) -> Callable[[Any], Any]:
     """A check of a flag that goes out as the hint `name`, by the rule that the service itself has."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -19,8 +20,17 @@ from orchestrator.cli.saving import check_target
 STAGES: Final = ("shadow", "canary", "full")
 Shown = Annotated[
     bool,
-    json_flag("`stage`, `certificate`, `threshold`, `audits` by kind, `certificates` and the `history` of its stages"),
+    json_flag(
+        "`stage`, `certificate`, `threshold`, `audits` by kind (of this specialist under this certificate), `watched`, `certificates` and the `history` of its stages"
+    ),
 ]
+
+
+class MeasureChoice(StrEnum):
+    """What a certificate is about."""
+
+    ACCURACY = "accuracy"
+    AGREEMENT = "agreement"
 
 
 def _stage_named(value: str) -> str:
@@ -38,7 +48,7 @@ def certify(
         typer.Option("--labels", metavar="FILE.csv", parser=place, help="Labelled rows that it was not trained on; else those kept aside at training."),
     ] = None,
     measure: Annotated[
-        str | None, typer.Option("--measure", help="`accuracy` of labels, or `agreement` with the reference, from audits of the shadow.")
+        MeasureChoice | None, typer.Option("--measure", help="`accuracy` of labels, or `agreement` with the reference, from audits of the shadow.")
     ] = None,
     reference_quality: Annotated[
         float | None,
@@ -185,7 +195,7 @@ def label(
     label_column: Annotated[str, typer.Option("--label-column", help="The column with the right answer.")] = "label",
     data_dir: DataDir = None,
     config: Config = None,
-    as_json: Annotated[bool, json_flag("`task` and the number of `labels` stored")] = False,
+    as_json: Annotated[bool, json_flag("`task`, the number of `labels` stored and of rows `without_a_label`, and `unknown_labels`")] = False,
 ) -> None:  # fmt: skip
     """Say what the right answers to a task's jobs are: the quality of every model that answered them is measured by it.
 
@@ -203,7 +213,17 @@ def label(
     check_file(labels)
     with with_servers(settings_of(data_dir, config), workers=False) as settings:
         found = server_command("label")(settings, task, labels, job_column=job_column, label_column=label_column)
-    print_json(found) if as_json else out.print(f"{found['labels']:,} labels of task {task} are stored.")
+    if found["unknown_labels"]:
+        note(
+            f"Warning: the specialist of {task} cannot give {', '.join(found['unknown_labels'][:5])}"
+            f"{' and others' if len(found['unknown_labels']) > 5 else ''}. If a label is misspelt, correct it and give the file "
+            "again: the newest word on a job counts. If it is right, train it anew on rows with it."
+        )
+    if as_json:
+        print_json(found)
+        return
+    left = f"; {found['without_a_label']:,} rows have none yet" if found["without_a_label"] else ""
+    out.print(f"{found['labels']:,} labels of task {task} are stored{left}.")
 
 
 def _draw(task: str, n: int, out_file: Path, data_dir: Path | None, config: Path | None) -> None:
@@ -228,6 +248,8 @@ def _show(found: Mapping[str, Any]) -> None:
     for kind, counted in found["audits"].items():
         missing = f", {counted['missing']} never answered" if counted["missing"] else ""
         out.print(f"  {kind}: {counted['agreed']:,} of {counted['decided']:,} agree{missing}; {counted['open']:,} open")
+    if found["watched"]:
+        out.print(f"  {found['watched']}", soft_wrap=True)
     _show_history(found["history"])
 
 

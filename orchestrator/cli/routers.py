@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,18 +13,11 @@ from orchestrator.cli.again import again
 from orchestrator.cli.command import Command
 from orchestrator.cli.connect import server_command, settings_of
 from orchestrator.cli.display import note, out, print_json, table
-from orchestrator.cli.options import Config, DataDir, json_flag, place
+from orchestrator.cli.options import Config, DataDir, EncoderChoice, json_flag, place
 
 app = typer.Typer(
     no_args_is_help=True, help="The learned router: which model does a prompt well, and is worth its price."
 )
-
-
-class EncoderChoice(StrEnum):
-    """Whether the router looks at sentence vectors."""
-
-    AUTO = "auto"
-    NONE = "none"
 
 
 def cost_of(value: str) -> tuple[str, float]:
@@ -66,7 +58,7 @@ CostsOf = Annotated[
         "--cost", metavar="MODEL=USD", help="What a job costs on a model; once for each. Kept by train for later."
     ),
 ]
-RECORD_SHAPE = "the training record with `version`, `models`, `n`, `fitted`, `held_out`, `figures`"
+RECORD_SHAPE = "the training record with `version`, `models`, `n`, `fitted`, `held_out`, `figures`, `not_in_fleet`"
 
 
 @app.command("train", cls=Command)
@@ -108,6 +100,7 @@ def train(
     out.print(f"Router {record['version']}: {record['fitted']:,} rows fitted, {record['held_out']:,} held out")
     _show_models(record)
     _show_figures(record["figures"])
+    _warn_of_strangers(record)
     note(f"Set its threshold: {again('router calibrate --quality Q')}   or: {again('router calibrate --budget USD')}")
 
 
@@ -129,7 +122,7 @@ def calibrate(
     as_json: Annotated[
         bool,
         json_flag(
-            "`issued`, `threshold`, `quality`, `quality_bound`, `cost_usd`, `cost_bound_usd`, `shares`, `reason`"
+            "`issued`, `threshold`, `quality`, `quality_bound`, `cost_usd`, `cost_bound_usd`, `shares`, `not_in_fleet`, `reason`"
         ),
     ] = False,
 ) -> None:
@@ -157,6 +150,7 @@ def calibrate(
     else:
         out.print(f"[bold]{'Set' if rule['issued'] else 'Nothing is issued'}[/]: {rule['reason']}")
         _show_rule(rule)
+        _warn_of_strangers(rule)
     if not rule["issued"]:
         raise typer.Exit(1)
 
@@ -214,10 +208,19 @@ def show(
     else:
         out.print(f"Rule: {found['rule']['reason']}")
         _show_rule(found["rule"])
+    _warn_of_strangers(found)
 
 
 def _tell(step: str, share: float) -> None:
     note(f"{share:4.0%}  {step}")
+
+
+def _warn_of_strangers(found: Mapping[str, Any]) -> None:
+    if strangers := found["not_in_fleet"]:
+        note(
+            f"Warning: {', '.join(strangers)} {'is no model' if len(strangers) == 1 else 'are no models'} of the fleet, so nothing goes there by this "
+            "router. Name the columns of the outcomes as rightsize.toml names the models, and train it again."
+        )
 
 
 def _show_models(record: Mapping[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """A specialist on disk: a folder with its numbers, its words and record, a card for people, and the rows kept aside to certify it.
 
-No pickle anywhere: the numbers are read with `allow_pickle=False` once their SHA-256 has been compared, and a prediction needs no
-library of training. A folder is written under a temporary name and renamed, so that a half-written one is never seen:
+Both are held against their hashes when they are read (`stored.py`), and a prediction needs no library of training:
 
     <blobs>/specialists/<task>/<version>/model.npz, model.json, kept.json, card.md
     <blobs>/specialists/<task>/current.json          {"version": ...}, replaced atomically
@@ -12,19 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from orchestrator.errors import InvalidConfig, InvalidRequest, NotFound
-from orchestrator.learned import first_format
+from orchestrator.learned import first_format, stored
 from orchestrator.learned.classifier import Field, Specialist
 from orchestrator.learned.encoder import encoders_of, open_encoder
 from orchestrator.learned.ngrams import NGrams
@@ -32,10 +27,7 @@ from orchestrator.learned.record import Kept, TrainingRecord
 
 FORMAT: Final = "rightsize-specialist-2"
 _TASK: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
-_VERSION: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{0,62}", re.ASCII)
-_MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 
-Arrays = dict[str, NDArray[Any]]
 T = TypeVar("T")
 
 
@@ -56,23 +48,14 @@ def task_folder(blobs: Path, task: str) -> Path:
 
 def version_folder(blobs: Path, task: str, version: str) -> Path:
     """The folder of one version, whether it is there or not; raises InvalidRequest for what can be no version."""
-    if not _VERSION.fullmatch(version):
+    if not stored.VERSION.fullmatch(version):
         raise InvalidRequest(f"{version[:80]!r} cannot be the version of a specialist.", param="specialist")
     return task_folder(blobs, task) / version
 
 
 def current_folder(blobs: Path, task: str) -> Path | None:
     """The folder of the version that answers now, or None for a task without a specialist."""
-    folder = task_folder(blobs, task)
-    try:
-        version = json.loads((folder / "current.json").read_bytes())["version"]
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidConfig(f"{folder / 'current.json'} cannot be read ({error}). {_again(task)}") from None
-    if not isinstance(version, str) or not _VERSION.fullmatch(version):
-        raise InvalidConfig(f"{folder / 'current.json'} names no version. {_again(task)}")
-    return folder / version
+    return stored.current_version(task_folder(blobs, task), _again(task))
 
 
 def tasks_with_specialists(blobs: Path) -> tuple[str, ...]:
@@ -83,37 +66,30 @@ def tasks_with_specialists(blobs: Path) -> tuple[str, ...]:
 def save(blobs: Path, specialist: Specialist, record: TrainingRecord, kept: Kept, card: str) -> Path:
     """Write a new version of a task's specialist and make it the current one; returns its folder."""
     home = task_folder(blobs, record.task)
-    home.mkdir(parents=True, exist_ok=True)
-    writing = home / f".writing-{secrets.token_hex(8)}"
-    writing.mkdir()
-    try:
-        with (writing / "model.npz").open("wb") as file:
-            np.savez(file, **_arrays(specialist))  # type: ignore[arg-type] # its stub takes the names for other options
-            _settle(file.fileno())
-        _write(writing / "kept.json", kept.as_dict())
+    with stored.new_version(home, record.version) as writing:
+        npz_sha256 = stored.write_numbers(writing / "model.npz", _arrays(specialist))
+        stored.write_json(writing / "kept.json", kept.as_dict())
         (writing / "card.md").write_text(card, encoding="utf-8", errors="replace")
-        document = {
-            "format": FORMAT,
-            **_described(specialist),
-            "npz_sha256": _sha256(writing / "model.npz"),
-            "kept_sha256": _sha256(writing / "kept.json"),
-            "record": record.as_dict(),
-        }
-        _write(writing / "model.json", document)
-        folder = home / record.version
-        writing.rename(folder)
-    except BaseException:
-        shutil.rmtree(writing, ignore_errors=True)
-        raise
-    fresh = home / f".current-{secrets.token_hex(8)}"
-    _write(fresh, {"version": record.version})
-    fresh.replace(home / "current.json")
-    return folder
+        stored.describe(
+            writing,
+            {
+                "format": FORMAT, **_described(specialist), "npz_sha256": npz_sha256,
+                "kept_sha256": stored.sha256_of(writing / "kept.json"), "record": record.as_dict(),
+            },
+        )  # fmt: skip
+    stored.make_current(home, record.version)
+    return home / record.version
 
 
 def load(folder: Path) -> tuple[Specialist, TrainingRecord]:
     """A specialist and its record; raises NotFound or InvalidConfig where the folder is missing or damaged."""
     return _read(folder, _loaded)
+
+
+def check(folder: Path) -> None:
+    """Hold all files of a specialist against their hashes; raises as `load` does."""
+    kept(folder)
+    _read(folder, lambda folder, document: stored.read_numbers(folder / "model.npz", document["npz_sha256"]))
 
 
 def kept(folder: Path) -> Kept:
@@ -130,7 +106,7 @@ def model_sha256(specialist: Specialist) -> str:
 
 
 def _loaded(folder: Path, document: dict[str, Any]) -> tuple[Specialist, TrainingRecord]:
-    arrays = _numbers(folder, document)
+    arrays = stored.read_numbers(folder / "model.npz", document["npz_sha256"])
     record = TrainingRecord.from_dict(document["record"])
     if document["format"] == first_format.FORMAT:
         return first_format.specialist(document, arrays), record
@@ -157,7 +133,7 @@ def _loaded(folder: Path, document: dict[str, Any]) -> tuple[Specialist, Trainin
 def _kept(folder: Path, document: dict[str, Any]) -> Kept:
     if document["format"] == first_format.FORMAT:
         return Kept((), (), frozenset())
-    data = (folder / "kept.json").read_bytes()
+    data = stored.bounded(folder / "kept.json")
     if hashlib.sha256(data).hexdigest() != document["kept_sha256"]:
         raise ValueError("kept.json is not the file that model.json describes")
     return Kept.from_dict(json.loads(data))
@@ -165,31 +141,16 @@ def _kept(folder: Path, document: dict[str, Any]) -> Kept:
 
 def _read(folder: Path, read: Callable[[Path, dict[str, Any]], T]) -> T:
     try:
-        for path in folder.iterdir():
-            if path.stat().st_size > _MAX_FILE_BYTES:
-                raise ValueError(f"{path.name} is over {_MAX_FILE_BYTES >> 20} MiB")
-        document = json.loads((folder / "model.json").read_bytes())
-        if document["format"] not in (FORMAT, first_format.FORMAT):
-            raise ValueError(f"its format is {str(document['format'])[:40]!r}, not {FORMAT!r}")
-        return read(folder, document)
+        return read(folder, stored.described(folder, (FORMAT,), unsealed=(first_format.FORMAT,)))
     except FileNotFoundError:
         raise NotFound(f"There is no specialist in {folder}. {_again(folder.parent.name)}") from None
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, RecursionError) as error:
+    except stored.DAMAGE as error:
         raise InvalidConfig(f"The specialist in {folder} is damaged: {error}. {_again(folder.parent.name)}") from None
 
 
-def _numbers(folder: Path, document: dict[str, Any]) -> Arrays:
-    with (folder / "model.npz").open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != document["npz_sha256"]:
-            raise ValueError("model.npz is not the file that model.json describes")
-        file.seek(0)
-        with np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-
-
-def _arrays(specialist: Specialist) -> Arrays:
+def _arrays(specialist: Specialist) -> stored.Arrays:
     """All numbers by the names that they have in the file. Vectors are kept in half precision, in which they are used too."""
-    found: Arrays = {
+    found: stored.Arrays = {
         "word_idf": specialist.ngrams.idf[0],
         "char_idf": specialist.ngrams.idf[1],
         "scope": specialist.scope,
@@ -211,22 +172,5 @@ def _described(specialist: Specialist) -> dict[str, Any]:
     }
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _again(task: str) -> str:
     return f"Train it with `rightsize train {task} --labels FILE.csv`."
-
-
-def _write(path: Path, document: object) -> None:
-    with path.open("w", encoding="ascii") as file:
-        json.dump(document, file)
-        file.flush()
-        _settle(file.fileno())
-
-
-def _settle(descriptor: int) -> None:
-    """On the disk before the rename that makes it visible, so that a power cut leaves no empty file behind a name."""
-    os.fsync(descriptor)

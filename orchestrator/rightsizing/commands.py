@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.flow import administer
 from orchestrator.flow.context import Context, open_context
 from orchestrator.learned.specialist import version_folder
@@ -19,13 +20,15 @@ from orchestrator.rightsizing.stages import certifying, promoting, standing
 from orchestrator.rightsizing.stages.certifying import Measure, Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.settings import Settings
-from orchestrator.store.rightsizing import stages
+from orchestrator.store.rightsizing import certificates, stages
 from orchestrator.store.tenants import HOUSE
 
 if TYPE_CHECKING:
     from sqlalchemy import Row
 
+    from orchestrator.rightsizing.advice.economics import AdvicePolicy
     from orchestrator.rightsizing.evidence.facts import TaskFacts
+    from orchestrator.rightsizing.stages.held_rows import Used
 
 
 @contextmanager
@@ -59,7 +62,7 @@ def certify(
         rows = (
             _kept(context, tenant_id, asked, trained, folder)
             if labels is None
-            else _labelled(folder, asked, labels, text_column, label_column)
+            else _labelled(folder, asked, labels, text_column, label_column, _used(context, tenant_id, task))
         )
         return certifying.attempt(context, tenant_id, asked, rows)
 
@@ -70,7 +73,7 @@ def _reference_low(context: Context, tenant_id: int, task: str) -> float | None:
     return measuring.reference_low(context, tenant_id, task)
 
 
-def _labelled(folder: Path, asked: Request, labels: Path, text_column: str, label_column: str) -> Sample:
+def _labelled(folder: Path, asked: Request, labels: Path, text_column: str, label_column: str, used_of: Used) -> Sample:
     from orchestrator.rightsizing.stages import held_rows
 
     if asked.measure == "agreement":
@@ -78,7 +81,17 @@ def _labelled(folder: Path, asked: Request, labels: Path, text_column: str, labe
             "Labels are for accuracy. Agreement comes from what the reference answered: leave --labels out.",
             param="labels",
         )
-    return held_rows.of_file(folder, asked.task, labels, text_column, label_column)
+    return held_rows.of_file(folder, asked.task, labels, text_column, label_column, used_of)
+
+
+def _used(context: Context, tenant_id: int, task: str) -> Used:
+    """Tells which of some texts an attempt of a task has used."""
+
+    def used_of(hashes: Sequence[bytes]) -> set[bytes]:
+        with context.database.unit_of_work() as session:
+            return certificates.used(session, tenant_id, task, hashes)
+
+    return used_of
 
 
 def _kept(context: Context, tenant_id: int, asked: Request, trained: Row[Any], folder: Path) -> Sample | None:
@@ -113,6 +126,10 @@ def demote(settings: Settings, task: str, *, reason: str) -> dict[str, Any]:
             stage = stages.of_task(session, tenant_id, task)
         if stage is None:
             raise NotFound(f"Task {task} was never promoted: there is nothing to take back.")
+        if stage.stage == "demoted":
+            raise Conflict(
+                f"Task {task} is demoted already: its reference answers. `rightsize stages {task}` says since when."
+            )
         promoting.demote(context, stage, reason, set_by="command line")
         return _standing(context, tenant_id, task)
 
@@ -165,19 +182,22 @@ def advise(
 
     wanted = AdvicePolicy(**(policy or {}))
     with _opened(settings) as (context, tenant_id):
-        return [advice_on(facts, wanted).as_dict() for facts in _measured(context, tenant_id, since, None, task)]
+        found = _measured(context, tenant_id, since, None, task)
+        return [advice_on(facts, _priced(context, wanted, facts)).as_dict() for facts in found]
 
 
 def report(
     settings: Settings, *, since: str | None = None, until: str | None = None, html: bool = False
 ) -> dict[str, Any]:
     """What right-sizing saved (`savings`), and where it is wanted a page of it (`html`)."""
+    from orchestrator.rightsizing.advice.advise import AdvicePolicy
     from orchestrator.rightsizing.advice.advise import advise as advice_on
     from orchestrator.rightsizing.advice.page import Report, page_html
     from orchestrator.rightsizing.advice.savings import savings
 
     with _opened(settings) as (context, tenant_id):
         found = _measured(context, tenant_id, since, until)
+        policies = [_priced(context, AdvicePolicy(), facts) for facts in found]
     if not found:
         raise NotFound(
             "Nothing of a task was delivered in this period. Submit work with `--task NAME`, or give another --since."
@@ -186,9 +206,21 @@ def report(
     told: dict[str, Any] = {"savings": saved.as_dict()}
     if html:
         told["html"] = page_html(
-            Report(saved, found, [advice_on(facts) for facts in found], made_on=datetime.now(UTC).date())
+            Report(
+                saved,
+                found,
+                [advice_on(facts, policy) for facts, policy in zip(found, policies, strict=True)],
+                made_on=datetime.now(UTC).date(),
+            )
         )
     return told
+
+
+def _priced(context: Context, policy: AdvicePolicy, facts: TaskFacts) -> AdvicePolicy:
+    """With what a specialist would cost by the fleet's rate card."""
+    from orchestrator.rightsizing.evidence.measuring import specialist_usd
+
+    return replace(policy, specialist_usd=specialist_usd(context, facts.task))
 
 
 def _measured(

@@ -13,7 +13,8 @@ import pytest
 from sqlalchemy import text as sql
 
 from orchestrator import ids
-from orchestrator.errors import InvalidRequest
+from orchestrator.doctor import Finding, examine
+from orchestrator.errors import Conflict, InvalidRequest
 from orchestrator.promotion import Stage
 from orchestrator.rightsizing import commands
 from orchestrator.rightsizing.evidence import measuring
@@ -142,6 +143,63 @@ def test_a_certificate_is_about_the_version_that_is_stored_whatever_lies_newest_
     file = tmp_path / "fresh.csv"
     file.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in texts(200, 51))]) + "\n")
     assert commands.certify(stack.settings, TASK, target=0.999, delta=0.05, labels=file)["specialist"] == stored
+
+
+def test_labels_that_the_specialist_cannot_give_are_named_and_spend_no_attempt(stack: Stack, tmp_path: Path) -> None:
+    (job,) = stack.query("SELECT public_id FROM jobs WHERE state = 10 ORDER BY id LIMIT 1")
+    file = tmp_path / "strange.csv"
+    file.write_text(f"job,label\n{ids.public('job', job.public_id)},zebra\n{ids.public('job', job.public_id)},\n")
+    told = label_file(stack.context, TENANT, TASK, file, "job", "label", given_by="test")
+    assert told == {"task": TASK, "labels": 1, "without_a_label": 1, "unknown_labels": ["zebra"]}
+    change(stack, "DELETE FROM labels WHERE label = 'zebra'")
+    before = attempts(stack)
+    file.write_text("text,label\nmy card is lost,zebra\nwhere is my card,giraffe\n")
+    with pytest.raises(InvalidRequest, match="cannot give any of the labels of strange.csv"):
+        commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
+    assert attempts(stack) == before
+
+
+def attempts(stack: Stack) -> int:
+    return stack.count("SELECT count(*) FROM certificates")
+
+
+def test_rows_that_were_used_are_refused_before_they_are_read_again(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "again.csv"
+    file.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in texts(120, 52))]) + "\n")
+    commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
+    monkeypatch.setattr(held_rows, "_held", lambda *_: pytest.fail("the specialist was asked"))
+    with pytest.raises(InvalidRequest, match="None of the .* rows can be used"):
+        commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
+
+
+@pytest.mark.parametrize("to", ["shadow", "full"])
+def test_a_share_is_of_a_canary_only(stack: Stack, to: Stage) -> None:
+    with pytest.raises(InvalidRequest, match="--share is of a canary"):
+        promoting.promote(stack.context, TENANT, Wish(TASK, to, "test", share=0.3))
+
+
+def test_what_is_demoted_is_not_demoted_again(stack: Stack) -> None:
+    commands.demote(stack.settings, TASK, reason="A test.")
+    with pytest.raises(Conflict, match="is demoted already"):
+        commands.demote(stack.settings, TASK, reason="A test.")
+    promote(stack, "shadow")
+
+
+def test_the_doctor_finds_a_specialist_that_was_changed(stack: Stack) -> None:
+    def told() -> Finding:
+        (found,) = [one for one in examine(stack.settings) if one.name == "specialists"]
+        return found
+
+    assert told().holds
+    path = newest_folder(stack) / "model.json"
+    as_written = path.read_bytes()
+    path.write_bytes(as_written.replace(b"card", b"cart"))
+    assert not told().holds
+    assert "changed since it was written" in told().detail
+    path.write_bytes(as_written)
+    assert told().holds
 
 
 def aside(stack: Stack) -> KeptAside:

@@ -18,7 +18,7 @@ from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.evidence import judging, measuring, past
 from orchestrator.rightsizing.evidence.labelling import draw_to_label, label_file
 from orchestrator.rightsizing.evidence.seen import Period
-from orchestrator.rightsizing.stages import certifying, drifting, held_rows, promoting
+from orchestrator.rightsizing.stages import certifying, drifting, held_rows, promoting, standing
 from orchestrator.rightsizing.stages.certifying import Held, Request, Sample
 from orchestrator.rightsizing.stages.promoting import Wish
 from orchestrator.rightsizing.training.train import train
@@ -198,6 +198,7 @@ def test_what_a_task_took_and_how_good_it_is_is_measured(stack: Stack) -> None:
     assert (facts.task, facts.jobs, facts.reference, facts.stage.stage) == (TASK, 40, "large", "shadow")
     large, ours = facts.model("large"), facts.specialist
     assert large is not None
+    assert large.by("checks") is None, "nothing asks for a form of the answers"
     assert ours is not None
     assert (large.jobs, str(large.charge_usd)) == (40, "2.000000000000")
     assert ours.jobs == 0
@@ -333,6 +334,18 @@ def test_when_quality_halves_it_is_demoted_within_200_audits_and_nothing_is_lost
     assert seen - before <= 200
     assert models_of(run(stack, texts(40, 8))) == {"large": 40}
     stack.must_hold()
+
+
+def test_what_audits_took_back_does_not_come_back_by_rows_of_a_file(stack: Stack) -> None:
+    rows = Sample(scored(stack, 600, 31), [one.score for one in scored(stack, 500, 32)], {"source": "fresh.csv"})
+    found = certifying.attempt(stack.context, OWNER.tenant_id, Request(TASK, 0.8, 0.05, "accuracy"), rows)
+    assert found["issued"], found["reason"]
+    with pytest.raises(InvalidRequest, match=f"Audits took back what version .* promote {TASK} --to shadow"):
+        promoting.promote(stack.context, OWNER.tenant_id, Wish(TASK, "full", "test"))
+    with stack.context.database.unit_of_work() as session:
+        told = standing.told(session, OWNER.tenant_id, TASK)
+    assert "audits are wrong" in told["history"][0]["reason"]
+    assert set(told["audits"]) == {"audit"}, "what the shadow compared was under no certificate"
 
 
 def test_a_task_that_was_frozen_by_hand_is_told_as_that(stack: Stack) -> None:

@@ -26,8 +26,17 @@ def test_advice_shows_the_plane_and_the_one_command(capsys: pytest.CaptureFixtur
     text = shown(certified(), capsys)
     assert "by agreement, 98% needed" in text
     assert "specialist, then big" in text
-    assert "saves $1,068 a month ($1,040 to $1,097) at today's volume" in text
+    assert "saves $1,068 a month ($1,040 to $1,097) against this period's mean, at today's volume" in text
     assert text.rstrip().endswith("promote triage --to shadow")
+
+
+def test_what_is_done_already_and_what_costs_more_is_told_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "best cascade: specialist, then big, as it is done now, saves $" in shown(promoted(), capsys)
+    assert "against all of it on the reference" in shown(promoted(), capsys)
+    dear = shown(promoted(audits_right=1_000), capsys)
+    assert "best single model: big, costs $" in dear
+    assert "a month more than this period's mean" in dear
+    assert "−" not in dear.split("best single model")[1].split("\n")[0]
 
 
 def test_advice_not_to_move_says_so(capsys: pytest.CaptureFixture[str]) -> None:

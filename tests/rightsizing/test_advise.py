@@ -245,6 +245,21 @@ def test_the_front_holds_what_no_cheaper_way_matches() -> None:
     assert [point.name for point in plane.front] == ["a", "d", "big"]
 
 
+def test_labels_that_are_there_are_not_said_to_be_missing() -> None:
+    assert any("How often answers are right is not known" in one for one in advise(certified()).missing)
+    known = replace(certified().models[1], quality=(*certified().models[1].quality, quality("labels", 95, 100)))
+    labelled = replace(certified(), models=(certified().models[0], known))
+    assert {plane.source for plane in advise(labelled).planes} == {"agreement", "labels"}
+    assert not any("is not known" in one for one in advise(labelled).missing)
+
+
+def test_what_is_done_already_is_told_against_the_reference() -> None:
+    before, now = advise(certified()).best_cascade, advise(promoted()).best_cascade
+    assert before is not None
+    assert now is not None
+    assert (before.is_now, now.is_now) == (False, True)
+
+
 def test_simulated_models_are_named() -> None:
     facts = certified()
     made_up = replace(facts, models=tuple(replace(one, simulated=True) for one in facts.models))

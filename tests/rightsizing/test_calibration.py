@@ -11,7 +11,7 @@ import pytest
 from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Field, Specialist
 from orchestrator.learned.encoder import encoders_of, open_encoder
-from orchestrator.learned.heads import Looks, accept, log_softmax, nearest, pool, products, signs
+from orchestrator.learned.heads import Looks, accept, kernel_scores, log_softmax, nearest, pool, products, signs
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
 from orchestrator.rightsizing.training import calibration, fitting
@@ -147,6 +147,21 @@ def test_beyond_what_is_kept_some_texts_stand_for_all(monkeypatch: pytest.Monkey
     assert fitted.arrays[0]["kernel_coef"].shape == (3, 60)
     found = calibration.look(fitted, [target], Fixed(), texts, vectors, np.arange(400))
     assert (found[0].heads[1].argmax(axis=1) == numbers).mean() > 0.9
+
+
+def test_texts_that_are_nearly_the_same_stand_for_all_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "MOST_KEPT", 500)
+    monkeypatch.setattr(fitting, "_KERNEL_WORK", 4_000 * 1_200**2)
+    draw = np.random.default_rng(0)
+    places = draw.normal(size=(40, 8)).astype(np.float32)
+    of = draw.integers(len(places), size=4_000)
+    vectors = places[of] + 1e-4 * draw.normal(size=(4_000, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    numbers = (of % 3).astype(np.int32)
+    target = Target(None, ("a", "b", "c"), numbers)
+    (coef,) = fitting._kernels(vectors, fitting._kept(4_000), [target])
+    said = kernel_scores(vectors @ vectors[fitting._kept(4_000)].T, coef)
+    assert (said.argmax(axis=1) == numbers).all()
 
 
 class Fixed:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.errors import InvalidRequest
-from orchestrator.rightsizing.training.labels import read_labels
+from orchestrator.rightsizing.training.labels import read_given, read_labels
 
 
 def write(tmp_path: Path, content: str | bytes, name: str = "labels.csv") -> Path:
@@ -62,6 +62,15 @@ def test_files_that_are_wrong_are_refused_with_their_lines(
         read_labels(write(tmp_path, content))
     for word in words:
         assert word in caught.value.message
+
+
+def test_rows_that_people_left_without_a_label_are_counted(tmp_path: Path) -> None:
+    path = write(tmp_path, "job,label\nj1,a\nj2,\nj3, \nj4,b\n")
+    assert read_given(path, "job", "label") == (["j1", "j4"], ["a", "b"], 2)
+    with pytest.raises(InvalidRequest, match="no label"):
+        read_labels(path, "job", "label")
+    with pytest.raises(InvalidRequest, match="None of the 1 rows of labels.csv has a label yet"):
+        read_given(write(tmp_path, "job,label\nj1,\n"), "job", "label")
 
 
 def test_a_file_that_is_not_there_or_is_a_folder_is_refused(tmp_path: Path) -> None:

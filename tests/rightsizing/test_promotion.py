@@ -90,7 +90,9 @@ def test_the_learned_router_is_heard_where_the_tree_comes_to_its_last_question()
     assert (found.model, found.rule) == ("sim-slm", "learned_router")
     assert "sim-slm 90%, sim-llm 95%" in found.reasons[-1]
     assert asked(None).rule == "default"
-    assert asked(replace(said, model="gone")).rule == "default"
+    gone = asked(replace(said, model="gone"))
+    assert gone.rule == "default"
+    assert "The learned router would take gone, which is no model of the fleet." in gone.reasons
     assert asked(said, stakes="high").rule == "high_stakes"
     assert asked(said, tier="llm").rule == "explicit_tier"
     assert asked(said, min_tier="llm").model == "sim-llm"

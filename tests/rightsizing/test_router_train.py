@@ -13,7 +13,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from orchestrator.errors import InvalidConfig, InvalidRequest, NotFound
-from orchestrator.learned import router_folder
+from orchestrator.learned import router_folder, stored
 from orchestrator.learned.projection import Floats, Projection
 from orchestrator.learned.router import MOST_PROMPT_CHARS, Router, Rule, choose
 from orchestrator.rightsizing.router import commands, figures
@@ -235,9 +235,26 @@ def test_a_file_that_was_changed_is_refused_by_its_hash(settings: Settings, name
 )
 def test_a_description_that_does_not_fit_the_numbers_is_refused(settings: Settings, change: dict[str, object]) -> None:
     path = commands.opened(settings).folder / "model.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    document = {**json.loads(path.read_text()), **change}
+    del document["sha256"]
+    stored.describe(path.parent, document)
     with pytest.raises(InvalidConfig, match="damaged"):
         commands.opened(settings)
+
+
+def test_models_that_changed_places_are_refused(settings: Settings) -> None:
+    path = commands.opened(settings).folder / "model.json"
+    assert router_folder.check(path.parent) == ("small", "large", "poet")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "models": document["models"][::-1]}))
+    for read in (commands.opened, lambda _: router_folder.check(path.parent)):
+        with pytest.raises(InvalidConfig, match="changed since it was written"):
+            read(settings)
+
+
+def test_models_that_the_fleet_does_not_have_are_named(settings: Settings) -> None:
+    assert commands.show(settings)["not_in_fleet"] == ["small", "large", "poet"]
+    assert commands.calibrate(settings, quality=0.5)["not_in_fleet"] == ["small", "large", "poet"]
 
 
 def test_numbers_that_do_not_fit_a_router_are_refused() -> None:

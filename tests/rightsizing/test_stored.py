@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.errors import InvalidConfig, NotFound
 from orchestrator.learned import specialist as specialists
+from orchestrator.learned import stored
 from orchestrator.rightsizing.training.evaluate import evaluate
 from orchestrator.rightsizing.training.train import train
 from tests.rightsizing.made_tickets import rows
@@ -73,17 +74,27 @@ def damage(folder: Path, how: str) -> None:
         rows_of["words"] = rows_of["words"][1:]
     elif how == "format":
         rows_of["format"] = "somebody's"
-    if how != "cut":
+    elif how == "labels":
+        labels = rows_of["fields"][0]["labels"]
+        rows_of["fields"][0]["labels"] = labels[1:] + labels[:1]
+    elif how == "unsealed":
+        del rows_of["sha256"]
+    if how in ("pickled", "fewer"):  # by somebody who knows how it is held against its hash
+        stored.describe(folder, {key: value for key, value in rows_of.items() if key != "sha256"})
+    elif how != "cut":
         document.write_text(json.dumps(rows_of))
 
 
-@pytest.mark.parametrize("how", ["flipped", "cut", "pickled", "fewer", "format"])
+@pytest.mark.parametrize("how", ["flipped", "cut", "pickled", "fewer", "format", "labels", "unsealed"])
 def test_a_folder_that_is_damaged_is_never_used(tmp_path: Path, how: str) -> None:
     record = train(*rows(30), "tickets", tmp_path)
     folder = tmp_path / "specialists" / "tickets" / record.version
     damage(folder, how)
     with pytest.raises(InvalidConfig, match="rightsize train tickets"):
         specialists.load(folder)
+    if how not in ("pickled", "fewer"):
+        with pytest.raises(InvalidConfig, match="rightsize train tickets"):
+            specialists.check(folder)
 
 
 def test_a_folder_that_is_missing_says_how_to_get_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.errors import InvalidRequest
 from orchestrator.learned import specialist as specialists
+from orchestrator.learned import stored
 from orchestrator.learned.record import TrainingRecord
 from orchestrator.learned.terms import char_terms, text_sha256, word_terms
 from orchestrator.rightsizing.training import fitting
@@ -291,7 +292,7 @@ def test_a_training_that_cannot_be_written_leaves_the_current_one(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(specialists, "_settle", full)
+    monkeypatch.setattr(stored.os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         train(*rows(30), "tickets", tmp_path)
     home = tmp_path / "specialists" / "tickets"

@@ -1,12 +1,12 @@
 """Advice for a task: what each way to do it costs and how good it is, what would be saved, what is not known yet, and the next step. Pure.
 
-Savings are told against the task as it is done now, at today's volume. Their interval joins those of the certificate's share and of the
+Savings are told against the task as it was done in the period, at today's volume. Their interval joins those of the certificate's share and of the
 prices; that of the quality stands beside it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,7 +23,7 @@ __all__ = ["Advice", "AdvicePolicy", "Option", "advise"]
 
 @dataclass(frozen=True, slots=True)
 class Option(Fact):
-    """A way to do the task, against how it is done now."""
+    """A way to do the task, against how it was done in the period."""
 
     name: str
     usd: Amount
@@ -32,9 +32,11 @@ class Option(Fact):
     is_sure: bool
     """Whether the whole interval of its quality reaches what is needed."""
     saved_a_month: Amount
-    """Against the task as it is now; below 0 it would cost more."""
+    """Against the task as it was done in the period; below 0 it would cost more."""
     saved_from_reference: Amount
     """Against all of it on the reference."""
+    is_now: bool = False
+    """Whether the task is done like this already: what it saves against the whole period tells of the days before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Advice(Fact):
     reference: str
     stage: Stage
     now_usd: Decimal | None
-    """A job as it is done now, audits included."""
+    """A job as it was done in the period, audits included."""
     planes: tuple[Plane, ...]
     """One for each source of quality, the one that says most first."""
     best_single: Option | None
@@ -74,13 +76,13 @@ def advise(facts: TaskFacts, policy: AdvicePolicy | None = None) -> Advice:
     single = _option(facts, _single(first), first, now)
     cascade_plane = next((plane for plane in known if plane.find("cascade") is not None), None)
     cascade_point = None if cascade_plane is None else cascade_plane.find("cascade")
-    cascade = _option(facts, cascade_point, cascade_plane, now)
+    cascade = _option(facts, cascade_point, cascade_plane, now, is_now=facts.stage.stage == "full")
     sums = economics(facts, policy, _labels_to_give(facts, policy, first))
     pays = cascade is not None and cascade.saved_from_reference.high_usd > 0
     case = Case(facts, policy, first, cascade_point, pays, sums)
     return Advice(
         facts.task, facts.version, facts.since, facts.until, facts.jobs, facts.jobs_a_month, facts.reference, facts.stage.stage, now, known, single, cascade,
-        sums, tuple(_missing(case)), tuple(_reasons(case, single, cascade)), next_step(case),
+        sums, tuple(_missing(case, known)), tuple(_reasons(case, single, cascade)), next_step(case),
         tuple(model.model for model in facts.models if model.simulated),
     )  # fmt: skip
 
@@ -96,7 +98,9 @@ def _single(plane: Plane | None) -> Point | None:
     return None if plane is None else plane.best_single or plane.likely_single
 
 
-def _option(facts: TaskFacts, point: Point | None, plane: Plane | None, now: Decimal | None) -> Option | None:
+def _option(
+    facts: TaskFacts, point: Point | None, plane: Plane | None, now: Decimal | None, *, is_now: bool = False
+) -> Option | None:
     reference = reference_price(facts)
     if point is None or plane is None or now is None or reference is None:
         return None
@@ -104,7 +108,7 @@ def _option(facts: TaskFacts, point: Point | None, plane: Plane | None, now: Dec
     saved = Amount.exactly(now).minus(point.usd).times(volume)
     against = Amount.exactly(Decimal(0)) if point.is_reference else reference.minus(point.usd).times(volume)
     is_sure = plane.needed is not None and point.quality.low >= plane.needed
-    return Option(point.name, point.usd, point.quality, is_sure, saved, against)
+    return Option(point.name, point.usd, point.quality, is_sure, saved, against, is_now)
 
 
 def _labels_to_give(facts: TaskFacts, policy: AdvicePolicy, plane: Plane | None) -> int:
@@ -117,12 +121,12 @@ def _labels_to_give(facts: TaskFacts, policy: AdvicePolicy, plane: Plane | None)
     return max(0, case.rows_needed - facts.held_labels)
 
 
-def _missing(case: Case) -> Iterator[str]:
+def _missing(case: Case, known: Sequence[Plane]) -> Iterator[str]:
     plane, facts = case.plane, case.facts
     if plane is None:
         yield f"No quality was measured by any source. Label some of it (`{case.label(SAMPLE)}`), or let audits run."
         return
-    if plane.source != "labels":
+    if all(one.source != "labels" for one in known):
         yield f"How often answers are right is not known, only how often they {SIGNS[plane.source]}: `{case.label(SAMPLE)}` and a person's labels tell it."
     if plane.needed is None:
         yield f"What quality is needed is not known: give --target, or label some of the reference's answers too (`{case.label(SAMPLE)}`)."

@@ -24,7 +24,7 @@ from orchestrator.rightsizing.guarantees.bounds import binomial_interval
 Kind = Literal["model", "cascade", "now"]
 Standing = Literal["front", "uncertain", "dominated"]
 """On the Pareto front by the estimates; off it by less than the intervals tell apart; surely worse than a cheaper one."""
-NOW: Final = "as it is"
+NOW: Final = "as it was"
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,9 +160,12 @@ def _on_single(facts: TaskFacts, single: Point | None, reference: Amount | None)
 
 
 def _qualities(facts: TaskFacts, plane: Plane | None) -> tuple[Quality | None, Quality | None]:
-    """The quality of what was delivered and that of the reference, by the first source that has the former."""
-    sources: list[Source] = [] if plane is None else [plane.source]
-    sources += [one.source for one in facts.delivered if one.source not in sources]
+    """The quality of what was delivered and that of the reference: by labels where these tell of it, else by what the advice goes by."""
+    sources: list[Source] = [
+        "labels",
+        *([] if plane is None else [plane.source]),
+        *(one.source for one in facts.delivered),
+    ]
     for source in sources:
         quality = delivered_quality(facts, source)
         if quality is not None:

@@ -71,6 +71,7 @@ def run(context: Context, tenant_id: int, task: str, n: int, tell: Tell) -> dict
     counted = verdicts.counted(found)
     return {
         "task": task,
+        "simulated": model.engine == "simulated",
         "judge": model.name,
         "of": pairs.kind,
         **counted.as_dict(),

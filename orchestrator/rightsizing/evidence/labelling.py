@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -13,11 +14,11 @@ from orchestrator import ids
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import answer_of, asked_text
+from orchestrator.rightsizing.evidence.answers import answer_of, asked_text, label_of
 from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
-from orchestrator.rightsizing.training.labels import read_labels
-from orchestrator.store.rightsizing import labels
+from orchestrator.rightsizing.training.labels import read_given
+from orchestrator.store.rightsizing import certificates, labels
 from orchestrator.store.rightsizing.labels import NewLabel
 
 CHUNK: Final = 1_000
@@ -29,12 +30,21 @@ def label_file(
     context: Context, tenant_id: int, task: str, file: Path, job_column: str, label_column: str, *, given_by: str
 ) -> dict[str, Any]:
     """Store the labels of a CSV file with a job's id and a label a line; raises InvalidRequest that names what does not fit."""
-    names, given = read_labels(file, job_column, label_column)
+    names, given, blank = read_given(file, job_column, label_column)
     pairs = [(_job(name.strip()), one) for name, one in zip(names, given, strict=True)]
     chunks = [_chunk(context, tenant_id, task, pairs[start : start + CHUNK]) for start in range(0, len(pairs), CHUNK)]
     with context.database.unit_of_work() as session:  # all of it or nothing
         stored = sum(labels.put(session, tenant_id, chunk, source="label", given_by=given_by) for chunk in chunks)
-    return {"task": task, "labels": stored}
+        trained = certificates.trained(session, tenant_id, task)
+    return {"task": task, "labels": stored, "without_a_label": blank, "unknown_labels": _unknown(trained, given)}
+
+
+def _unknown(trained: Row[Any] | None, given: Sequence[str]) -> list[str]:
+    """Labels that the task's specialist cannot give, where its labels are words."""
+    known = {label_of(label) for label in (trained.training or {}).get("labels", ())} if trained is not None else set()
+    if not known or any(label.startswith("{") for label in given):
+        return []
+    return sorted({label for label in given if label_of(label) not in known})
 
 
 def _job(name: str) -> UUID:

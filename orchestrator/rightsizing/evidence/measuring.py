@@ -137,6 +137,10 @@ def _models(
     """Of each model what it did; the reference and the specialist's version stand there though they did nothing."""
     agreement = measured.agreement(*seen.key, specialist=version)
     faults, by_name = measured.faults(*seen.key), seen.context.config.fleet.by_name
+    # Where nothing asks for a form, an answer cannot miss it, and says nothing by having none.
+    has_form = certificates.held_to_a_form(seen.session, seen.tenant_id, seen.task) or any(
+        "wrong_form" in one for one in faults.values()
+    )
     known = {row.model: row for row in rows}
     named = dict.fromkeys([*known, reference, *([serving] if serving is not None else [])])
     for name in named:
@@ -156,7 +160,7 @@ def _models(
         elif name == reference and row is not None and row.jobs:
             quality.append(of_reference(row.jobs))
         wrong = faults.get(name, {}).get("wrong_form", 0)
-        if row is not None and row.jobs + wrong and not specialist:
+        if has_form and row is not None and row.jobs + wrong and not specialist:
             total = row.jobs + wrong
             checked = quality_of("checks", [Group(1.0, total, total, row.jobs)])
             quality += [checked] if checked is not None else []
@@ -178,6 +182,12 @@ def _model_facts(
         rejected=row.rejected, rejected_usd=row.rejected_usd, charge_squares=row.charge_squares, expected_usd=_expected(model),
         errors=faults, quality=quality, delivered=delivered, is_specialist=model is not None and _is_specialist(model),
     )  # fmt: skip
+
+
+def specialist_usd(context: Context, task: str) -> Decimal:
+    """What an answer of a task's specialist would cost, by the rate card of the model that serves it; 0 where none does."""
+    serving = (model for model in context.config.fleet.models if _is_specialist(model))
+    return _expected(next((model for model in serving if not model.tasks or task in model.tasks), None)) or Decimal(0)
 
 
 def _expected(model: Model | None) -> Decimal | None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.errors import InvalidRequest, NotFound
+from orchestrator.fleet import load
 from orchestrator.learned import router_folder
 from orchestrator.learned.encoder import MODEL, Encoder, encoders_of, open_encoder
 from orchestrator.learned.router_folder import Known, Stored
@@ -102,7 +103,7 @@ def train(
         Known(hashes[held], said, outcomes.values[held]),
         None if encoding is None else encoding.sha256,
     )
-    return record
+    return {**record, "not_in_fleet": strangers(settings, outcomes.models)}
 
 
 def calibrate(
@@ -144,7 +145,7 @@ def calibrate(
     }  # fmt: skip
     if made.issued:
         router_folder.put_rule(stored.folder, rule)
-    return rule
+    return {**rule, "not_in_fleet": strangers(settings, models)}
 
 
 def evaluate(
@@ -169,7 +170,15 @@ def evaluate(
 
 def show(settings: Settings) -> dict[str, Any]:
     """The router in use: its record, and the rule by which it chooses (null where none is set)."""
-    return {**opened(settings).record, "rule": router_folder.current_rule(settings.blobs)}
+    stored = opened(settings)
+    rule = router_folder.current_rule(settings.blobs)
+    return {**stored.record, "rule": rule, "not_in_fleet": strangers(settings, stored.router.models)}
+
+
+def strangers(settings: Settings, models: Sequence[str]) -> list[str]:
+    """Those of a router's models that the fleet does not have: what it would give to them goes by the tree."""
+    known = load(settings.config).fleet.by_name
+    return [model for model in models if model not in known]
 
 
 def opened(settings: Settings) -> Stored:

@@ -99,17 +99,22 @@ def attempt(context: Context, tenant_id: int, asked: Request, rows: Sample | Non
         fresh, known, double = _fresh(session, tenant_id, asked.task, rows.held)
         number = certificates.last_attempt(session, tenant_id, asked.task) + 1
         if not fresh:
-            raise InvalidRequest(
-                f"None of the {len(rows.held)} rows can be used: {known} were used by an earlier attempt, {double} stand twice. "
-                f"Certify on new rows: rightsize certify {asked.task} --labels FILE.csv",
-                param="labels",
-            )
+            raise none_left(asked.task, len(rows.held), known, double)
         found, fields = _found(Demand(target=asked.target, delta=asked.delta, attempt=number), rows, fresh)
         frame = {**rows.frame, "used_before": known, "duplicates": double}
         revision = (rows.frame.get("revision") or None) if asked.measure == "agreement" else None
         new = _stored(asked, trained, found, fresh, number=number, frame=frame, revision=revision)
         made = certificates.add(session, tenant_id, new, [one.text_hash for one in fresh])
     return {**told(new, found, made), "fields": [one.as_dict() for one in fields]}
+
+
+def none_left(task: str, rows: int, used: int, double: int) -> InvalidRequest:
+    """That no row is left that no attempt has used."""
+    return InvalidRequest(
+        f"None of the {rows} rows can be used: {used} were used by an earlier attempt, {double} stand twice. "
+        f"Certify on new rows: rightsize certify {task} --labels FILE.csv",
+        param="labels",
+    )
 
 
 def _found(demand: Demand, rows: Sample, fresh: Sequence[Held]) -> tuple[Finding, list[FieldFound]]:

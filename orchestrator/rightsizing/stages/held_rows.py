@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,24 +13,28 @@ from typing import Any, Final
 from orchestrator.errors import InvalidRequest
 from orchestrator.flow.context import Context
 from orchestrator.learned import specialist as specialists
+from orchestrator.learned.classifier import Specialist
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right
+from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right, label_of
 from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.kept_aside import KeptAside
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.guarantees.certify import Scored
+from orchestrator.rightsizing.stages import certifying
 from orchestrator.rightsizing.stages.certifying import Held, Sample
-from orchestrator.rightsizing.training.labels import read_labels
+from orchestrator.rightsizing.training.labels import named, read_labels
 from orchestrator.store.rightsizing import certificates, labels
 
 AT_ONCE: Final = 500
 MOST_MISSING: Final = 0.05
 """Of drawn jobs, that may have no label when a certificate is tried: the attempt uses all of them up."""
+Used = Callable[[Sequence[bytes]], Set[bytes]]
+"""Of some texts, by their hashes, those that an attempt has used."""
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class ToLabel:
     """A job's text that was drawn for people to label."""
 
     text: str
@@ -46,9 +50,13 @@ def reserved(aside: KeptAside) -> Sample:
     return Sample(held, _unlabelled(kept), dict(aside.frame or {}), aside.version, _fitted(kept))
 
 
-def of_file(folder: Path, task: str, file: Path, text_column: str, label_column: str) -> Sample:
-    """The rows of a labelled file, answered by the specialist in a folder; raises InvalidRequest for rows that it was trained on."""
+def of_file(folder: Path, task: str, file: Path, text_column: str, label_column: str, used_of: Used) -> Sample:
+    """The rows of a labelled file, answered by the specialist in a folder; `used_of` tells which texts an attempt has used.
+
+    Raises InvalidRequest where it was trained on all of them, or cannot give any of their labels, or all of them were used.
+    """
     kept = specialists.kept(folder)
+    specialist, record = specialists.load(folder)
     texts, given = read_labels(file, text_column, label_column)
     fresh = [(text, label) for text, label in zip(texts, given, strict=True) if not kept.knows(text_sha256(text))]
     if not fresh:
@@ -56,14 +64,31 @@ def of_file(folder: Path, task: str, file: Path, text_column: str, label_column:
             f"The specialist of task {task} was trained on all {len(texts):,} rows of {file.name}. Give others.",
             param="labels",
         )
+    unknown = _unknown(record.labels, [label for _, label in fresh])
+    if unknown == len(fresh):
+        raise InvalidRequest(
+            f"The specialist of task {task} cannot give any of the labels of {file.name}: it knows {named(record.labels)}. Is it the right file "
+            "and column? Nothing was tried.",
+            param="labels",
+        )
+    hashes = {text_sha256(text) for text, _ in fresh}
+    if hashes <= used_of(list(hashes)):
+        raise certifying.none_left(task, len(fresh), len(hashes), len(fresh) - len(hashes))
     frame = {
         "source": file.name,
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "rows": len(texts),
         "learned_from": len(texts) - len(fresh),
+        "unknown_labels": unknown,
         "window": None,  # whoever made the file knows when they were asked
     }
-    return Sample(_held(folder, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+    return Sample(_held(specialist, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
+
+
+def _unknown(known: Sequence[str], given: Sequence[str]) -> int:
+    """How many labels are none that a specialist can give, where labels are words."""
+    can = {label_of(label) for label in known}
+    return 0 if any(label.startswith("{") for label in given) else sum(label_of(label) not in can for label in given)
 
 
 def of_jobs(context: Context, tenant_id: int, task: str, folder: Path) -> Sample:
@@ -77,7 +102,7 @@ def of_jobs(context: Context, tenant_id: int, task: str, folder: Path) -> Sample
         found = labels.drawn(session, tenant_id, task, since)
     # Between two transactions: bodies may lie in the blob store, and no connection waits for that.
     asked = [
-        Drawn(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label, row.to_label)
+        ToLabel(asked_text(body_of(context, row.request, row.request_key) or GONE), row.label, row.to_label)
         for row in found
     ]
     rows = [one for one in asked if one.text.strip() and not kept.knows(text_sha256(one.text))]
@@ -106,12 +131,12 @@ def of_jobs(context: Context, tenant_id: int, task: str, folder: Path) -> Sample
         "source": "drawn to be labelled", "window": [since.isoformat(), datetime.now(UTC).isoformat()], "rows": len(found), "learned_from": len(found) - len(rows),
         "probability": probability, "of_other_draws": len(fresh) - len(ours), "without_a_label": missing,
     }  # fmt: skip
-    return Sample(_held(folder, ours), _unlabelled(kept), frame, folder.name, _fitted(kept))
-
-
-def _held(folder: Path, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
-    """What the specialist says of each text, held to its label."""
     specialist, _ = specialists.load(folder)
+    return Sample(_held(specialist, ours), _unlabelled(kept), frame, folder.name, _fitted(kept))
+
+
+def _held(specialist: Specialist, rows: Sequence[tuple[str, str | None]]) -> list[Held]:
+    """What the specialist says of each text, held to its label."""
     said: list[Any] = []
     for start in range(0, len(rows), AT_ONCE):
         said += specialist.predict([text for text, _ in rows[start : start + AT_ONCE]])

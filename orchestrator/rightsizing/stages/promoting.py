@@ -22,6 +22,8 @@ from orchestrator.store.rightsizing.stages import NewStage
 from orchestrator.telemetry import log, log_fault
 
 CANARY_SHARE: Final = 0.1
+OF_TRAFFIC: Final = ("shadow", "drawn to be labelled")
+"""Sources of rows that are a sample of the jobs themselves."""
 LEAST_WATCHED: Final = 0.5
 """Agreement with the reference, below which audits say nothing of a specialist: chance alone comes near to it."""
 AUDIT_SHARES: Final = {"shadow": 0.2, "canary": 0.2, "full": 0.05, "demoted": 0.0}
@@ -45,6 +47,12 @@ class Wish:
 
 def promote(context: Context, tenant_id: int, wish: Wish) -> int:
     """Take a step; returns the stage's id. Raises InvalidRequest that says what is missing for it."""
+    if wish.share is not None and wish.to != "canary":
+        raise InvalidRequest(
+            f"--share is of a canary: in {wish.to} the specialist is asked {'first each time' if wish.to == 'full' else 'beside the reference'}. "
+            "Leave it out, or promote --to canary.",
+            param="share",
+        )
     with context.database.unit_of_work() as session:
         stages.hold(session, tenant_id, wish.task)
         standing = stages.of_task(session, tenant_id, wish.task)
@@ -104,6 +112,15 @@ def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, s
         raise InvalidRequest(
             f"Task {wish.task} was demoted under this certificate: `rightsize stages {wish.task}` says why. Where audits took its promise back, "
             "train it anew; then certify on fresh rows.",
+            param="task",
+        )
+    if found.frame.get("source") not in OF_TRAFFIC and stages.failed_audits(
+        session, tenant_id, wish.task, found.specialist
+    ):
+        raise InvalidRequest(
+            f"Audits took back what version {found.specialist} promised, and this certificate is about other rows than those that are asked now. "
+            f"Train it anew, or compare it again: rightsize promote {wish.task} --to shadow. A certificate of jobs that were compared or drawn "
+            "since then will do.",
             param="task",
         )
     if wish.audit_share == 0.0:

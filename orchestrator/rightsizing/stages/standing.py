@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Row
@@ -10,9 +9,8 @@ from sqlalchemy.orm import Session
 
 from orchestrator import ids
 from orchestrator.errors import NotFound
+from orchestrator.rightsizing.guarantees.sequential import Watch
 from orchestrator.store.rightsizing import audits, certificates, stages
-
-SINCE = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def told(session: Session, tenant_id: int, task: str) -> dict[str, Any]:
@@ -20,10 +18,11 @@ def told(session: Session, tenant_id: int, task: str) -> dict[str, Any]:
     stage = stages.of_task(session, tenant_id, task)
     if stage is None:
         raise NotFound(f"Task {task} was never promoted. Begin with: rightsize promote {task} --to shadow")
-    counted = audits.counts(session, tenant_id, task, SINCE)
+    counted = audits.counts_of_stage(session, stage.id)
     return {
         "task": task, **_stage(stage), "reference": stage.reference, "model": stage.model, "specialist": stage.specialist,
         "threshold": stage.threshold, "automatic": stage.automatic, "watch": stage.watch,
+        "watched": None if stage.watch is None else Watch.from_dict(stage.watch).told,
         "audits": {
             kind: {"decided": row.decided, "agreed": row.agreed, "missing": row.missing, "open": row.open}
             for kind, row in counted.items()

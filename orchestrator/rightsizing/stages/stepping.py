@@ -34,7 +34,9 @@ def step_all(context: Context) -> int:
 
 def _step(context: Context, stage: Row[Any]) -> bool:
     if stage.stage == "shadow":
-        return (_is_certified(context, stage) or _certified(context, stage)) and _promoted(context, stage, "canary")
+        return (_has_certificate(context, stage) or _gets_certificate(context, stage)) and _promoted(
+            context, stage, "canary"
+        )
     if stage.stage == "canary":
         return int(stage.watch["seen"]) >= STAGE_AUDITS and _promoted(context, stage, "full")
     if stage.stage == "demoted":
@@ -42,7 +44,7 @@ def _step(context: Context, stage: Row[Any]) -> bool:
     return False
 
 
-def _is_certified(context: Context, stage: Row[Any]) -> bool:
+def _has_certificate(context: Context, stage: Row[Any]) -> bool:
     """Whether a certificate is there already: somebody made it by hand, or we did and died before the promotion."""
     with context.database.unit_of_work() as session:
         found = certificates.newest_issued(session, stage.tenant_id, stage.task)
@@ -53,11 +55,10 @@ def _is_certified(context: Context, stage: Row[Any]) -> bool:
         )
 
 
-def _certified(context: Context, stage: Row[Any]) -> bool:
+def _gets_certificate(context: Context, stage: Row[Any]) -> bool:
     """Whether a certificate of agreement was issued; an attempt is made only once there are enough new rows for one."""
-    from orchestrator.rightsizing.stages import (
-        certifying,
-    )  # with it comes scipy, which an orchestrator needs for this alone
+    # With it comes scipy, which an orchestrator needs for this alone.
+    from orchestrator.rightsizing.stages import certifying
 
     with context.database.unit_of_work() as session:
         attempts = certificates.of_task(session, stage.tenant_id, stage.task)

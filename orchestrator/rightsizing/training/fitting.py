@@ -28,6 +28,9 @@ KERNEL_RIDGE: Final = 0.2
 MOST_KEPT: Final = 8_000
 """Learned texts whose vectors are kept. Up to here the kernel is exact; beyond it these stand for all."""
 _KERNEL_WORK: Final = 4e11
+_STEADY: Final = 1e-3
+"""Added to each landmark's likeness with itself, which is 1: texts that are nearly the same stay apart in single precision too."""
+_ROWS_AT_ONCE: Final = 4_096
 _ABSENT: Final = -3.0
 """What the n-grams say for a label that has no row to learn from, where -1 is a plain no."""
 
@@ -130,18 +133,38 @@ def _kernels(own: Vectors, kept: NDArray[np.int64], targets: Sequence[Target]) -
     from scipy.linalg import cho_factor, cho_solve
 
     wanted = np.concatenate([_one_of(target) for target in targets], axis=1)
-    landmarks = own[kept]
-    matrix = kernel(landmarks @ landmarks.T)
     if len(kept) == len(own):
+        matrix = kernel(own @ own.T)
         matrix[np.diag_indices(len(matrix))] += KERNEL_RIDGE
-    else:  # the kept texts stand for all: least squares over every row
-        across = kernel(own @ landmarks.T)
-        matrix = across.T @ across + np.float32(KERNEL_RIDGE) * matrix
-        matrix[np.diag_indices(len(matrix))] += np.float32(1e-3)
-        wanted = across.T @ wanted
-    solved = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), wanted, check_finite=False)
+        solved = cho_solve(cho_factor(matrix, overwrite_a=True, check_finite=False), wanted, check_finite=False)
+    else:
+        solved = _of_landmarks(own, own[kept], wanted)
     ends = np.cumsum([len(target.labels) for target in targets])
     return [np.ascontiguousarray(part.T, dtype=np.float32) for part in np.split(solved, ends[:-1], axis=1)]
+
+
+def _of_landmarks(own: Vectors, landmarks: Vectors, wanted: Floats) -> NDArray[np.float64]:
+    """Kernel ridge regression where some texts, the landmarks, stand for all: least squares over every row (Nyström).
+
+    Solved in the landmarks' own coordinates, in which nothing is squared but numbers of the ridge's size: the normal equations of texts
+    that are alike lose, even in double precision, what makes them solvable.
+    """
+    from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular
+
+    among = kernel(landmarks @ landmarks.T).astype(np.float64)
+    among[np.diag_indices(len(among))] += _STEADY
+    lower = cholesky(among, lower=True, overwrite_a=True, check_finite=False)
+    matrix = np.zeros_like(among)
+    matrix[np.diag_indices(len(matrix))] = KERNEL_RIDGE
+    right = np.zeros((len(landmarks), wanted.shape[1]))
+    for first in range(0, len(own), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        across = kernel(landmarks @ own[rows].T).astype(np.float64)
+        seen = solve_triangular(lower, across, lower=True, overwrite_b=True, check_finite=False)
+        matrix += seen @ seen.T
+        right += seen @ wanted[rows]
+    solved = cho_solve(cho_factor(matrix, lower=True, overwrite_a=True, check_finite=False), right, check_finite=False)
+    return np.asarray(solve_triangular(lower, solved, lower=True, trans="T", check_finite=False))
 
 
 def _one_of(target: Target) -> Floats:

@@ -28,9 +28,19 @@ def read_labels(path: Path, text_column: str = "text", label_column: str = "labe
     Raises InvalidRequest that names the lines which are wrong, and says what to do; nothing is skipped silently but lines
     that are wholly empty.
     """
+    texts, labels, _ = _opened(path, text_column, label_column, may_be_blank=False)
+    return texts, labels
+
+
+def read_given(path: Path, name_column: str, label_column: str) -> tuple[list[str], list[str], int]:
+    """Names and labels of a file in which people filled in labels, and how many rows they left without one; raises as `read_labels` does."""
+    return _opened(path, name_column, label_column, may_be_blank=True)
+
+
+def _opened(path: Path, text_column: str, label_column: str, *, may_be_blank: bool) -> tuple[list[str], list[str], int]:
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            return _read(file, path.name, text_column, label_column)
+            return _read(file, path.name, text_column, label_column, may_be_blank=may_be_blank)
     except UnicodeDecodeError:
         raise InvalidRequest(_encoding_message(path)) from None
     except OSError as error:
@@ -90,7 +100,9 @@ def _object(label: str, row: int) -> dict[str, Any]:
     return found
 
 
-def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple[list[str], list[str]]:
+def _read(
+    file: TextIO, name: str, text_column: str, label_column: str, *, may_be_blank: bool
+) -> tuple[list[str], list[str], int]:
     header = file.readline(65_536)
     if "\0" in header:
         raise InvalidRequest(f"{name} is no text file. Save the labels as CSV in UTF-8.")
@@ -99,7 +111,11 @@ def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple
     texts: list[str] = []
     labels: list[str] = []
     faults: list[str] = []
+    blank = 0
     for line, row in rows_of(file, delimiter, name, f"a text has at most {MAX_TEXT_CHARS:,} characters"):
+        if may_be_blank and len(row) == len(columns) and not row[label_at].strip():
+            blank += 1
+            continue
         fault = _fault(row, len(columns), text_at, label_at)
         if fault:
             faults.append(f"line {line}: {fault}")
@@ -112,8 +128,12 @@ def _read(file: TextIO, name: str, text_column: str, label_column: str) -> tuple
         more = f" (and {len(faults) - _ERRORS_SHOWN} more)" if len(faults) > _ERRORS_SHOWN else ""
         raise InvalidRequest(f"{name}: {'; '.join(faults[:_ERRORS_SHOWN])}{more}. Correct or remove these lines.")
     if not texts:
-        raise InvalidRequest(f"{name} has a header and no rows. Add labelled rows below it.")
-    return texts, labels
+        raise InvalidRequest(
+            f"None of the {blank:,} rows of {name} has a label yet. Fill the column {label_column!r}."
+            if blank
+            else f"{name} has a header and no rows. Add labelled rows below it."
+        )
+    return texts, labels, blank
 
 
 def _columns(header: str, name: str, text_column: str, label_column: str) -> tuple[str, list[str]]:

@@ -26,6 +26,7 @@ from orchestrator.rightsizing.training.labels import named, pieces
 from orchestrator.rightsizing.training.splits import MOST_FITTED, Group, Split, truth_of
 
 _LISTED: Final = 20
+_LOOKED: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,11 @@ def _notes(rows: Rows, made: Made, encoder: Encoder | None, has_fields: bool) ->
     small = sorted(label for label, count in counts.items() if count < calibration.FOLDS)
     if encoder is None:
         notes.append(f"It learned n-grams alone. With sentence vectors it is better at English: {encoders.INSTALL}")
+    elif _is_foreign(rows):
+        notes.append(
+            f"Most of what it learned is in no Latin letters. Its sentence encoder reads {', '.join(encoders.LANGUAGES)}: here n-grams alone tell "
+            "the labels apart, and what lies outside of them is seen less well."
+        )
     if not made.cross_fitted:
         notes.append(f"Nothing is calibrated: that takes {calibration.LEAST_ROWS} distinct texts. Give more labels.")
     if not made.kept.certify:
@@ -143,18 +149,29 @@ def _notes(rows: Rows, made: Made, encoder: Encoder | None, has_fields: bool) ->
         )
     if rows.split.left_out:
         notes.append(
-            f"{rows.split.left_out:,} texts were left out: those beyond the {len(rows.split.fit):,} that were sampled, or without a label that "
-            "most of their rows have."
+            f"{rows.split.left_out:,} texts were left out: their rows have several labels and none has most of them"
+            + (
+                f", or they are beyond the {MOST_FITTED:,} that are fitted."
+                if len(rows.split.fit) >= MOST_FITTED
+                else "."
+            )
         )
     if made.label_noise["n"]:
         notes.append(
-            f"Labels that look wrong: {made.label_noise['n']}. label_noise lists them by their rows; look at them and train again."
+            f"Labels that look wrong: {made.label_noise['n']}. The record's `label_noise` lists them by their rows; look at them and train again."
         )
     if any(group.contradictory for group in rows.groups):
         notes.append(
-            "Some texts have several labels; contradictions lists them. Where most agree, that label was taken."
+            "Some texts have several labels; the record's `contradictions` lists them. Where most agree, that label was taken."
         )
     return notes
+
+
+def _is_foreign(rows: Rows) -> bool:
+    """Whether most letters of most of the first texts are of another alphabet than the encoder's."""
+    looked = rows.fit_texts[:_LOOKED]
+    foreign = sum(2 * sum(char > "\u024f" for char in text) > len(text) for text in looked)
+    return 2 * foreign > len(looked)
 
 
 def _digest(texts: Sequence[str], labels: Sequence[str]) -> str:

@@ -96,6 +96,15 @@ COUNTS: Final = text("""
         count(*) FILTER (WHERE missing) AS missing, count(*) FILTER (WHERE state IN ('drawn', 'asked')) AS open
     FROM audits WHERE tenant_id = :tenant AND task = :task AND created_at >= :since AND kind <> 'label' GROUP BY kind
 """)
+# Of all stages of a specialist under one certificate: a canary and what comes after it are one watch.
+OF_STAGE: Final = text("""
+    SELECT a.kind, count(*) FILTER (WHERE a.state = 'decided') AS decided, count(*) FILTER (WHERE a.agrees) AS agreed,
+        count(*) FILTER (WHERE a.missing) AS missing, count(*) FILTER (WHERE a.state IN ('drawn', 'asked')) AS open
+    FROM stages n JOIN stages s ON s.tenant_id = n.tenant_id AND s.task = n.task AND s.specialist = n.specialist
+        AND s.certificate_id IS NOT DISTINCT FROM n.certificate_id
+    JOIN audits a ON a.stage_id = s.id
+    WHERE n.id = :stage AND a.kind <> 'label' GROUP BY a.kind
+""")
 # A stage keeps what its watch has seen of them.
 FORGET: Final = text("""
     DELETE FROM audits WHERE id IN (
@@ -208,3 +217,8 @@ def forget(session: Session, keep_days: int) -> int:
 def counts(session: Session, tenant_id: int, task: str, since: datetime) -> dict[str, Row[Any]]:
     """By kind, how many audits were decided, agreed, never answered, and are open."""
     return {row.kind: row for row in session.execute(COUNTS, {"tenant": tenant_id, "task": task, "since": since})}
+
+
+def counts_of_stage(session: Session, stage_id: int) -> dict[str, Row[Any]]:
+    """The same of a stage, and of those before it of the same specialist under the same certificate."""
+    return {row.kind: row for row in session.execute(OF_STAGE, {"stage": stage_id})}

@@ -68,6 +68,10 @@ WAS_EDITED: Final = text(f"""
         WHERE before.asks IS DISTINCT FROM since.asks
     )
 """)
+HELD_TO_A_FORM: Final = text("""
+    SELECT coalesce(definition->'output_schema', 'null') <> 'null' OR jsonb_array_length(coalesce(definition->'checks', '[]')) > 0 FROM tasks
+    WHERE tenant_id = :tenant AND name = :task AND definition IS NOT NULL ORDER BY version DESC LIMIT 1
+""")
 TARGET: Final = text("""
     SELECT CAST(definition->>'quality_target' AS float8) FROM tasks
     WHERE tenant_id = :tenant AND name = :task AND definition IS NOT NULL ORDER BY version DESC LIMIT 1
@@ -164,6 +168,11 @@ def was_edited(session: Session, tenant_id: int, task: str, version: int) -> boo
     """Whether a task asks something else now than when the specialist was trained that made this version of it."""
     values = {"tenant": tenant_id, "task": task, "version": version}
     return bool(session.execute(WAS_EDITED, values).scalar_one())
+
+
+def held_to_a_form(session: Session, tenant_id: int, task: str) -> bool:
+    """Whether a task's definition asks for a form of its answers, or for checks of them."""
+    return bool(session.execute(HELD_TO_A_FORM, {"tenant": tenant_id, "task": task}).scalar_one_or_none())
 
 
 def quality_target(session: Session, tenant_id: int, task: str) -> float | None:

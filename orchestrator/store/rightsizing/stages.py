@@ -63,6 +63,12 @@ WAS_DEMOTED: Final = text("""
             AND set_by = 'rightsize'
     )
 """)
+FAILED_AUDITS: Final = text("""
+    SELECT EXISTS (
+        SELECT FROM stages WHERE tenant_id = :tenant AND task = :task AND specialist = :specialist
+            AND CAST(watch->>'peak' AS float8) * CAST(watch->>'delta' AS float8) >= 1
+    )
+""")
 FREEZE: Final = text("UPDATE stages SET automatic = false, frozen = true WHERE id = :id")
 # What waits for the specialist goes on to the model behind it, at once. Its hold was for both.
 WITHDRAW: Final = text("""
@@ -170,6 +176,12 @@ def was_demoted(session: Session, tenant_id: int, task: str, certificate_id: int
     """Whether a task was demoted under a certificate by its audits, or by the certificate's end."""
     values = {"tenant": tenant_id, "task": task, "certificate": certificate_id}
     return bool(session.execute(WAS_DEMOTED, values).scalar_one())
+
+
+def failed_audits(session: Session, tenant_id: int, task: str, specialist: str) -> bool:
+    """Whether audits have shown of a version of a specialist that it is worse than it was certified to be."""
+    values = {"tenant": tenant_id, "task": task, "specialist": specialist}
+    return bool(session.execute(FAILED_AUDITS, values).scalar_one())
 
 
 def freeze(session: Session, stage_id: int) -> None:

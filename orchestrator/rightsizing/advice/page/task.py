@@ -92,7 +92,14 @@ def _options(advice: Advice) -> Element | None:
     ]
     if not rows:
         return None
-    columns = ("Way", "Which", "Cost of a job", "Quality", "Saved a month, against now", "Against the reference")
+    columns = (
+        "Way",
+        "Which",
+        "Cost of a job",
+        "Quality",
+        "Saved a month, against this period",
+        "Against the reference",
+    )
     return figures(columns, rows, f"At today’s volume, {advice.jobs_a_month:,.0f} jobs a month", words=2)
 
 
@@ -101,7 +108,9 @@ def _option(kind: str, one: Option) -> Sequence[Part]:
     quality = tag("span", share_of(one.quality), tag("span", sure, class_="why"))
     return [
         kind,
-        foreign(one.name),
+        tag("span", foreign(one.name), tag("span", "as it is done now", class_="why"))
+        if one.is_now
+        else foreign(one.name),
         ranged(one.usd),
         quality,
         ranged(one.saved_a_month),
