@@ -154,7 +154,7 @@ def test_labels_that_the_specialist_cannot_give_are_named_and_spend_no_attempt(s
     change(stack, "DELETE FROM labels WHERE label = 'zebra'")
     before = attempts(stack)
     file.write_text("text,label\nmy card is lost,zebra\nwhere is my card,giraffe\n")
-    with pytest.raises(InvalidRequest, match="cannot give any of the labels of strange.csv"):
+    with pytest.raises(InvalidRequest, match=r"cannot give any of the labels of strange\.csv"):
         commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
     assert attempts(stack) == before
 
@@ -170,7 +170,7 @@ def test_rows_that_were_used_are_refused_before_they_are_read_again(
     file.write_text("\n".join(["text,label", *(f"{text},{label}" for text, label in texts(120, 52))]) + "\n")
     commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
     monkeypatch.setattr(held_rows, "_held", lambda *_: pytest.fail("the specialist was asked"))
-    with pytest.raises(InvalidRequest, match="None of the .* rows can be used"):
+    with pytest.raises(InvalidRequest, match=r"None of the .* rows can be used"):
         commands.certify(stack.settings, TASK, target=0.9, delta=0.05, labels=file)
 
 

@@ -69,7 +69,7 @@ def test_rows_that_people_left_without_a_label_are_counted(tmp_path: Path) -> No
     assert read_given(path, "job", "label") == (["j1", "j4"], ["a", "b"], 2)
     with pytest.raises(InvalidRequest, match="no label"):
         read_labels(path, "job", "label")
-    with pytest.raises(InvalidRequest, match="None of the 1 rows of labels.csv has a label yet"):
+    with pytest.raises(InvalidRequest, match=r"None of the 1 rows of labels\.csv has a label yet"):
         read_given(write(tmp_path, "job,label\nj1,\n"), "job", "label")
 
 
