@@ -27,7 +27,7 @@ MARGIN_TOLERANCE: Final = 1e-2
 KERNEL_RIDGE: Final = 0.2
 MOST_KEPT: Final = 8_000
 """Learned texts whose vectors are kept. Up to here the kernel is exact; beyond it these stand for all."""
-_KERNEL_WORK: Final = 4e11
+_KERNEL_WORK: Final = 2e11
 _STEADY: Final = 1e-3
 """Added to each landmark's likeness with itself, which is 1: texts that are nearly the same stay apart in single precision too."""
 _ROWS_AT_ONCE: Final = 4_096
