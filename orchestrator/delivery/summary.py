@@ -186,7 +186,7 @@ class Summary:
 
     @property
     def saved_usd(self) -> Decimal | None:
-        """What the reused answers would have cost, at the mean of the others of their tier; None where there is no mean."""
+        """What the reused answers would have cost, at the mean of the others of their tier, or of all others where it has none; None where there is no mean."""
         means = {name: tier.fresh_usd / tier.fresh for name, tier in self.tiers.items() if tier.fresh}
         fresh = sum(tier.fresh for tier in self.tiers.values())
         if not fresh or not self.reused:

@@ -43,8 +43,8 @@ def test_train_says_what_it_learned_from_and_what_to_know(place: Place) -> None:
     again = place.run("train", "routes", "--labels", "train.csv")
     assert "with sentence vectors of all-MiniLM-L6-v2" in again.stderr
     assert "Some texts have several labels" in again.stderr
-    wrong = place.run("train", "routes", "--labels", "train.csv", "--encoder", "large", code=1)
-    assert "Use auto or none" in wrong.stderr
+    wrong = place.run("train", "routes", "--labels", "train.csv", "--encoder", "large", code=2)
+    assert "'auto', 'none'" in wrong.stderr
 
 
 def test_evaluate_warns_of_rows_that_were_trained_on(place: Place) -> None:

@@ -80,7 +80,7 @@ def test_labels_are_stored_for_jobs_of_their_task_only(place: Place) -> None:
     jobs = [line["response"]["request_id"] for line in lines]
     (place.folder / "right.csv").write_text("job,label\n" + "".join(f"{job},order\n" for job in jobs))
     told = orjson.loads(place.run("label", "labelled", "--labels", "right.csv", "--json").stdout)
-    assert told == {"task": "labelled", "labels": 3}
+    assert told == {"task": "labelled", "labels": 3, "without_a_label": 0, "unknown_labels": []}
     strange = said(place, "label", "another", "--labels", "right.csv", code=1)
     assert "3 of the jobs are none of task another, or forgotten" in strange
     place.run("submit", "rows.jsonl", "--task", "labelled", "--wait")

@@ -134,11 +134,12 @@ def _saved(summary: Summary) -> Html:
     saved, saved_s = summary.saved_usd, summary.saved_s
     if saved is None:
         return NOTHING
+    bare = any(tier.reused and not tier.fresh for tier in summary.tiers.values())
     time = f" and {duration(saved_s)} of the models’ time" if saved_s else ""
     return tag(
         "p",
         f"{counted(summary.reused, 'document')} had been answered before with the same task, and took the known answer. At the mean of the "
-        f"other documents of their tier this saved about {money(saved)}{time}.",
+        f"other documents of their tier{', or of all others where their tier had none,' if bare else ''} this saved about {money(saved)}{time}.",
     )
 
 
