@@ -57,6 +57,7 @@ class Table:
 
         vectoriser = CountVectorizer(analyzer=sign_terms, dtype=np.float32)
         counts = vectoriser.fit_transform(prompts)
+        counts.sort_indices()  # sums run in this order, which else hangs on how a process hashes its texts
         return cls(counts, [str(term) for term in vectoriser.get_feature_names_out()], shapes(prompts), vectors)
 
 
