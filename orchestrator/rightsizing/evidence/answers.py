@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import orjson
@@ -85,6 +85,14 @@ def label_of(answer: str | None) -> str:
     """What an answer says as one label, normalised as `agrees` compares it."""
     value = "" if answer is None else _value(answer)
     return value if isinstance(value, str) else orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def unknown_labels(known: Iterable[str], given: Sequence[str]) -> list[str]:
+    """Labels that are none of those known, each once; of labels that are objects nothing is said."""
+    can = {label_of(label) for label in known}
+    if not can or any(label.startswith("{") for label in given):
+        return []
+    return sorted({label for label in given if label_of(label) not in can})
 
 
 def agrees(one: str | None, other: str | None) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -14,7 +13,7 @@ from orchestrator import ids
 from orchestrator.errors import Conflict, InvalidRequest, NotFound
 from orchestrator.flow.context import Context
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import answer_of, asked_text, label_of
+from orchestrator.rightsizing.evidence.answers import answer_of, asked_text, unknown_labels
 from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
 from orchestrator.rightsizing.training.labels import read_given
@@ -36,15 +35,8 @@ def label_file(
     with context.database.unit_of_work() as session:  # all of it or nothing
         stored = sum(labels.put(session, tenant_id, chunk, source="label", given_by=given_by) for chunk in chunks)
         trained = certificates.trained(session, tenant_id, task)
-    return {"task": task, "labels": stored, "without_a_label": blank, "unknown_labels": _unknown(trained, given)}
-
-
-def _unknown(trained: Row[Any] | None, given: Sequence[str]) -> list[str]:
-    """Labels that the task's specialist cannot give, where its labels are words."""
-    known = {label_of(label) for label in (trained.training or {}).get("labels", ())} if trained is not None else set()
-    if not known or any(label.startswith("{") for label in given):
-        return []
-    return sorted({label for label in given if label_of(label) not in known})
+    known = () if trained is None else (trained.training or {}).get("labels", ())
+    return {"task": task, "labels": stored, "without_a_label": blank, "unknown_labels": unknown_labels(known, given)}
 
 
 def _job(name: str) -> UUID:

@@ -117,8 +117,14 @@ def _specialist_model(seen: Seen, stage: Row[Any] | None, trained: Row[Any] | No
         return str(stage.model)
     if trained is None:
         return None
-    serving = (model for model in seen.context.config.fleet.models if _is_specialist(model))
-    return next((model.name for model in serving if not model.tasks or seen.task in model.tasks), None)
+    serving = _serving(seen.context, seen.task)
+    return None if serving is None else serving.name
+
+
+def _serving(context: Context, task: str) -> Model | None:
+    """The fleet's model for specialists of a task."""
+    models = (model for model in context.config.fleet.models if _is_specialist(model))
+    return next((model for model in models if not model.tasks or task in model.tasks), None)
 
 
 def _waiting(seen: Seen) -> int:
@@ -186,8 +192,7 @@ def _model_facts(
 
 def specialist_usd(context: Context, task: str) -> Decimal:
     """What an answer of a task's specialist would cost, by the rate card of the model that serves it; 0 where none does."""
-    serving = (model for model in context.config.fleet.models if _is_specialist(model))
-    return _expected(next((model for model in serving if not model.tasks or task in model.tasks), None)) or Decimal(0)
+    return _expected(_serving(context, task)) or Decimal(0)
 
 
 def _expected(model: Model | None) -> Decimal | None:

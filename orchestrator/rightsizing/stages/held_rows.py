@@ -16,7 +16,7 @@ from orchestrator.learned import specialist as specialists
 from orchestrator.learned.classifier import Specialist
 from orchestrator.learned.record import Kept
 from orchestrator.learned.terms import text_sha256
-from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right, label_of
+from orchestrator.rightsizing.evidence.answers import agrees, asked_text, fields_right, unknown_labels
 from orchestrator.rightsizing.evidence.bodies import GONE, body_of
 from orchestrator.rightsizing.evidence.kept_aside import KeptAside
 from orchestrator.rightsizing.evidence.seen import WINDOW_DAYS
@@ -64,7 +64,8 @@ def of_file(folder: Path, task: str, file: Path, text_column: str, label_column:
             f"The specialist of task {task} was trained on all {len(texts):,} rows of {file.name}. Give others.",
             param="labels",
         )
-    unknown = _unknown(record.labels, [label for _, label in fresh])
+    strange = set(unknown_labels(record.labels, [label for _, label in fresh]))
+    unknown = sum(label in strange for _, label in fresh)
     if unknown == len(fresh):
         raise InvalidRequest(
             f"The specialist of task {task} cannot give any of the labels of {file.name}: it knows {named(record.labels)}. Is it the right file "
@@ -83,12 +84,6 @@ def of_file(folder: Path, task: str, file: Path, text_column: str, label_column:
         "window": None,  # whoever made the file knows when they were asked
     }
     return Sample(_held(specialist, fresh), _unlabelled(kept), frame, folder.name, _fitted(kept))
-
-
-def _unknown(known: Sequence[str], given: Sequence[str]) -> int:
-    """How many labels are none that a specialist can give, where labels are words."""
-    can = {label_of(label) for label in known}
-    return 0 if any(label.startswith("{") for label in given) else sum(label_of(label) not in can for label in given)
 
 
 def of_jobs(context: Context, tenant_id: int, task: str, folder: Path) -> Sample:

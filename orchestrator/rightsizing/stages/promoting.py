@@ -89,6 +89,37 @@ def _shadow(context: Context, session: Session, tenant_id: int, wish: Wish) -> N
 
 def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, standing: Row[Any] | None) -> NewStage:
     """A stage in which the specialist answers alone where its certificate says so."""
+    found = _certificate(session, tenant_id, wish)
+    if wish.audit_share == 0.0:
+        raise InvalidRequest(
+            "Without audits nothing could ever take it back. Give --audit-share above 0.", param="audit_share"
+        )
+    fleet = context.config.fleet
+    named = wish.reference or (standing.reference if standing is not None else None)
+    reference = _reference(fleet, named or fleet.of_tier(context.config.policy.default_tier)[0].name)
+    agreed_with = found.frame.get("reference")
+    if found.measure == "agreement" and agreed_with not in (None, reference.name):
+        raise InvalidRequest(
+            f"The certificate is about agreement with {agreed_with}, and says nothing of {reference.name}. Leave --reference out.",
+            param="reference",
+        )
+    share = 1.0 if wish.to == "full" else CANARY_SHARE if wish.share is None else wish.share
+    goes_on = (
+        standing
+        if standing is not None and standing.watch is not None and standing.certificate_id == found.id
+        else None
+    )
+    watch = Watch(watched_target(found), found.delta) if goes_on is None else Watch.from_dict(goes_on.watch)
+    bound = f"{found.measure} of {found.target:g} or more on {found.share:.1%} of the rows, with probability {1 - found.delta:g}"
+    return NewStage(
+        wish.task, wish.to, found.id, found.specialist, specialist_model(fleet, wish.task).name, reference.name, found.threshold,
+        share, _audit_share(wish), watch.as_dict(), wish.automatic, f"Its certificate says {bound}.", wish.set_by,
+        watched_to=0 if goes_on is None else goes_on.watched_to,
+    )  # fmt: skip
+
+
+def _certificate(session: Session, tenant_id: int, wish: Wish) -> Row[Any]:
+    """The certificate that a step rests on; raises InvalidRequest where there is none, or it says nothing of what is asked now."""
     found = certificates.newest_issued(session, tenant_id, wish.task)
     if found is None:
         raise InvalidRequest(
@@ -123,32 +154,7 @@ def _certified(context: Context, session: Session, tenant_id: int, wish: Wish, s
             "since then will do.",
             param="task",
         )
-    if wish.audit_share == 0.0:
-        raise InvalidRequest(
-            "Without audits nothing could ever take it back. Give --audit-share above 0.", param="audit_share"
-        )
-    fleet = context.config.fleet
-    named = wish.reference or (standing.reference if standing is not None else None)
-    reference = _reference(fleet, named or fleet.of_tier(context.config.policy.default_tier)[0].name)
-    agreed_with = found.frame.get("reference")
-    if found.measure == "agreement" and agreed_with not in (None, reference.name):
-        raise InvalidRequest(
-            f"The certificate is about agreement with {agreed_with}, and says nothing of {reference.name}. Leave --reference out.",
-            param="reference",
-        )
-    share = 1.0 if wish.to == "full" else CANARY_SHARE if wish.share is None else wish.share
-    goes_on = (
-        standing
-        if standing is not None and standing.watch is not None and standing.certificate_id == found.id
-        else None
-    )
-    watch = Watch(watched_target(found), found.delta) if goes_on is None else Watch.from_dict(goes_on.watch)
-    bound = f"{found.measure} of {found.target:g} or more on {found.share:.1%} of the rows, with probability {1 - found.delta:g}"
-    return NewStage(
-        wish.task, wish.to, found.id, found.specialist, specialist_model(fleet, wish.task).name, reference.name, found.threshold,
-        share, _audit_share(wish), watch.as_dict(), wish.automatic, f"Its certificate says {bound}.", wish.set_by,
-        watched_to=0 if goes_on is None else goes_on.watched_to,
-    )  # fmt: skip
+    return found
 
 
 def watched_target(certificate: Row[Any]) -> float:
