@@ -5,7 +5,6 @@ Each takes settings whose servers are known and returns plain data; the blocking
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from orchestrator.flow.context import open_context
 from orchestrator.patience import START_S
 from orchestrator.service import Service
 from orchestrator.settings import Settings
+from orchestrator.stopping import on_signals
 from orchestrator.store import migrate as schema
 from orchestrator.store import upkeep, versions
 from orchestrator.store.session import Database
@@ -79,8 +79,7 @@ def orchestrator(settings: Settings) -> None:
     pulse.begin(settings)
     context = open_context(settings, "orchestrator", connections=16, wait_s=START_S)
     service = Service(context)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: service.stop.set())
+    on_signals(service.stop)
     try:
         service.run()
     finally:

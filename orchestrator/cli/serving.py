@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from orchestrator.cli.display import complain, note, print_json, show_findings, 
 from orchestrator.cli.options import Config, DataDir, json_flag
 from orchestrator.contracts import WRONG_CONFIG_EXIT, Tier
 from orchestrator.errors import InvalidConfig
+from orchestrator.stopping import on_signals
 
 ENDS_WITHIN_S: Final = 60.0
 """How long the servers may take to end, once the parts that use them have."""
@@ -39,8 +39,7 @@ def up(
     stop = threading.Event()
     with local_instance(settings_of(data_dir, config), port=port) as instance:
         # Only now: a signal that comes earlier ends the start itself.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
+        on_signals(stop)
         show_instance(instance)
         instance.keep(stop, on_problem=note)
     if _is_used(instance.data_dir):

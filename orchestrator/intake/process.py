@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import random
-import signal
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from orchestrator.intake.queue import Queue, Taken
 from orchestrator.intake.work import CONNECTIONS, Desk, Left, Outcome
 from orchestrator.patience import START_S
 from orchestrator.settings import MIB, Settings
+from orchestrator.stopping import on_signals
 from orchestrator.store import refusals
 from orchestrator.store.migrate import check_schema
 from orchestrator.telemetry import configure, log, log_away, log_fault
@@ -207,8 +207,7 @@ def main(settings: Settings) -> None:
     context = open_context(settings, "app", connections=CONNECTIONS, wait_s=START_S)
     try:
         intake = Intake(context)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: intake.stop.set())
+        on_signals(intake.stop)
         intake.run()
     finally:
         context.close()
