@@ -206,7 +206,7 @@ def test_what_comes_of_it_while_it_is_forgotten_goes_as_well(working: Stack, set
             forgetting = pool.submit(forgotten, settings, BILL)
             until(lambda: working.count(WAITING) == 1, what="it waits for what was begun before")
         taken = forgetting.result(30)["taken"]
-    assert (taken["jobs"], taken["cancelled"]) == (2, 1)
+    assert taken["jobs"] == 2, "the second one is cancelled, or was answered before it could be"
     assert not holds(working, SECRET)
     with working.context.database.unit_of_work() as session:
         assert house_jobs.put(session, replace(new, public_id=ids.uuid7()), working.context.versions) is None
