@@ -75,7 +75,7 @@ def _group(file: Any, group: int, columns: Columns, after: int) -> Iterator[Row]
                 yield _row(number, contents[place], None if ids is None else ids[place])
     except Unfit as unfit:
         yield Row(number + 1, unfit=unfit)
-    except (pyarrow.ArrowException, OSError, ValueError, NotImplementedError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         last = after + file.metadata.row_group(group).num_rows
         message = f"Rows {number + 1:,} to {last:,} cannot be read ({type(error).__name__}). Write the file anew."
         yield Row(number + 1, unfit=Unfit("unreadable_file", message))
